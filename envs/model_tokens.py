@@ -28,17 +28,17 @@ _WORD_MARK = "\u2581"
 
 
 class ModelTokens(Settings):
-    """A tokenizer, with everything that it takes to use it elsewhere."""
+    """A tokenizer, with everything that is needed to use it elsewhere."""
 
     kind: Literal["model"] = "model"
     name: str
-    """Model that it is of, for messages."""
+    """Name of its model, for messages."""
     tokenizer: str
-    """As the library `tokenizers` writes it: the content of tokenizer.json."""
+    """Content of tokenizer.json, as the library `tokenizers` writes it."""
     special: dict[str, str]
-    """"bos_token", "eos_token", "pad_token", "unk_token" → the token, of those that there are."""
+    """"bos_token", "eos_token", "pad_token", "unk_token" → the token, where the tokenizer has one."""
     template: str | None
-    """The chat template, in Jinja; None where there is none."""
+    """The chat template in Jinja; None if there is none."""
 
     @classmethod
     def of(cls, source: ModelFolder | HubModel) -> ModelTokens:
@@ -54,16 +54,24 @@ class ModelTokens(Settings):
         folder = folder_of(source, (*TOKENIZER_FILES, *_NEEDED, "merges.txt"))
         if not any((folder / name).is_file() for name in _NEEDED):
             raise DataError(
-                f"{source.shown}: has no tokenizer (tokenizer.json is missing). Give a folder that holds the model's "
-                "tokenizer, too: AutoTokenizer.from_pretrained(NAME).save_pretrained(FOLDER) writes it there."
+                (
+                    f"{source.shown}: has no tokenizer (tokenizer.json is missing). Give a folder that also contains "
+                    "the tokenizer: AutoTokenizer.from_pretrained(NAME).save_pretrained(FOLDER) writes it there."
+                ),
+                code="tokenizer_missing",
+                fields={"model": source.shown},
             )
         try:
             found = transformers.AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
             backend = found.backend_tokenizer
         except (OSError, ValueError, TypeError, AttributeError, KeyError, ImportError) as error:
             raise DataError(
-                f"{source.shown}: its tokenizer cannot be read ({str(error).splitlines()[0]}). Give one that the "
-                "library tokenizers knows (a tokenizer.json)."
+                (
+                    f"{source.shown}: its tokenizer cannot be read ({str(error).splitlines()[0]}). Give a "
+                    "tokenizer.json that the library tokenizers can read."
+                ),
+                code="tokenizer_unreadable",
+                fields={"model": source.shown},
             ) from None
         template = found.chat_template
         if isinstance(template, dict):
@@ -103,8 +111,13 @@ class ModelTokens(Settings):
         if "Metaspace" in kinds or any(part.get("pattern", {}).get("String") == _WORD_MARK for part in parts):
             return "prefixed_byte_pieces"
         raise DataError(
-            f"{self.name}: its tokenizer makes text of tokens by {decoder.get('type') or 'no rule'}, which rlgan does "
-            "not know. Give a model whose tokenizer is of bytes (GPT-2, Llama 3, Qwen) or of SentencePiece (Llama 2)."
+            (
+                f"{self.name}: its tokenizer decodes with {decoder.get('type') or 'no rule'}, which rlgan does not "
+                "support. Give a model with a byte-level tokenizer (GPT-2, Llama 3, Qwen) or a SentencePiece tokenizer "
+                "(Llama 2)."
+            ),
+            code="decoder_not_supported",
+            fields={"model": self.name},
         )
 
     @cached_property
@@ -132,8 +145,12 @@ class ModelTokens(Settings):
         found = self.loaded.eos_token_id
         if found is None:
             raise DataError(
-                f"{self.name}: its tokenizer has no eos_token, so that nothing could end. Name one in its "
-                "tokenizer_config.json."
+                (
+                    f"{self.name}: its tokenizer has no eos_token, so no sequence could end. Set one in its "
+                    "tokenizer_config.json."
+                ),
+                code="eos_token_missing",
+                fields={"model": self.name},
             )
         return int(found)
 
@@ -198,16 +215,25 @@ class ModelTokens(Settings):
                 if form and rest.startswith(form):
                     return form, rest[len(form) :]
         raise DataError(
-            f"{where}: the chat template of {self.name} drops or changes the assistant's turn: behind the prompt it "
-            f"writes {rest[:40]!r} for {said[:40]!r}. Give the model a template that writes the answer as it is, or "
-            "set task.template to plain."
+            (
+                f"{where}: the chat template of {self.name} drops or changes the assistant's turn: after the prompt it "
+                f"writes {rest[:40]!r} instead of {said[:40]!r}. Use a template that writes the answer unchanged, or "
+                "set task.template to plain."
+            ),
+            code="template_changes_answer",
+            fields={"where": where},
         )
 
     def _rendered(self, messages: Sequence[Message], where: str, *, add_generation_prompt: bool = False) -> str:
         if self.template is None:
             raise DataError(
-                f"{where}: is a conversation, and the tokenizer of {self.name} has no chat template. Give a chat "
-                "model, put a chat_template.jinja beside its tokenizer.json, or give prompts and completions as text."
+                (
+                    f"{where}: is a conversation, but the tokenizer of {self.name} has no chat template. Use a chat "
+                    "model, put a chat_template.jinja beside its tokenizer.json, or give prompts and completions as "
+                    "text."
+                ),
+                code="chat_template_missing",
+                fields={"where": where},
             )
         import jinja2
 
@@ -218,8 +244,12 @@ class ModelTokens(Settings):
         except (jinja2.TemplateError, ValueError, TypeError) as error:
             roles = ", ".join(one["role"] for one in messages)
             raise DataError(
-                f"{where}: the chat template of {self.name} refuses this conversation ({error}); its roles are "
-                f"{roles}. Mend the record, or leave it out."
+                (
+                    f"{where}: the chat template of {self.name} rejects this conversation ({error}); its roles are "
+                    f"{roles}. Fix the record, or remove it."
+                ),
+                code="template_refuses",
+                fields={"where": where},
             ) from None
         return str(text)
 

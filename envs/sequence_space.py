@@ -46,21 +46,45 @@ class SequenceSpace:
 
     def __post_init__(self) -> None:
         if self.vocab_size < 2:
-            raise ConfigError(f"vocab_size={self.vocab_size}: a choice needs at least 2 tokens.")
+            raise ConfigError(
+                f"vocab_size={self.vocab_size}: must be at least 2.",
+                code="space_vocab_size",
+                fields={"vocab_size": self.vocab_size},
+            )
         if self.max_length < 1:
-            raise ConfigError(f"max_length={self.max_length}: a sequence has at least 1 token.")
+            raise ConfigError(
+                f"max_length={self.max_length}: must be at least 1.",
+                code="space_max_length",
+                fields={"max_length": self.max_length},
+            )
         for name in ("end_id", "separator_id", "unknown_id", "start_id", "padding_id"):
             token = getattr(self, name)
             if token is not None and not 0 <= token < self.vocab_size:
-                raise ConfigError(f"{name}={token}: must be one of the ids 0..{self.vocab_size - 1}, or None.")
+                raise ConfigError(
+                    f"{name}={token}: must be None or an id from 0 to {self.vocab_size - 1}.",
+                    code="space_token_id",
+                    fields={name: token},
+                )
         if self.separator_id is not None and self.separator_id == self.end_id:
-            raise ConfigError(f"separator_id={self.separator_id}: is end_id too, and turns follow each other.")
+            raise ConfigError(
+                f"separator_id={self.separator_id}: is also end_id, but turns follow each other. Give the "
+                "separator an id of its own.",
+                code="separator_is_end",
+                fields={"separator_id": self.separator_id},
+            )
         if self.unknown_id is not None and self.unknown_id == self.end_id:
-            raise ConfigError(f"unknown_id={self.unknown_id}: is end_id too, which ends a sequence.")
+            raise ConfigError(
+                f"unknown_id={self.unknown_id}: is also end_id, which ends a sequence. Give the unknown token an "
+                "id of its own.",
+                code="unknown_is_end",
+                fields={"unknown_id": self.unknown_id},
+            )
         if self.padding_id is not None and self.end_id is None:
             raise ConfigError(
-                f"padding_id={self.padding_id}: has no effect with end_id=None, for nothing stands behind a sequence "
-                "of full length. Set it to None."
+                f"padding_id={self.padding_id}: has no effect with end_id=None, because all sequences have full "
+                "length. Set it to None.",
+                code="padding_without_end",
+                fields={"padding_id": self.padding_id},
             )
 
     @property
@@ -80,7 +104,9 @@ class SequenceSpace:
         """
         if self.start_id is None:
             raise ConfigError(
-                "start_id=None: this network reads a token before the first one. Give the sequence space a start_id; "
-                "where the vocabulary has none of its own, the terminator's will do."
+                "start_id=None: this network reads a start token before the first token. Give the sequence space a "
+                "start_id; if the vocabulary has no start token, use end_id.",
+                code="network_needs_start",
+                fields={"start_id": None},
             )
         return self.start_id

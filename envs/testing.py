@@ -80,7 +80,7 @@ def check_task(task: Task) -> None:
     _require(all(note.strip() and "\n" not in note for note in task.notes), "a note is empty or has several lines")
     _check_splits(task, "")
     _check_measures(task)
-    _require(task.fingerprint() == task.fingerprint(), "fingerprint: another one the second time")
+    _require(task.fingerprint() == task.fingerprint(), "fingerprint: differs between two calls")
     if task.conditions is None:
         if task.oracle is not None:
             _check_oracle(task, task.oracle, 64)
@@ -93,7 +93,10 @@ def check_task(task: Task) -> None:
         )
     _require(
         task.oracle is None,
-        "oracle: one distribution for all, but sequences are given something; that is conditions.distribution",
+        (
+            "oracle: sequences have conditions, so the task needs conditions.distribution instead of one distribution "
+            "for all"
+        ),
     )
     distribution = task.oracle_of(task.conditions.valid)
     if distribution is not None:
@@ -102,11 +105,11 @@ def check_task(task: Task) -> None:
 
 def _check_measures(task: Task) -> None:
     unknown = sorted(set(task.measures) - set(get_args(TaskMeasure)))
-    _require(not unknown, f"measures: there is no {unknown}; there are {', '.join(get_args(TaskMeasure))}")
+    _require(not unknown, f"measures: {unknown} is unknown; known are {', '.join(get_args(TaskMeasure))}")
     if "references" in task.measures:
-        _require(task.conditions is not None, "measures: 'references' are of conditions, and there are none")
-        _require(task.test_words is not None, "measures: 'references' needs test_words, the references as written")
-        _require(task.valid_words is not None, "measures: 'references' needs valid_words, to select a generator by")
+        _require(task.conditions is not None, "measures: 'references' needs conditions, and the task has none")
+        _require(task.test_words is not None, "measures: 'references' needs test_words, the reference texts")
+        _require(task.valid_words is not None, "measures: 'references' needs valid_words, for model selection")
     _require(
         "summaries" not in task.measures or "references" in task.measures, "measures: 'summaries' needs 'references'"
     )
@@ -123,9 +126,13 @@ def _check_splits(owner: Task | Conditions, name: str) -> None:
         _require_finished(space, tokens, f"{name}{split}", is_kept=True)
         _require(len(tokens) > 0, f"{name}{split} is empty")
         words = None if split == "train" else getattr(owner, f"{split}_words")
-        _require(words is None or len(words) == len(tokens), f"{name}{split}_words: not of each sequence of {split}")
         _require(
-            len(owner.decode(tokens[:3])) == len(tokens[:3]), f"{name}{split}: decode gives another number of lines"
+            words is None or len(words) == len(tokens),
+            f"{name}{split}_words: must have one entry per sequence of {split}",
+        )
+        _require(
+            len(owner.decode(tokens[:3])) == len(tokens[:3]),
+            f"{name}{split}: decode returns a different number of lines",
         )
 
 
@@ -134,8 +141,8 @@ def _check_oracle(task: Task, oracle: Oracle, num_samples: int) -> None:
     space = task.space
     logprobs = oracle.logprobs(task.valid)
     mask = sequence_mask(space, task.valid)
-    _require(logprobs.shape == task.valid.shape and logprobs.dtype == torch.float32, "logprobs: not (B, T) float32")
-    _require(bool(torch.isfinite(logprobs[mask]).all()), "a sequence of valid is impossible under the oracle")
+    _require(logprobs.shape == task.valid.shape and logprobs.dtype == torch.float32, "logprobs: must be (B, T) float32")
+    _require(bool(torch.isfinite(logprobs[mask]).all()), "a sequence of valid has probability 0 under the oracle")
     _require(bool((logprobs[mask] <= 1e-6).all()), "logprobs: a probability above 1")
     if space.vocab_size <= LARGEST_ENUMERATED_VOCABULARY:
         for row in range(1 if task.conditions is None else min(3, len(task.valid))):
@@ -179,10 +186,16 @@ def check_reward_function(
     _require(rewards.is_floating_point(), f"returns {rewards.dtype}; expected a float type")
     _require(bool(torch.isfinite(rewards).all()), "returns NaN or infinity")
     arguments = (tokens, mask, *conditions)
-    _require(all(map(torch.equal, handed, arguments)), "changes the tensors it is given")
-    _require(torch.equal(reward_function(*arguments), rewards), "scores the same batch differently the second time")
+    _require(all(map(torch.equal, handed, arguments)), "modifies its input tensors")
+    _require(
+        torch.equal(reward_function(*arguments), rewards),
+        "returns different scores for the same batch when called again",
+    )
     alone = torch.cat([reward_function(*(argument[i : i + 1] for argument in arguments)) for i in range(8)])
-    _require(bool((alone - rewards).abs().max() <= tolerance), "a score depends on the other sequences of the batch")
+    _require(
+        bool((alone - rewards).abs().max() <= tolerance),
+        "the score of a sequence depends on the other sequences of the batch",
+    )
 
 
 def check_token_env(env: TokenEnv, *, num_sequences: int = 20, seed: int = 0) -> None:
@@ -202,9 +215,10 @@ def check_token_env(env: TokenEnv, *, num_sequences: int = 20, seed: int = 0) ->
         observation, info = env.reset()
         condition = _seen(env, observation)[:prefix_length].tolist()
         drawn.add(tuple(condition))
-        _require(not prefix_length or tuple(condition) in allowed, f"{condition} is none of the conditions")
+        _require(not prefix_length or tuple(condition) in allowed, f"{condition} is not one of the conditions")
         _require(
-            (_seen(env, observation)[prefix_length:] == space.vocab_size).all(), "the first observation holds a token"
+            (_seen(env, observation)[prefix_length:] == space.vocab_size).all(),
+            "the first observation contains a token",
         )
         _check_masks(env, observation, info, has_ended=False)
         arguments = [tokens[index : index + 1], masks[index : index + 1]]
@@ -216,26 +230,29 @@ def check_token_env(env: TokenEnv, *, num_sequences: int = 20, seed: int = 0) ->
             before = _seen(env, observation).copy()
             # Behind the end the action is not read: any id may stand there.
             seen, paid, terminated, truncated, info = env.step(row[t] if t < length else t % space.vocab_size)
-            _require(np.array_equal(_seen(env, observation), before), "step changes an observation that was handed out")
+            _require(
+                np.array_equal(_seen(env, observation), before),
+                "step modifies an observation that was returned earlier",
+            )
             prefix = condition + row[: t + 1] + [space.vocab_size] * (space.max_length - t - 1)
             described = _seen(env, seen).tolist()
             _require(described == prefix, f"observation {described} after the tokens {row[: t + 1]}")
             _require(terminated == (t + 1 == last), f"terminated={terminated} at token {t + 1} of {last}")
-            _require(not truncated, "truncated: sequences end, they are never cut off")
+            _require(not truncated, "truncated: sequences terminate; they are never truncated")
             expected = reward if terminated else 0.0
             _require(math.isclose(paid, expected, rel_tol=1e-4, abs_tol=1e-6), f"reward {paid}; expected {expected}")
             _check_masks(env, seen, info, has_ended=t + 1 >= length)
-            _require(("text" in info) == terminated, f"info has {sorted(info)}: text belongs to the last step alone")
+            _require(("text" in info) == terminated, f"info has {sorted(info)}: text belongs to the last step only")
             observation = seen
         _require(isinstance(info["text"], str), f"text {info['text']!r}: expected a string")
-        _require_raises(ResetNeeded, lambda: env.step(0), "a step after the end is accepted")
+        _require_raises(ResetNeeded, lambda: env.step(0), "step is accepted after the end of the sequence")
     _require(len(drawn) > 1 or len(allowed) < 2 or num_sequences < 8, "every reset draws the same condition")
     if prefix_length:
         first, again = (_seen(env, env.reset(seed=seed)[0]) for _ in range(2))
         _require(np.array_equal(first, again), "the same seed draws different conditions")
         for condition in sorted(allowed)[:3]:
             chosen = _seen(env, env.reset(options={"condition": list(condition)})[0])[:prefix_length]
-            _require(tuple(chosen.tolist()) == condition, f"reset to the condition {condition} begins with {chosen}")
+            _require(tuple(chosen.tolist()) == condition, f"reset to the condition {condition} starts with {chosen}")
     for action in (-1, space.vocab_size, 0.5, None):
         env.reset()
         _require_raises(InvalidAction, lambda action=action: env.step(action), f"action {action!r} is accepted")  # type: ignore[misc]
@@ -265,11 +282,14 @@ def _check_masks(env: TokenEnv, observation: Any, info: dict[str, Any], has_ende
 def check_token_vector_env(env: TokenVectorEnv, *, num_steps: int = 100, seed: int = 0) -> None:
     """Check that the vector environment equals single ones stepped side by side, each begun again in the next step."""
     space = env.space
-    _require(env.single_action_space == Discrete(space.vocab_size), "single_action_space is not the alphabet")
-    _require(env.action_space == batch_space(env.single_action_space, env.num_envs), "action_space is not the batch")
+    _require(env.single_action_space == Discrete(space.vocab_size), "single_action_space is not the vocabulary")
+    _require(
+        env.action_space == batch_space(env.single_action_space, env.num_envs),
+        "action_space is not the batched single_action_space",
+    )
     _require(
         env.observation_space == batch_space(env.single_observation_space, env.num_envs),
-        "observation_space is not the batch of the single one",
+        "observation_space is not the batched single_observation_space",
     )
     world = (space, env.reward_function, env.conditions, env.condition_space)
     singles = [
@@ -290,9 +310,10 @@ def check_token_vector_env(env: TokenVectorEnv, *, num_steps: int = 100, seed: i
         handed_out = _seen(env, observations).copy()
         seen, rewards, terminated, truncated, infos = env.step(actions)
         _require(
-            np.array_equal(handed_out, _seen(env, observations)), "step changes an observation that was handed out"
+            np.array_equal(handed_out, _seen(env, observations)),
+            "step modifies an observation that was returned earlier",
         )
-        _require(env.observation_space.contains(seen), "an observation outside observation_space")
+        _require(env.observation_space.contains(seen), "an observation is outside observation_space")
         said = []
         for i, single in enumerate(singles):
             if ended[i]:
@@ -307,13 +328,14 @@ def check_token_vector_env(env: TokenVectorEnv, *, num_steps: int = 100, seed: i
             _require(np.array_equal(described, wanted), f"observation {described}; alone {wanted}")
             if env.observes_mask:
                 masks = seen["action_mask"][i], expected[0]["action_mask"]
-                _require(np.array_equal(*masks), "action masks differ from those alone")
+                _require(np.array_equal(*masks), "action masks differ from those of the single environment")
             _require(
-                math.isclose(rewards[i], expected[1], rel_tol=1e-4, abs_tol=1e-6), "rewards differ from those alone"
+                math.isclose(rewards[i], expected[1], rel_tol=1e-4, abs_tol=1e-6),
+                "rewards differ from those of the single environment",
             )
-            _require(bool(terminated[i]) == expected[2], "terminated differs from that alone")
+            _require(bool(terminated[i]) == expected[2], "terminated differs from the single environment")
         _require_same_infos(env, infos, said)
-        _require(not truncated.any(), "truncated: sequences end, they are never cut off")
+        _require(not truncated.any(), "truncated: sequences terminate; they are never truncated")
         observations = seen
     env.reset()
     # Out of range, one too many, not integers.
@@ -327,9 +349,9 @@ def _require_same_infos(env: TokenVectorEnv, infos: dict[str, Any], alone: list[
     joined: dict[str, Any] = {}
     for index, info in enumerate(alone):
         joined = env._add_info(joined, info, index)
-    _require(infos.keys() == joined.keys(), f"info has {sorted(infos)}; alone {sorted(joined)}")
+    _require(infos.keys() == joined.keys(), f"info has {sorted(infos)}; the single environment has {sorted(joined)}")
     for name, value in joined.items():
-        _require(np.array_equal(infos[name], value), f"info {name!r} differs from that alone")
+        _require(np.array_equal(infos[name], value), f"info {name!r} differs from the single environment")
 
 
 def sequence_spaces(max_vocab_size: int = 6, max_length: int = 5) -> SearchStrategy[SequenceSpace]:

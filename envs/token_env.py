@@ -139,16 +139,25 @@ class _World:
             ShapeError: they are no conditions of this world, or not `number` of them.
         """
         if unknown := sorted(set(options or {}) - {name}):
-            raise ConfigError(f"reset: options has {', '.join(map(repr, unknown))}. The one option is {name!r}.")
+            raise ConfigError(
+                f"reset: options has {', '.join(map(repr, unknown))}. The only option is {name!r}.",
+                code="reset_options",
+            )
         if not options:
             return None
         if self.condition_space is None:
-            raise ConfigError(f"reset: options[{name!r}]: sequences of this world are given nothing. Leave it out.")
+            raise ConfigError(
+                f"reset: options[{name!r}]: this environment has no conditions. Remove it.",
+                code="reset_without_conditions",
+            )
         rows = torch.as_tensor(options[name])
         rows = rows.unsqueeze(0) if name == "condition" and rows.dim() == 1 else rows
         checked = _checked_conditions(rows, self.condition_space, f"options[{name!r}]")
         if len(checked) != number:
-            raise ShapeError(f"options[{name!r}] holds {len(checked)} conditions: expected {number}, one a sequence.")
+            raise ShapeError(
+                f"options[{name!r}] has {len(checked)} conditions: expected {number}, one per sequence.",
+                code="reset_conditions_number",
+            )
         return checked
 
     def score(self, rows: Tokens) -> NDArray[np.float64]:
@@ -165,7 +174,8 @@ class _World:
         if rewards.shape != finished.shape[:1]:
             raise ShapeError(
                 f"reward function {type(self.reward_function).__name__}: returned shape {tuple(rewards.shape)} for "
-                f"{len(finished)} sequences; expected ({len(finished)},), one score each."
+                f"{len(finished)} sequences; expected ({len(finished)},), one score per sequence.",
+                code="reward_function_shape",
             )
         return np.asarray(rewards.detach().cpu().numpy(), dtype=np.float64)
 
@@ -302,7 +312,7 @@ class TokenEnv(gymnasium.Env[Observation, int]):
             ResetNeeded: not reset, or the episode is over.
         """
         if self._num_tokens is None:
-            raise ResetNeeded("step: no sequence is begun, or the last one is finished. Call reset() first.")
+            raise ResetNeeded("step: no sequence has been started, or the last one is finished. Call reset() first.")
         token = int(_legal_actions(self.space, np.asarray(action).reshape(1))[0])
         if self._has_ended[0]:
             token = self.space.pad_id
@@ -330,7 +340,7 @@ class TokenEnv(gymnasium.Env[Observation, int]):
         if self.render_mode != "ansi":
             return None
         if not self._state.shape[1]:
-            raise ResetNeeded("render: no sequence is begun. Call reset() first.")
+            raise ResetNeeded("render: no sequence has been started. Call reset() first.")
         return self._world.frames(self._state, np.array([self._num_shown]))[0]
 
     def _seen(self) -> Observation:
@@ -394,7 +404,9 @@ class TokenVectorEnv(gymnasium.vector.VectorEnv[Observation, NDArray[np.int64], 
         render_mode: str | None = None,
     ) -> None:
         if num_envs < 1:
-            raise ConfigError(f"num_envs={num_envs}: needs at least 1.")
+            raise ConfigError(
+                f"num_envs={num_envs}: must be at least 1.", code="num_envs", fields={"num_envs": num_envs}
+            )
         self._world = _checked_world(
             space, reward_function, conditions, condition_space,
             ends_together, observes_mask, decode, decode_condition, render_mode,
@@ -457,10 +469,10 @@ class TokenVectorEnv(gymnasium.vector.VectorEnv[Observation, NDArray[np.int64], 
             ResetNeeded: not reset.
         """
         if self._state is None:
-            raise ResetNeeded("step: no sequences are begun. Call reset() first.")
+            raise ResetNeeded("step: no sequences have been started. Call reset() first.")
         actions = np.asarray(actions)
         if actions.shape != (self.num_envs,):
-            raise InvalidAction(f"actions has shape {actions.shape}: expected ({self.num_envs},), one id a sequence.")
+            raise InvalidAction(f"actions has shape {actions.shape}: expected ({self.num_envs},), one id per sequence.")
         begins, goes_on = self._finished, np.flatnonzero(~self._finished)
         chosen = _legal_actions(self.space, actions[goes_on])
         chosen[self._has_ended[goes_on]] = self.space.pad_id
@@ -497,7 +509,7 @@ class TokenVectorEnv(gymnasium.vector.VectorEnv[Observation, NDArray[np.int64], 
         if self.render_mode != "ansi":
             return None
         if self._state is None:
-            raise ResetNeeded("render: no sequences are begun. Call reset() first.")
+            raise ResetNeeded("render: no sequences have been started. Call reset() first.")
         return tuple(self._world.frames(self._state, self._num_tokens))
 
     def _infos(self, state: Tokens) -> dict[str, Any]:
@@ -543,27 +555,42 @@ def _checked_world(
     for given, lacking in (("conditions", "condition_space"), ("condition_space", "conditions")):
         values = {"conditions": conditions, "condition_space": condition_space}
         if values[given] is not None and values[lacking] is None:
-            raise ConfigError(f"{lacking}=None: {given} is given, and they belong together. Give both, or neither.")
+            raise ConfigError(
+                f"{lacking}=None: must be given together with {given}. Give both, or neither.",
+                code="env_lacks_argument",
+            )
     if render_mode is not None and render_mode not in RENDER_MODES:
-        raise ConfigError(f"render_mode={render_mode!r}: there are {', '.join(map(repr, RENDER_MODES))}, and None.")
+        raise ConfigError(
+            f"render_mode={render_mode!r}: must be one of {', '.join(map(repr, RENDER_MODES))}, or None.",
+            code="render_mode",
+            fields={"render_mode": render_mode},
+        )
     if decode_condition is not None and conditions is None:
-        raise ConfigError("decode_condition: sequences are given nothing that it could show. Leave it out.")
+        raise ConfigError(
+            "decode_condition: has no effect, because there are no conditions. Remove it.",
+            code="decode_without_conditions",
+        )
     if space is None and reward_function is None:
         if conditions is not None:
-            raise ConfigError("conditions: the toy world is given nothing. Give space and reward_function too.")
+            raise ConfigError(
+                "conditions: the default toy environment has none. Give space and reward_function, too.",
+                code="toy_env_conditions",
+            )
         distribution = TabularOracle.fixed()
         space, reward_function = distribution.space, SequenceProbability(distribution)  # type: ignore[arg-type]  # its entropy is cached
     if space is None or reward_function is None:
         given, lacking = ("reward_function", "space") if space is None else ("space", "reward_function")
         raise ConfigError(
-            f"{lacking}=None: {given} is given, and neither can be guessed from the other. "
-            "Give both, or neither for the toy world."
+            f"{lacking}=None: {given} is given, and one does not determine the other. Give both, or neither for "
+            "the toy environment.",
+            code="env_space_and_reward",
         )
     for name, asked in (("ends_together", ends_together), ("observes_mask", observes_mask)):
         if asked and space.end_id is None:
             raise ConfigError(
-                f"{name}=True: sequences of this space have no terminator, so that all have {space.max_length} tokens "
-                "and every token may always come next. Leave it out."
+                f"{name}=True: sequences of this space have no terminator, so all have {space.max_length} tokens "
+                "and every token is always allowed. Remove it.",
+                code="env_no_terminator",
             )
     kept = None
     if conditions is not None and condition_space is not None:
@@ -577,16 +604,28 @@ def _checked_world(
 def _checked_conditions(conditions: Tensor, space: SequenceSpace, name: str) -> Tokens:
     expected = f"(n, {space.max_length}) int64"
     if conditions.dim() != 2 or conditions.shape[1] != space.max_length or conditions.dtype != torch.int64:
-        raise ShapeError(f"{name} has shape {tuple(conditions.shape)}, {conditions.dtype}: expected {expected}.")
+        raise ShapeError(
+            f"{name} has shape {tuple(conditions.shape)}, {conditions.dtype}: expected {expected}.",
+            code="conditions_shape",
+        )
     if not len(conditions):
-        raise ConfigError(f"{name}: holds none. Give at least one, or None for sequences that are given nothing.")
+        raise ConfigError(
+            f"{name}: is empty. Give at least one condition, or None for an environment without conditions.",
+            code="conditions_empty",
+            fields={"name": name},
+        )
     if not 0 <= int(conditions.min()) <= int(conditions.max()) < space.vocab_size:
         raise ShapeError(
             f"{name} holds ids {int(conditions.min())}..{int(conditions.max())}: condition_space has "
-            f"0..{space.vocab_size - 1}."
+            f"0..{space.vocab_size - 1}.",
+            code="conditions_ids",
         )
     if not torch.equal(pad_after_end(space, conditions), conditions):
-        raise ShapeError(f"{name}: holds other ids than padding after a terminator. Use pad_after_end.")
+        raise ShapeError(
+            f"{name}: contains ids other than padding after a terminator. Use pad_after_end.",
+            code="conditions_padding",
+            fields={"name": name},
+        )
     return np.array(conditions.cpu().numpy())
 
 

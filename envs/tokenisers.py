@@ -51,8 +51,9 @@ def grapheme_splitter() -> Callable[[str], list[str]]:
     """
     if find_spec("regex") is None:
         raise ConfigError(
-            "unit='grapheme': needs the package regex, which this Python does not have. Install the extra `pieces` "
-            f"({install_command('pieces')}), or choose unit='code_point'."
+            "unit='grapheme': needs the package regex, which is not installed. Install the extra `pieces` "
+            f"({install_command('pieces')}), or choose unit='code_point'.",
+            code="grapheme_needs_regex",
         )
     import regex
 
@@ -99,9 +100,11 @@ class PatternSplitter:
             if begin > end:
                 if self.uncovered == "error":
                     raise NotCoveredError(
-                        f"{text[end:begin][:20]!r} at character {end + 1} is no token of {self.name}: {_shown(text)}. "
-                        "Mend or take out what is none, or set uncovered to 'unknown', which reads such stretches as "
-                        "unknown tokens and counts them."
+                        f"{text[end:begin][:20]!r} at character {end + 1} is not a token of {self.name}: "
+                        f"{_shown(text)}. Fix or remove such text, or set uncovered to 'unknown', which reads it "
+                        "as unknown tokens and counts them.",
+                        code="text_not_covered",
+                        fields={"text": text[end:begin], "character": end + 1},
                     )
                 tokens.append(UNK_NAME)
             if next_end > begin:
@@ -120,8 +123,10 @@ def compiled(pattern: str) -> re.Pattern[str]:
         return re.compile(pattern)
     except re.error as error:
         raise ConfigError(
-            f"pattern={pattern!r}: is no regular expression ({error}). Mend it; special characters that stand for "
-            "themselves have a backslash before them."
+            f"pattern={pattern!r}: is not a valid regular expression ({error}). Fix it; put a backslash before "
+            "special characters that stand for themselves.",
+            code="bad_pattern",
+            fields={"pattern": pattern},
         ) from None
 
 

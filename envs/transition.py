@@ -52,7 +52,7 @@ def sequence_mask(space: SequenceSpace, tokens: Tensor) -> Tensor:
         ShapeError: `tokens` is not two-dimensional.
     """
     if tokens.dim() != 2:
-        raise ShapeError(f"tokens has shape {tuple(tokens.shape)}: expected (B, T).")
+        raise ShapeError(f"tokens has shape {tuple(tokens.shape)}: expected (B, T).", code="transition_tokens_shape")
     if space.end_id is None:
         return torch.ones_like(tokens, dtype=torch.bool)
     is_end = tokens == space.end_id

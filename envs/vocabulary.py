@@ -124,18 +124,24 @@ class Vocabulary:
     tokens: tuple[str, ...]
 
     end_id: ClassVar[int] = SPECIAL_NAMES.index(END_NAME)
-    """Terminator and padding; before the first token it is also the start."""
+    """Terminator and padding; also used as the start token."""
 
     unknown_id: ClassVar[int] = SPECIAL_NAMES.index(UNK_NAME)
-    """Stands for every token outside the vocabulary."""
+    """Replaces every token outside the vocabulary."""
 
     def __post_init__(self) -> None:
         if len(set(self.tokens)) != len(self.tokens):
             token = Counter(self.tokens).most_common(1)[0][0]
-            raise DataError(f"vocabulary: token {token!r} stands there twice. Every token has one id; remove one.")
+            raise DataError(
+                f"vocabulary: the token {token!r} appears twice. Remove one.",
+                code="vocabulary_repeated_token",
+            )
         for forbidden in ("", UNK_NAME):
             if forbidden in self.tokens:
-                raise DataError(f"vocabulary: {forbidden!r} cannot be an ordinary token. Remove it.")
+                raise DataError(
+                    f"vocabulary: {forbidden!r} cannot be an ordinary token. Remove it.",
+                    code="vocabulary_special_token",
+                )
 
     @classmethod
     def build(
@@ -252,13 +258,20 @@ class Vocabulary:
         try:
             content = json.loads(text)
         except ValueError as error:
-            raise DataError(f"vocabulary: not JSON ({error}). Give the text that Vocabulary.to_json wrote.") from error
+            raise DataError(
+                f"vocabulary: not JSON ({error}). Give text that Vocabulary.to_json wrote.",
+                code="vocabulary_not_json",
+            ) from error
         tokens = content.get("tokens") if isinstance(content, dict) else None
         if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
-            raise DataError('vocabulary: expected {"special": [...], "tokens": [...strings...]}, as to_json writes it.')
+            raise DataError(
+                'vocabulary: expected {"special": [...], "tokens": [...strings...]}, as written by to_json.',
+                code="vocabulary_form",
+            )
         if content.get("special") != list(SPECIAL_NAMES):
             raise DataError(
-                f"vocabulary: special ids are {content.get('special')!r}; this version has {list(SPECIAL_NAMES)!r}. "
-                "Build the vocabulary anew from the training text."
+                f"vocabulary: special ids are {content.get('special')!r}; this version has "
+                f"{list(SPECIAL_NAMES)!r}. Rebuild the vocabulary from the training text.",
+                code="vocabulary_special_ids",
             )
         return cls(tuple(tokens))

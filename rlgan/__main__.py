@@ -34,13 +34,15 @@ def _completion() -> VerbModule:
 VERBS: tuple[Verb, ...] = (
     Verb(
         "tune",
-        "search which settings matter, and whether any of it beats likelihood",
+        "find out which settings matter and whether any of them beats maximum likelihood",
         "tune reward_baseline --data lines.txt --hours 2 --seeds 3",
         _tune,
         has_paths=True,
     ),
-    Verb("compare", "runs of an MLflow server side by side", "compare runs/a runs/b --out a-and-b.html", _compare),
-    Verb("completion", "print a script by which a shell completes verbs and settings", "completion bash", _completion),
+    Verb(
+        "compare", "compare runs of an MLflow server side by side", "compare runs/a runs/b --out a-and-b.html", _compare
+    ),
+    Verb("completion", "print a shell completion script for verbs and settings", "completion bash", _completion),
 )
 
 

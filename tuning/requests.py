@@ -83,7 +83,11 @@ def taken_up(
     kept, asked = read_request(folder), f"--resume {folder}"
     words = kept["words"]
     if not isinstance(words, dict):
-        raise CheckpointError(f"{asked}: its sweep.json is damaged. Restore it, or start a new sweep.")
+        raise CheckpointError(
+            f"{asked}: its sweep.json is damaged. Restore it, or start a new sweep.",
+            code="sweep_file_damaged",
+            fields={"path": asked},
+        )
     changed = admitted(asked, folder, kept, trust_code=trust_code, accept_changed=accept_changed_plugins)
     words = with_new_digests(words, changed)
     try:
@@ -93,7 +97,9 @@ def taken_up(
         study, changes = str(words["study"]), dict(words["changes"])
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
-            f"--resume {folder}: its sweep.json is damaged ({error!r}). Restore it, or start a new sweep."
+            f"--resume {folder}: its sweep.json is damaged ({error!r}). Restore it, or start a new sweep.",
+            code="sweep_json_damaged",
+            fields={"resume": folder},
         ) from None
     settings = settings_of({**begun.model_dump(exclude_unset=True), **given})
     again = {**words, "settings": settings.model_dump(mode="json", exclude_unset=True)}
@@ -115,13 +121,19 @@ def settings_of(values: Mapping[str, Any]) -> SweepSettings:
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         if not problem["loc"]:
-            raise ConfigError(problem["msg"].removeprefix("Value error, ")) from None
+            cause = problem.get("ctx", {}).get("error")
+            code, fields = (cause.code, cause.fields) if isinstance(cause, ConfigError) else ("sweep_settings", {})
+            raise ConfigError(problem["msg"].removeprefix("Value error, "), code=code, fields=fields) from None
         if problem["type"] == "extra_forbidden":
             unknown, known = str(problem["loc"][0]), SweepSettings.model_fields
             raise ConfigError(
-                f"{unknown}: says nothing of a sweep, which takes {', '.join(known)}.{nearest(unknown, known)} "
-                "Give settings of the runs by their paths."
+                f"{unknown}: is not a setting of sweeps; these are {', '.join(known)}.{nearest(unknown, known)} "
+                "Give settings of the runs by their paths.",
+                code="sweep_setting_unknown",
+                fields={"name": unknown},
             ) from None
         name = str(problem["loc"][0]).replace("_", "-")
         message = problem["msg"][0].lower() + problem["msg"][1:]
-        raise ConfigError(f"--{name} {problem['input']}: {message}.") from None
+        raise ConfigError(
+            f"--{name} {problem['input']}: {message}.", code="sweep_setting", fields={name: problem["input"]}
+        ) from None

@@ -238,15 +238,17 @@ def _again(
             f"after {update} updates {', '.join(f'{path}={value}' for path, value in changes.items())}"
             for update, changes in winner.schedule
         )
-        return Again(f"{described}: its settings change while it trains, which no single command does: {steps}.", None)
+        return Again(
+            f"{described}: its settings change during training, which no single command can do: {steps}.", None
+        )
     if request.command_of is None:
         return None
     command = request.command_of(
         winner.config.model_copy(update={"seed": best.seed}), [request.study.preset, winner.config.preset, "mle"]
     )
     if command is None:
-        return Again(f"{described}: no command has all of its settings.", None)
-    return Again(f"This trains {described} again, and measures it at all temperatures:", command)
+        return Again(f"{described}: no command can set all of its settings.", None)
+    return Again(f"Command that trains {described} again and measures it at all temperatures:", command)
 
 
 def _registry_name(request: SweepRequest) -> str:
@@ -271,7 +273,10 @@ def _register(
             best, results, request.folder, request.folder / _TUNE / _RACE, tracking.uri, name, judged.finding
         )
     except (TrackingError, CheckpointError) as error:  # the second where the run never reached a server
-        say(f"warning: {error} The generator is not registered yet; rlgan tune --resume {request.folder} tries again.")
+        say(
+            f"warning: {error} The generator is not registered yet. Run rlgan tune --resume {request.folder} to try "
+            "again."
+        )
         return
     finals.registered(Model(name, version, best.entrant, best.seed, best.temperature))
     say(
@@ -335,7 +340,7 @@ def preview(request: SweepRequest) -> list[str]:
     lines += [f"  {bundle.name}: {', '.join(bundle.options)}" for bundle in space.bundles]
     lines += [f"  {axis.name}: {axis.prior}" for axis in space.axes]
     dropped = sum(proposals.contradictions.values())
-    lines.append(f"of {_CHECKED + dropped} random points {dropped} contradict themselves; they are never tried:")
+    lines.append(f"{dropped} of {_CHECKED + dropped} random points are contradictory and will never be tried:")
     return lines + [f"  {number} × {reason}" for reason, number in proposals.contradictions.most_common()]
 
 
@@ -387,9 +392,13 @@ def _checked(request: SweepRequest, say: Callable[[str], None]) -> tuple[Space, 
     settings, folder = request.settings, request.folder
     settings.require_effect()
     if not request.train and not request.resume:
-        raise ConfigError("--no-training: is for a sweep that was begun. Name it by --resume.")
+        raise ConfigError(
+            "--no-training: needs an existing sweep. Give it with --resume.", code="no_training_without_resume"
+        )
     if folder.exists() and not folder.is_dir():
-        raise CheckpointError(f"--out {folder}: is a file. Name a folder.")
+        raise CheckpointError(
+            f"--out {folder}: is a file. Give a folder.", code="sweep_out_is_file", fields={"out": folder}
+        )
     require_model_name(_registry_name(request))
     space = _space(request)
     if request.resume:
@@ -422,9 +431,14 @@ def _space(request: SweepRequest, sizes: Mapping[str, Any] | None = None) -> Spa
     for path in (*request.study.changes, *request.changes):
         plain = path.replace("-", "_")
         if plain.startswith("controls"):
-            raise ConfigError("controls: belong to a run; a sweep has its own. Leave them out.")
+            raise ConfigError(
+                "controls: cannot be set for a sweep, which has its own. Remove them.", code="sweep_controls"
+            )
         if plain == "seed":
-            raise ConfigError("seed: a sweep has one for all, which is --seed. Leave it out of the changes.")
+            raise ConfigError(
+                "seed: cannot be changed by a setting; use --seed, which holds for all trials. Remove it.",
+                code="sweep_seed",
+            )
     changes = {path: value for path, value in merge({}, request.changes).items() if not path.startswith("tracking.")}
     changes = {"workers.threads": 1, **changes, "tracking.enabled": False, "seed": request.settings.seed}
     return request.study.space(request.task, changes, sizes)
@@ -439,10 +453,13 @@ def _as_begun(request: SweepRequest, space: Space) -> Space:
     try:
         return request.study.as_begun(space, {name: text for name, text in begun.items() if name not in bundles})
     except ConfigError as error:
-        raise ConfigError(f"--resume {request.folder}: {error}") from None
+        raise ConfigError(
+            f"--resume {request.folder}: {error}", code="sweep_resume_request", fields={"resume": request.folder}
+        ) from None
     except (ValueError, TypeError) as error:
         raise CheckpointError(
-            f"{request.folder / _REQUEST}: is damaged ({error}). Restore it, or start a new sweep."
+            f"{request.folder / _REQUEST}: is damaged ({error}). Restore it, or start a new sweep.",
+            code="damaged_sweep_request",
         ) from None
 
 
@@ -502,21 +519,26 @@ def _opened(
         _require_same(request, asked, files)
     elif path.exists():
         raise CheckpointError(
-            f"--out {request.folder}: already holds a sweep. Go on with it by --resume {request.folder}, or name "
-            "another folder."
+            f"--out {request.folder}: already contains a sweep. Continue it with --resume {request.folder}, or use "
+            "another folder.",
+            code="sweep_exists",
+            fields={"out": request.folder},
         )
     try:
         request.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CheckpointError(
-            f"--out {request.folder}: no folder can be made there ({error.strerror}). Name another."
+            f"--out {request.folder}: cannot be created ({error.strerror}). Use another folder.",
+            code="sweep_cannot_make_folder",
+            fields={"out": request.folder},
         ) from None
     lock = FileLock(request.folder / ".lock")
     try:
         lock.acquire(timeout=0)
     except Timeout:
         raise CheckpointError(
-            f"{request.folder}: another process is at work on this sweep. Wait for it, or name another folder by --out."
+            f"{request.folder}: another process is running this sweep. Wait for it, or use another folder with --out.",
+            code="sweep_is_running",
         ) from None
     try:
         keep_sources(request.folder, code)
@@ -534,8 +556,8 @@ def _write_changes(request: SweepRequest, num_trials: int, say: Callable[[str], 
         record_changes(request.folder, request.changed, num_trials, "trials")
     for change in request.changed:
         say(
-            f"warning: goes on with another source of {change}: the {num_trials} trials so far were of the old one. "
-            f"{PLUGIN_CHANGES} says so."
+            f"warning: continues with a new source of {change}; the {num_trials} trials so far used the old one. "
+            f"This is recorded in {PLUGIN_CHANGES}."
         )
 
 
@@ -546,8 +568,10 @@ def _require_same(request: SweepRequest, asked: dict[str, Any], files: Collectio
     different = [name for name, value in asked.items() if before.get(name) != value]
     if different:
         raise CheckpointError(
-            f"--resume {request.folder}: is a sweep of another {', '.join(different)}. Leave the options out to go on "
-            "with it as it was, or start a new sweep."
+            f"--resume {request.folder}: is a sweep with another {', '.join(different)}. Remove the options to "
+            "continue it as it was, or start a new sweep.",
+            code="sweep_differs",
+            fields={"resume": request.folder},
         )
 
 
@@ -583,9 +607,17 @@ def read_request(folder: Path) -> dict[str, Any]:
     try:
         values = json.loads(path.read_text("utf-8"))
         if not isinstance(values, dict) or "words" not in values:
-            raise ValueError("holds no request")
+            raise ValueError("contains no request")
         return values
     except OSError as error:
-        raise CheckpointError(f"--resume {folder}: is no folder of a sweep ({error.strerror}).") from None
+        raise CheckpointError(
+            f"--resume {folder}: is not the folder of a sweep ({error.strerror}).",
+            code="not_a_sweep",
+            fields={"resume": folder},
+        ) from None
     except ValueError as error:
-        raise CheckpointError(f"{path}: is damaged ({error}). Restore it, or start a new sweep.") from None
+        raise CheckpointError(
+            f"{path}: is damaged ({error}). Restore it, or start a new sweep.",
+            code="damaged_sweep_file",
+            fields={"path": path},
+        ) from None

@@ -49,8 +49,10 @@ def known_encoding(value: str) -> str:
     except (LookupError, UnicodeError, ValueError) as error:
         known = ("utf-8", "utf-16", "latin-1", "cp1252", "ascii", "gb18030", "big5", "shift_jis", "euc-kr")
         raise ConfigError(
-            f"encoding={value!r}: not a text encoding Python knows. Known are for instance {', '.join(known)}."
-            + nearest(value, known)
+            f"encoding={value!r}: not a text encoding that Python knows. Use one of Python's encodings, for "
+            f"instance {', '.join(known)}." + nearest(value, known),
+            code="unknown_encoding",
+            fields={"encoding": value},
         ) from error
     return value
 
@@ -74,11 +76,11 @@ class Spaces:
         if controls:
             named = [count(number, _NAMES[name]) for name, number in sorted(controls.items()) if name in _NAMES]
             which = f" ({', '.join(named)})" if named else ""
-            notes.append(f"read {count(controls.total(), 'control character')}{where} as a space{which}")
+            notes.append(f"replaced {count(controls.total(), 'control character')}{where} with a space{which}")
         if separators := self.breaks.total() - controls.total():
-            notes.append(f"read {count(separators, 'line separator')} (U+2028, U+2029){where} as a space")
+            notes.append(f"replaced {count(separators, 'line separator')} (U+2028, U+2029){where} with a space")
         if self.num_marks:
-            notes.append(f"took away {count(self.num_marks, 'byte order mark')}")
+            notes.append(f"removed {count(self.num_marks, 'byte order mark')}")
         return notes
 
 
@@ -114,7 +116,7 @@ def as_utf8(content: Content, how: How) -> tuple[bytes, list[str]]:
         if data.startswith(mark):
             data, encoding = data[len(mark) :], of_mark
             described = "" if of_mark == "utf-8" else f", which says {of_mark}"
-            notes.append(f"took away 1 byte order mark{described}")
+            notes.append(f"removed 1 byte order mark{described}")
             break
     if codecs.lookup(encoding).name != "utf-8":
         try:
@@ -123,15 +125,19 @@ def as_utf8(content: Content, how: How) -> tuple[bytes, list[str]]:
             raise _not_in_encoding(content.path, data, error, encoding, how) from error
         except UnicodeError as error:
             raise DataError(
-                f"{content.path}: is not {encoding} ({error}). Save it as {encoding}, or set {how.options}encoding to "
-                "what it was written in."
+                f"{content.path}: is not {encoding} ({error}). Save it as {encoding}, or set {how.options}encoding "
+                "to the encoding of the file.",
+                code="wrong_encoding",
+                fields={"path": content.path},
             ) from error
     # A few stray NULs are dirt; many are a binary file or two bytes a character.
     if (num_zeros := data.count(b"\x00")) > 0.05 * len(data):
         raise DataError(
-            f"{content.path}: looks binary, or like UTF-16 read as {encoding}: {num_zeros} of {len(data)} bytes "
-            f"are NUL. Give a text file, or set {how.options}encoding to what it was written in (for instance "
-            "utf-16-le)."
+            f"{content.path}: looks like a binary file, or like UTF-16 read as {encoding}: {num_zeros} of "
+            f"{len(data)} bytes are NUL. Give a text file, or set {how.options}encoding to the encoding of the "
+            "file (for instance utf-16-le).",
+            code="binary_text",
+            fields={"path": content.path},
         )
     return data, notes
 
@@ -140,9 +146,11 @@ def _not_in_encoding(path: str, data: bytes, error: UnicodeDecodeError, encoding
     line = data.count(b"\n" if b"\n" in data else b"\r", 0, error.start) + 1
     return DataError(
         f"{path}, line {line}: byte {data[error.start]:#04x} at offset {error.start} is not {encoding} "
-        f"({error.reason}). Save the file as {encoding}, or set {how.options}encoding to what it was written in (for "
-        "instance cp1252)."
-        + (" It holds zero bytes, as UTF-16 and files that are no text do." if b"\x00" in data else "")
+        f"({error.reason}). Save the file as {encoding}, or set {how.options}encoding to the encoding of the file "
+        "(for instance cp1252)."
+        + (" The file contains zero bytes, as UTF-16 files and binary files do." if b"\x00" in data else ""),
+        code="undecodable_byte",
+        fields={"path": path, "line": line},
     )
 
 

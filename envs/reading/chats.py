@@ -49,8 +49,11 @@ def turns_of(where: str, name: str, messages: Sequence[Mapping[str, Any]]) -> li
         shape = next((shape for shape in _SHAPES if all(field in message for field in shape)), None)
         if shape is None:
             raise DataError(
-                f"{where}: {name}.{place} is no message; its fields are {', '.join(map(repr, message)) or 'none'}, and "
-                "a message has role and content (or from and value). Mend it, or leave the record out."
+                f"{where}: {name}.{place} is not a message; its fields are "
+                f"{', '.join(map(repr, message)) or 'none'}. A message has the fields role and content (or from "
+                "and value). Fix the message, or remove the record.",
+                code="chat_message_fields",
+                fields={"where": where},
             )
         turns.append((str(message[shape[0]]), _text_of(where, f"{name}.{place}.{shape[1]}", message[shape[1]])))
     return turns
@@ -66,8 +69,10 @@ def _text_of(where: str, name: str, content: object) -> str:
         if all(isinstance(text, str) for text in texts):
             return " ".join(map(str, texts))
     raise DataError(
-        f"{where}: {name} is {json_type(content)} ({beginning(str(content))}); the content of a message is text. Write "
-        "it as a string, or leave the record out."
+        f"{where}: {name} is {json_type(content)} ({beginning(str(content))}); the content of a message must be "
+        "text. Write it as a string, or remove the record.",
+        code="chat_content_type",
+        fields={"where": where},
     )
 
 

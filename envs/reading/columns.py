@@ -28,7 +28,11 @@ def as_column(setting: str, value: object) -> object:
     if isinstance(value, str) and value.isdecimal():
         value = int(value)
     if value == "" or (isinstance(value, int) and value < 0):
-        raise ConfigError(f"{setting}={value!r}: no column. Count from 0, or give a name.")
+        raise ConfigError(
+            f"{setting}={value!r}: not a column. Give a number, counted from 0, or a name.",
+            code="bad_column",
+            fields={setting: value},
+        )
     return value
 
 
@@ -182,12 +186,16 @@ class Path:
         else:
             what, near = f"it is {json_type(value)}", ""
         remedy = (
-            f"Every record before it has one: give this one, too, its {self.name!r}, or leave it out."
+            f"All records before it have one. Add the field {self.name!r} to this record, or remove the record."
             if had_by_others
-            else f"Set {wanted.option} to the {wanted.side}'s."
+            else f"Set {wanted.option} to the field of the {wanted.side}."
         )
         owner = f"{above!r} has" if above else "has"
-        return DataError(f"{where}: {owner} no field {key!r}; {what}. {remedy}{near}")
+        return DataError(
+            f"{where}: {owner} no field {key!r}; {what}. {remedy}{near}",
+            code="record_lacks_field",
+            fields={"where": where},
+        )
 
 
 def paths_to_texts(record: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -20,27 +20,28 @@ PACKED_SUFFIXES = {".gz": "gzip", ".xz": "xz", ".bz2": "bzip2", ".zst": "zstd"}
 _PACKED_MAGIC = {b"\x1f\x8b": "gzip", b"\xfd7zXZ\x00": "xz", b"BZh": "bzip2", b"\x28\xb5\x2f\xfd": "zstd"}
 
 _WRITTEN_AS_PARQUET = (
-    "Write it as parquet, CSV or JSON lines, for instance with pandas: .to_parquet('data.parquet'), and give that file."
+    "Save the data as parquet, CSV or JSON lines, for instance with pandas: .to_parquet('data.parquet'), and give "
+    "that file."
 )
 _REFUSED: tuple[tuple[bytes, str, str], ...] = (
-    (b"%PDF", "a PDF document", "Take its text out first (pdftotext FILE.pdf FILE.txt) and give that."),
-    (b"\x89PNG", "an image", "Give a file of text."),
-    (b"\xff\xd8\xff", "an image", "Give a file of text."),
-    (b"GIF8", "an image", "Give a file of text."),
-    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Office document", "Save it as CSV (UTF-8) there and give that."),
-    (b"7z\xbc\xaf\x27\x1c", "a 7z archive", "Unpack it (7z x FILE) and give the file within."),
-    (b"Rar!\x1a\x07", "a RAR archive", "Unpack it (unrar x FILE) and give the file within."),
+    (b"%PDF", "a PDF document", "Extract its text first (pdftotext FILE.pdf FILE.txt) and give the text file."),
+    (b"\x89PNG", "an image", "Give a text file."),
+    (b"\xff\xd8\xff", "an image", "Give a text file."),
+    (b"GIF8", "an image", "Give a text file."),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Office document", "Save it as CSV (UTF-8) and give that file."),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive", "Unpack it (7z x FILE) and give the file inside."),
+    (b"Rar!\x1a\x07", "a RAR archive", "Unpack it (unrar x FILE) and give the file inside."),
     (b"SQLite format 3\x00", "an SQLite database", _WRITTEN_AS_PARQUET),
     (b"\x89HDF\r\n", "an HDF5 file", _WRITTEN_AS_PARQUET),
     (b"\x93NUMPY", "a numpy array", _WRITTEN_AS_PARQUET),
     (b"ARROW1\x00\x00", "an Arrow file", _WRITTEN_AS_PARQUET),
     (b"\xff\xff\xff\xff", "an Arrow stream", _WRITTEN_AS_PARQUET),
     (b"Obj\x01", "an Avro file", _WRITTEN_AS_PARQUET),
-    (b"\x80\x04\x95", "a pickle, which is never loaded here", _WRITTEN_AS_PARQUET),
+    (b"\x80\x04\x95", "a pickle, which rlgan never loads", _WRITTEN_AS_PARQUET),
     (
         b"version https://git-lfs.github.com/",
-        "the pointer that Git LFS leaves in the place of a file",
-        "Fetch the file itself (git lfs pull) and give it.",
+        "a Git LFS pointer instead of the file itself",
+        "Download the file itself (git lfs pull) and give it.",
     ),
 )
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
@@ -76,7 +77,7 @@ def read_content(path: str, wanted: str) -> Content:
     """
     data = _bytes_of(path, wanted)
     if not data:
-        raise DataError(f"{path}: is empty. Give {wanted}.")
+        raise DataError(f"{path}: is empty. Give {wanted}.", code="empty_file", fields={"path": path})
     packings: list[str] = []
     while packing := _packing_of(data):
         data = _unpacked(path, data, packing)
@@ -85,11 +86,15 @@ def read_content(path: str, wanted: str) -> Content:
     if suffixes and suffixes[-1] in PACKED_SUFFIXES and not packings:
         named = PACKED_SUFFIXES[suffixes[-1]]
         raise DataError(
-            f"{path}: is named {suffixes[-1]} but is not {named} data. Pack it with {named}, or take {suffixes[-1]} "
-            "off its name."
+            f"{path}: has the name of a {suffixes[-1]} file but contains no {named} data. Compress it with "
+            f"{named}, or remove {suffixes[-1]} from its name.",
+            code="not_compressed",
+            fields={"path": path},
         )
     if not data:
-        raise DataError(f"{path}: is empty once it is unpacked. Give {wanted}.")
+        raise DataError(
+            f"{path}: is empty after unpacking. Give {wanted}.", code="empty_when_unpacked", fields={"path": path}
+        )
     _refuse_other_kinds(path, data)
     inner = [suffix for suffix in suffixes if suffix not in PACKED_SUFFIXES]
     notes = (f"unpacked {' and '.join(packings)} data",) if packings else ()
@@ -104,34 +109,46 @@ def _bytes_of(path: str, wanted: str) -> bytes:
         if file.is_dir():
             within = sorted(entry.name for entry in file.iterdir() if entry.is_file())
             names = f" It holds {', '.join(within[:5])}{', ...' if len(within) > 5 else ''}." if within else ""
-            raise DataError(f"{path}: is a directory. Give the file itself.{names}")
+            raise DataError(f"{path}: is a directory. Give a file.{names}", code="is_directory", fields={"path": path})
         if file.exists() or path == "-":
             raise DataError(
-                f"{path}: is a pipe or a device and not a regular file. It is read more than once: write its content "
-                "to a file first (COMMAND > data.txt) and give that."
+                f"{path}: is a pipe or a device, not a regular file. rlgan reads the file more than once. Write "
+                "its content to a file first (COMMAND > data.txt) and give that file.",
+                code="not_regular_file",
+                fields={"path": path},
             )
         if _URL.match(path):
             raise DataError(
-                f"{path}: is an address, and files are read from this machine. Fetch it first (curl -L -o FILE "
-                f"{path}) and give that file."
+                f"{path}: is an address; rlgan reads local files only. Download it first (curl -L -o FILE {path}) "
+                "and give that file."
                 if path.startswith("http")
-                else f"{path}: is an address, and files are read from this machine. Copy the file here and give its "
-                "path."
+                else (
+                    f"{path}: is an address; rlgan reads local files only. Copy the file to this machine and give its "
+                    "path."
+                ),
+                code="is_address",
+                fields={"path": path},
             )
         hub = ""
         if _HUB_ADDRESS.fullmatch(path) and not file.parent.is_dir():
             hub = (
-                ' If it is a data set of the Hugging Face hub, write it to a file first: python -c "from datasets '
-                f"import load_dataset; load_dataset('{path}', split='train').to_parquet('data.parquet')\", and give "
-                "data.parquet."
+                ' If it is a dataset on the Hugging Face Hub, write it to a file first: python -c "from datasets '
+                f"import load_dataset; load_dataset('{path}', split='train').to_parquet('data.parquet')\", and "
+                "give data.parquet."
             )
         siblings = [entry.name for entry in file.parent.iterdir()] if file.parent.is_dir() else []
         meant = nearest(file.name, siblings, "" if str(PurePath(path).parent) == "." else f"{PurePath(path).parent}/")
-        raise DataError(f"{path}: no such file. Give {wanted}." + (hub or meant))
+        raise DataError(
+            f"{path}: no such file. Give {wanted}." + (hub or meant), code="no_such_file", fields={"path": path}
+        )
     except (OSError, ValueError) as error:
         if isinstance(error, DataError):
             raise
-        raise DataError(f"{path}: cannot be read ({error}). Give a file that this user may read.") from error
+        raise DataError(
+            f"{path}: cannot be read ({error}). Give a file that this user has permission to read.",
+            code="unreadable_file",
+            fields={"path": path},
+        ) from error
 
 
 def _packing_of(data: bytes) -> str | None:
@@ -152,24 +169,46 @@ def _unpacked(path: str, data: bytes, packing: str) -> bytes:
             return bytes(stream.read())
     except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
         raise DataError(
-            f"{path}: damaged or cut {packing} data ({error}). Fetch or pack the file again; a text that only begins "
-            f"like {packing} data is read when something stands before it."
+            f"{path}: damaged or truncated {packing} data ({error}). Download or compress the file again. If it is "
+            f"a text that only begins like {packing} data, put another character before its first one."
             if packing == "bzip2"
-            else f"{path}: damaged or cut {packing} data ({error}). Fetch or pack the file again."
+            else f"{path}: damaged or truncated {packing} data ({error}). Download or compress the file again.",
+            code="damaged_packing",
+            fields={"path": path},
         ) from error
 
 
 def _refuse_other_kinds(path: str, data: bytes) -> None:
     if data.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         if b"xl/workbook.xml" in data:
-            raise DataError(f"{path}: is an Excel workbook. Save the sheet as CSV (UTF-8) there and give that file.")
+            raise DataError(
+                f"{path}: is an Excel workbook. Save the sheet as CSV (UTF-8) and give that file.",
+                code="excel_workbook",
+                fields={"path": path},
+            )
         if b"word/document.xml" in data:
-            raise DataError(f"{path}: is a Word document. Save it as plain text (UTF-8) there and give that file.")
+            raise DataError(
+                f"{path}: is a Word document. Save it as plain text (UTF-8) and give that file.",
+                code="word_document",
+                fields={"path": path},
+            )
         if b".npy" in data[:256]:
-            raise DataError(f"{path}: is an archive of numpy arrays. {_WRITTEN_AS_PARQUET}")
-        raise DataError(f"{path}: is a zip archive. Unpack it (unzip FILE) and give the file within.")
+            raise DataError(
+                f"{path}: is an archive of numpy arrays. {_WRITTEN_AS_PARQUET}",
+                code="numpy_archive",
+                fields={"path": path},
+            )
+        raise DataError(
+            f"{path}: is a zip archive. Unpack it (unzip FILE) and give the file inside.",
+            code="zip_archive",
+            fields={"path": path},
+        )
     if data[257:262] == b"ustar":
-        raise DataError(f"{path}: is a tar archive. Unpack it (tar xf FILE) and give the file within.")
+        raise DataError(
+            f"{path}: is a tar archive. Unpack it (tar xf FILE) and give the file inside.",
+            code="tar_archive",
+            fields={"path": path},
+        )
     for magic, kind, remedy in _REFUSED:
         if data.startswith(magic):
-            raise DataError(f"{path}: is {kind}. {remedy}")
+            raise DataError(f"{path}: is {kind}. {remedy}", code="unreadable_format", fields={"path": path})

@@ -25,7 +25,7 @@ def _as_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
         repeated = next(name for name in names if names.count(name) > 1)
-        raise _RepeatedNameError(f"field {repeated!r} stands {names.count(repeated)} times in one object")
+        raise _RepeatedNameError(f"field {repeated!r} appears {names.count(repeated)} times in one object")
     return found
 
 
@@ -78,8 +78,10 @@ def refuse_one_object(path: str, text: str) -> DataError:
     record, end = json.JSONDecoder(strict=False).raw_decode(text, _after_space(text, 0))
     if text[end:].strip():
         return DataError(
-            f"{path}: holds JSON objects that are written over several lines. Write one a line (jq -c . {path} > "
-            "data.jsonl) and give that file."
+            f"{path}: contains JSON objects that span several lines. Write one object per line (jq -c . {path} > "
+            "data.jsonl) and give that file.",
+            code="json_over_lines",
+            fields={"path": path},
         )
     return one_object(path, record, next((name for name, value in record.items() if isinstance(value, list)), None))
 
@@ -94,9 +96,10 @@ def one_object(path: str, record: Mapping[str, Any], around: str | None) -> Data
     """
     within = f" (jq -c '.[\"{around}\"][]' {path} > data.jsonl)" if around is not None else ""
     return DataError(
-        f"{path}: holds one JSON object, with {'the fields ' + ', '.join(map(repr, record))}; records are the elements "
-        f"of an array, or objects of which each stands on a line of its own. Write its records so{within} and give "
-        "that file."
+        f"{path}: contains a single JSON object, with {'the fields ' + ', '.join(map(repr, record))}. Records must "
+        f"be the elements of an array, or one object per line. Write them like that{within} and give that file.",
+        code="one_json_object",
+        fields={"path": path},
     )
 
 
@@ -127,8 +130,10 @@ def json_lines(path: str, lines: list[str], blank: list[int]) -> Iterator[tuple[
                     f"{error.msg} at character {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else error
                 )
                 raise DataError(
-                    f"{path}, line {number}: not JSON ({described}): {shown(line)}. Every line is one JSON object, as "
-                    '{"source": "...", "target": "..."}: mend this line, or leave it out.'
+                    f"{path}, line {number}: not JSON ({described}): {shown(line)}. Each line must be a JSON "
+                    'object, such as {"source": "...", "target": "..."}. Fix this line, or remove it.',
+                    code="json_line",
+                    fields={"path": path, "line": number},
                 ) from error
 
 
@@ -142,7 +147,9 @@ def json_array(path: str, text: str) -> Iterator[tuple[int, Any]]:
     if text[place : place + 1] != "[":
         raise DataError(
             f"{path}: is not a JSON array; it begins with {shown(text[place:])}. Give an array of records, or one "
-            "record a line."
+            "record per line.",
+            code="not_json_array",
+            fields={"path": path},
         )
     number, place = 0, _after_space(text, place + 1)
     while text[place : place + 1] != "]" or number:
@@ -155,7 +162,9 @@ def json_array(path: str, text: str) -> Iterator[tuple[int, Any]]:
             line = text.count("\n", 0, at) + 1
             raise DataError(
                 f"{path}, line {line}: record {number} of the array is not JSON ({described}): "
-                f"{shown(text[at:].partition(chr(10))[0])}. Mend it, or leave the record out."
+                f"{shown(text[at:].partition(chr(10))[0])}. Fix the record, or remove it.",
+                code="json_array_record",
+                fields={"path": path, "line": line},
             ) from error
         yield number, record
         place = _after_space(text, place)
@@ -166,15 +175,18 @@ def json_array(path: str, text: str) -> Iterator[tuple[int, Any]]:
             break
         line = text.count("\n", 0, place) + 1
         raise DataError(
-            f"{path}, line {line}: after record {number} of the array a comma or its end should stand, and it goes on "
-            f"with {beginning(text[place:]) or 'nothing'!r}. The file may be cut: write it anew."
+            f"{path}, line {line}: expected a comma or the end of the array after record {number}, found "
+            f"{beginning(text[place:]) or 'nothing'!r}. The file may be truncated. Write it again.",
+            code="json_array_cut",
+            fields={"path": path, "line": line},
         )
     if text[place + 1 :].strip():
         line = text.count("\n", 0, place) + 1
         raise DataError(
-            f"{path}, line {line}: the array ends here and something follows it: "
-            f"{shown(text[place + 1 :].strip())}. Give one array, or one record a line (jq -c '.[]' {path} > "
-            "data.jsonl)."
+            f"{path}, line {line}: the array ends here, but more text follows: {shown(text[place + 1 :].strip())}. "
+            f"Give one array, or one record per line (jq -c '.[]' {path} > data.jsonl).",
+            code="json_after_array",
+            fields={"path": path, "line": line},
         )
 
 

@@ -73,10 +73,14 @@ def open_file(path: str, how: How, wanted: str, is_header: IsHeader, *, always_t
         _require_no_text_settings(path, how, "parquet")
         return OpenedFile(path, "parquet", parquet=ParquetRows(path, content.data), notes=_about(content, "parquet"))
     if how.format == "parquet" or content.suffix == ".parquet":
-        raise DataError(f"{path}: is not parquet, though it is said to be. Give a parquet file, or name it as it is.")
+        raise DataError(
+            f"{path}: is not parquet, although its name or format says so. Give a parquet file, or rename the file.",
+            code="not_parquet",
+            fields={"path": path},
+        )
     data, notes = as_utf8(content, how)
     if not data:
-        raise DataError(f"{path}: is empty. Give {wanted}.")
+        raise DataError(f"{path}: is empty. Give {wanted}.", code="empty_table_file", fields={"path": path})
     if how.format in ("auto", "json") and (how.format == "json" or data[:4096].lstrip()[:1] == b"["):
         text = decoded(path, data, how)
         if how.format == "json" or content.suffix == ".json" or looks_like_json_array(text):
@@ -91,8 +95,8 @@ def open_file(path: str, how: How, wanted: str, is_header: IsHeader, *, always_t
         if opened.format == "lines" and not always_table and _is_quoted_column(lines, how, is_header):
             opened.format, opened.separator = "table", ","
             more.append(
-                "every line is in quotes, and is read as a table of one column, without them; where they belong to the "
-                f"text, set {how.options}quotes false"
+                "every line is in quotes: the file is read as a table with one column, without the quotes. If the "
+                f"quotes are part of the text, set {how.options}quotes false"
             )
     elif how.format == "table":
         opened.separator = _separator_of(lines, content.suffix, how)
@@ -102,8 +106,10 @@ def open_file(path: str, how: How, wanted: str, is_header: IsHeader, *, always_t
         for name, value in (("separator", how.separator), ("quotes", how.quotes or None)):
             if value is not None:
                 raise DataError(
-                    f"{path}: {how.options}{name}={value!r} has no effect on plain lines. Leave it out, or set "
-                    f"{how.options}format table."
+                    f"{path}: {how.options}{name}={value!r} has no effect on plain lines. Remove it, or set "
+                    f"{how.options}format table.",
+                    code="no_effect_on_lines",
+                    fields={f"{how.options}{name}": value, "path": path},
                 )
     opened.notes = [f"read {count(len(lines), 'line')}", *_about(content, opened.format), *notes, *more]
     return opened
@@ -124,15 +130,19 @@ def _recognised(
             raise refuse_one_object(content.path, text)
         if suffix == ".json":
             raise DataError(
-                f"{content.path}: is named .json and begins with {shown(text.split()[0])}. Give an array of records, "
-                f"or one record a line; for plain lines set {how.options}format lines."
+                f"{content.path}: has the name of a .json file but begins with {shown(text.split()[0])}. Give an "
+                f"array of records, or one record per line. For plain lines set {how.options}format lines.",
+                code="json_name_only",
+                fields={"path": content.path},
             )
     if suffix in FASTA_SUFFIXES or looks_like_fasta(lines):
         return "fasta", ""
     if looks_like_fastq(lines):
         raise DataError(
-            f"{content.path}: is FASTQ. Take its sequences out first (awk 'NR % 4 == 2' {content.path} > reads.txt) "
-            f"and give that file; for plain lines set {how.options}format lines."
+            f"{content.path}: is FASTQ. Extract its sequences first (awk 'NR % 4 == 2' {content.path} > reads.txt) "
+            f"and give that file. For plain lines set {how.options}format lines.",
+            code="fastq",
+            fields={"path": content.path},
         )
     if suffix in TABLE_SUFFIXES:
         return "table", _separator_of(lines, suffix, how)
@@ -178,8 +188,10 @@ def _require_no_text_settings(path: str, how: How, format: FileFormat) -> None:
     _require_no_table_settings(path, how, format)
     if how.encoding != "utf-8":
         raise DataError(
-            f"{path}: is {NAMES_OF_FORMATS[format]}, which knows its encoding: {how.options}encoding={how.encoding!r} "
-            "has no effect. Leave it out."
+            f"{path}: is {NAMES_OF_FORMATS[format]}, which defines its own encoding: "
+            f"{how.options}encoding={how.encoding!r} has no effect. Remove it.",
+            code="format_has_encoding",
+            fields={f"{how.options}encoding": how.encoding, "path": path},
         )
 
 
@@ -188,6 +200,8 @@ def _require_no_table_settings(path: str, how: How, format: FileFormat) -> None:
         value = getattr(how, name)
         if value is not None:
             raise DataError(
-                f"{path}: is {NAMES_OF_FORMATS[format]}, where {how.options}{name}={value!r} has no effect. Leave it "
-                "out, or set format to what the file holds."
+                f"{path}: is {NAMES_OF_FORMATS[format]}, so {how.options}{name}={value!r} has no effect. Remove "
+                "it, or set format to the format of the file.",
+                code="no_effect_on_format",
+                fields={f"{how.options}{name}": value, "path": path},
             )

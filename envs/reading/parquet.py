@@ -52,4 +52,8 @@ class ParquetRows:
             raise self._damaged(error) from error
 
     def _damaged(self, error: Exception) -> DataError:
-        return DataError(f"{self._path}: damaged or cut parquet data ({error}). Fetch or write the file again.")
+        return DataError(
+            f"{self._path}: damaged or truncated parquet data ({error}). Download or write the file again.",
+            code="damaged_parquet",
+            fields={"path": self._path},
+        )

@@ -74,13 +74,21 @@ def read_records(path: str, how: How, description: str) -> RecordFile:
         notes = [*opened.notes, *skipped(blank)]
         return RecordFile(path, records, [number for number, _ in numbered], "line", notes)
     if opened.format == "fasta":
-        raise DataError(f"{path}: is FASTA, and {description} has named fields. Give JSON lines, a table or parquet.")
+        raise DataError(
+            f"{path}: is FASTA, but {description} needs named fields. Give JSON lines, a table or parquet.",
+            code="records_from_fasta",
+            fields={"path": path},
+        )
     if opened.format == "table":
         table = table_of(opened, how, lambda cells: True, [])
         if table.names is None:
             raise DataError(
-                f"{path}: its columns have no names (header is false), and {description} is read by names. Give it a "
-                "first row of names."
+                (
+                    f"{path}: its columns have no names (header is false), but {description} is read by name. Add a "
+                    "first row with names."
+                ),
+                code="records_without_names",
+                fields={"path": path},
             )
         names, records, numbers = table.names, [], []
         for number, cells in table.rows:
@@ -104,8 +112,12 @@ def _objects(path: str, unit: str, found: Iterable[tuple[int, Any]]) -> list[tup
         value = {"text": held} if isinstance(held, str) else held
         if not isinstance(value, Mapping):
             raise DataError(
-                f"{path}, {unit} {number}: holds {type(value).__name__}, expected an object with named fields. Write "
-                'it as {"prompt": "...", "completion": "..."}, or leave it out.'
+                (
+                    f"{path}, {unit} {number}: contains {type(value).__name__}, expected an object with named fields. "
+                    'Write it as {"prompt": "...", "completion": "..."}, or remove it.'
+                ),
+                code="record_without_fields",
+                fields={"path": path},
             )
         records.append((number, value))
     return records
@@ -113,7 +125,11 @@ def _objects(path: str, unit: str, found: Iterable[tuple[int, Any]]) -> list[tup
 
 def _required(file: RecordFile) -> RecordFile:
     if not file.records:
-        raise DataError(f"{file.path}: holds no record. Give a file that has some.")
+        raise DataError(
+            f"{file.path}: contains no records. Give a file with at least one.",
+            code="no_named_records",
+            fields={"path": file.path},
+        )
     return file
 
 
@@ -125,15 +141,21 @@ def splits_of_folder(path: str) -> tuple[str, ...]:
     try:
         return tuple(json.loads(file.read_text("utf-8"))["splits"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{file}: cannot be read ({error}). Write the data set anew.") from None
+        raise DataError(
+            f"{file}: cannot be read ({error}). Write the data set again.", code="arrow_unreadable"
+        ) from None
 
 
 def _of_folder(path: str, folder: Path) -> RecordFile:
     if (folder / SPLITS_FILE).is_file():
         splits = splits_of_folder(path)
         raise DataError(
-            f"{path}: is a data set of several splits ({', '.join(splits)}). Give the folder of one: "
-            f"{folder / splits[0] if splits else folder}."
+            (
+                f"{path}: is a data set of several splits ({', '.join(splits)}). Give the folder of one split: "
+                f"{folder / splits[0] if splits else folder}."
+            ),
+            code="several_splits",
+            fields={"path": path},
         )
     files = sorted(folder.glob(f"*{_ARROW_SUFFIX}"))
     state = folder / "state.json"
@@ -142,12 +164,18 @@ def _of_folder(path: str, folder: Path) -> RecordFile:
             # As save_to_disk wrote them, in order; nothing else that lies there.
             files = [folder / one["filename"] for one in json.loads(state.read_text("utf-8"))["_data_files"]]
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{state}: cannot be read ({error}). Write the data set anew.") from None
+            raise DataError(
+                f"{state}: cannot be read ({error}). Write the data set again.", code="dataset_state_unreadable"
+            ) from None
     parquet = sorted(folder.glob("*.parquet"))
     if not files and not parquet:
         raise DataError(
-            f"{path}: is a folder without *.arrow or *.parquet. Give a file, or a folder that save_to_disk of the "
-            "library datasets wrote."
+            (
+                f"{path}: is a folder without *.arrow or *.parquet. Give a file, or a folder written by save_to_disk "
+                "of the library datasets."
+            ),
+            code="no_arrow_or_parquet",
+            fields={"path": path},
         )
     records = [record for file in files for record in _of_arrow(file)]
     if not files:
@@ -173,4 +201,8 @@ def _of_arrow(path: Path) -> Iterator[Record]:
             for batch in batches:
                 yield from batch.to_pylist()
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path}: damaged or cut Arrow data ({error}). Write the data set anew.") from None
+        raise DataError(
+            f"{path}: damaged or truncated Arrow data ({error}). Write the data set again.",
+            code="arrow_damaged",
+            fields={"path": path},
+        ) from None

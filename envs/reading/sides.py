@@ -89,9 +89,12 @@ def read_pairs_of_file(path: str, how: How, source: Wanted, target: Wanted) -> P
     opened = open_file(path, how, description, lambda cells: bool(well_known_pairs(cells)), always_table=True)
     if opened.format in ("lines", "fasta"):
         raise DataError(
-            f"{path}: each of its {'lines' if opened.format == 'lines' else 'sequences'} is one text, and a pair has "
-            f"two sides; it begins with {shown(opened.lines[0])}. Put a tab between source and target, set "
-            f"{how.options}separator to what stands between them, or give two files with --source and --target."
+            f"{path}: each of its {'lines' if opened.format == 'lines' else 'sequences'} is a single text, but a "
+            f"pair has two sides; it begins with {shown(opened.lines[0])}. Put a tab between source and target, "
+            f"set {how.options}separator to the separator of the file, or give two files with --source and "
+            "--target.",
+            code="no_pairs_in_lines",
+            fields={"path": path},
         )
     found = _of_table(opened, how, source, target) if opened.format == "table" else _of_records(opened, source, target)
     found.notes += first_pair(found)
@@ -125,9 +128,9 @@ def _of_table(opened: OpenedFile, how: How, source: Wanted, target: Wanted) -> P
     about = about_columns(table, [(source, columns[0]), (target, columns[1])])
     notes = [*opened.notes, *skipped(opened.blank), *table.notes, about]
     if behind is not None:
-        notes.append(f"the text of column {behind} stands behind the source where it has some")
+        notes.append(f"appended the text of column {behind} to the source where it is not empty")
     if num_uneven:
-        notes.append(f"{count(num_uneven, 'row')} with another number of columns than line {table.first[0]}")
+        notes.append(f"{count(num_uneven, 'row')} with a different number of columns than line {table.first[0]}")
     notes += spaces.notes(" within cells")
     column = columns[1] if table.names is None else table.names[columns[1]]
     alone = f"{opened.path} --task.column {column}"
@@ -154,18 +157,25 @@ def _columns_of_table(table: Table, how: How, source: Wanted, target: Wanted) ->
         lacking = source if given[0] is None else target
         if table.width == 1:
             raise DataError(
-                f"{table.path}, line {table.first[0]}: has 1 column ({shown(table.first[1][0])}), and a pair has two "
-                f"sides; the table is read with {table.dialect}. Set {how.options}separator to what stands between "
-                "source and target, or give two files with --source and --target."
+                f"{table.path}, line {table.first[0]}: has 1 column ({shown(table.first[1][0])}), but a pair has "
+                f"two sides. The table is read with {table.dialect}. Set {how.options}separator to the separator "
+                "between source and target, or give two files with --source and --target.",
+                code="pairs_of_one_column",
+                fields={"path": table.path, "line": table.first[0]},
             )
         raise DataError(
-            f"{table.path}, line {table.first[0]}: has {count(table.width, 'column')}, and which is the {lacking.side} "
-            f"cannot be told: {listed(table)}. Set {source.option} and {target.option} to their names, or to their "
-            "numbers counted from 0."
+            f"{table.path}, line {table.first[0]}: has {count(table.width, 'column')}, and it is not clear which "
+            f"is the {lacking.side}: {listed(table)}. Set {source.option} and {target.option} to their names, or "
+            "to their numbers counted from 0.",
+            code="ambiguous_pair_columns",
+            fields={"path": table.path, "line": table.first[0]},
         )
     if given[0] == given[1]:
         raise DataError(
-            f"{table.path}: {source.option} and {target.option} are both column {given[0]}. Name two columns."
+            f"{table.path}: {source.option} and {target.option} are both column {given[0]}. Give two different "
+            "columns.",
+            code="same_pair_column",
+            fields={"path": table.path},
         )
     return (given[0], given[1]), None
 
@@ -175,8 +185,10 @@ def _refuse_repeated(table: Table, names: Sequence[str]) -> None:
     for name in names:
         if table.names.count(name) > 1:
             raise DataError(
-                f"{table.path}, line {table.first[0]}: {name!r} stands {table.names.count(name)} times among the names "
-                "of columns. Rename one, or give columns by number, counted from 0."
+                f"{table.path}, line {table.first[0]}: the column name {name!r} appears {table.names.count(name)} "
+                "times. Rename one, or give columns by number, counted from 0.",
+                code="repeated_column_name",
+                fields={"path": table.path, "line": table.first[0]},
             )
 
 
@@ -189,8 +201,10 @@ def _several_known(where: str, known: Sequence[tuple[str, ...]], source: Wanted,
     described = ", and ".join(" and ".join(map(repr, names)) for names in known)
     example = known[0] if len(known[0]) == 2 else known[-1]
     return DataError(
-        f"{where}: has the fields {described}; which are source and target cannot be told. Name them, for instance "
-        f"{source.option} {example[0]} {target.option} {example[1]}."
+        f"{where}: has the fields {described}; it is not clear which are source and target. Name them, for "
+        f"instance {source.option} {example[0]} {target.option} {example[1]}.",
+        code="ambiguous_pair_fields",
+        fields={"where": where},
     )
 
 
@@ -214,7 +228,7 @@ class _Chat:
 
     def __init__(self, name: str, wanted: Wanted, values: Values) -> None:
         self._path, self._wanted, self._values = Path(name, (name,)), wanted, values
-        self.described = f"source and target are the turns of {name!r} before the last answer, and that answer"
+        self.described = f"the source is the turns of {name!r} before the last answer, the target is that answer"
         self.target = f"{name}.-1.content"
         self.num_after = 0
 
@@ -223,8 +237,10 @@ class _Chat:
         turns = self._values.turns(where, self._path.name, value)
         if turns is None:
             raise DataError(
-                f"{where}: {self._path.name!r} is no list of messages ({shown(str(value))}); a message has role and "
-                "content (or from and value). Mend it, or leave the record out."
+                f"{where}: {self._path.name!r} is not a list of messages ({shown(str(value))}). A message has the "
+                "fields role and content (or from and value). Fix the field, or remove the record.",
+                code="no_message_list",
+                fields={"where": where},
             )
         before, answer, after = answered(turns)
         self.num_after += after
@@ -239,7 +255,7 @@ class _Fields:
     ) -> None:
         (self._source, self._source_path), (self._target, self._target_path) = source, target
         self._behind, self._values = behind, values
-        more = "" if behind is None else f" and, behind it, the text of {behind!r} where it has some"
+        more = "" if behind is None else f" followed by the text of {behind!r} where it is not empty"
         self.described = f"the source is the field {source[1].name!r}{more}, the target {target[1].name!r}"
         self.target = target[1].name
         self.num_after = 0
@@ -306,9 +322,9 @@ def _of_records(opened: OpenedFile, source: Wanted, target: Wanted) -> PairFile:
     if opened.format != "jsonl":
         notes.insert(0, f"read {count(num_records, unit)}")
     if num_several:
-        notes.append(f"{count(num_several, 'record')} with several targets, of which each makes a pair")
+        notes.append(f"{count(num_several, 'record')} with several targets; each target makes a pair")
     if selection.num_after:
-        notes.append(f"left out {count(selection.num_after, 'turn')} around the last answer of a target")
+        notes.append(f"removed {count(selection.num_after, 'turn')} around the last answer of a target")
     notes += values.notes()
     alone = f"{opened.path} --task.column {selection.target}"
     return PairFile(opened.path, sources, targets, numbers.done(), unit, notes, alone)
@@ -343,9 +359,11 @@ def _selected(where: str, record: Mapping[str, Any], source: Wanted, target: Wan
     ]
     if chosen[0].is_within(chosen[1]) or chosen[1].is_within(chosen[0]):
         raise DataError(
-            f"{where}: {source.option}={chosen[0].name!r} and {target.option}={chosen[1].name!r} are the same field, "
-            "or one holds the other, and a source would hold its own answer. Name two fields; of a list of messages "
-            "leave both out, and the turns before the last answer are the source."
+            f"{where}: {source.option}={chosen[0].name!r} and {target.option}={chosen[1].name!r} are the same "
+            "field, or one contains the other, so a source would contain its own answer. Name two different "
+            "fields. For a list of messages leave both out: the turns before the last answer are then the source.",
+            code="source_holds_target",
+            fields={source.option: chosen[0].name, target.option: chosen[1].name, "where": where},
         )
     return _Fields((source, chosen[0]), (target, chosen[1]), None, values)
 
@@ -359,8 +377,10 @@ def _other_side(where: str, record: Mapping[str, Any], wanted: Wanted, other: Wa
         return Path(found[0], (found[0],))
     fields = ", ".join(map(repr, record)) or "none"
     raise DataError(
-        f"{where}: which of its fields is the {wanted.side} cannot be told beside {other.option}={other.column!r}; its "
-        f"fields are {fields}. Set {wanted.option}, too."
+        f"{where}: it is not clear which field is the {wanted.side} beside {other.option}={other.column!r}; the "
+        f"fields are {fields}. Set {wanted.option}, too.",
+        code="ambiguous_other_field",
+        fields={other.option: other.column, "where": where},
     )
 
 
@@ -370,12 +390,14 @@ def _unknown(where: str, record: Mapping[str, Any], source: Wanted, target: Want
     paths = paths_to_texts(record)
     if len(paths) > 1:
         remedy = (
-            f"Texts stand at {', '.join(map(repr, paths))}: name two, for instance {source.option} {paths[0]} "
-            f"{target.option} {paths[1]}."
+            f"Fields with text are {', '.join(map(repr, paths))}. Name two, for instance {source.option} "
+            f"{paths[0]} {target.option} {paths[1]}."
         )
     else:
-        remedy = f"Set {source.option} and {target.option} to fields that hold texts."
+        remedy = f"Set {source.option} and {target.option} to fields that contain text."
     near = next((hint for name in ("source", "target") if name not in record and (hint := nearest(name, record))), "")
     return DataError(
-        f"{where}: which fields are source and target cannot be told; its fields are {fields}. {remedy}{near}"
+        f"{where}: it is not clear which fields are source and target; the fields are {fields}. {remedy}{near}",
+        code="unclear_pair_fields",
+        fields={"where": where},
     )

@@ -63,7 +63,11 @@ def table_of(
         rows = require_same_columns(opened.path, rows, dialect, how)
     first = next(rows, None)
     if first is None:
-        raise DataError(f"{opened.path}: all {len(opened.lines)} lines are empty. Give a table with rows.")
+        raise DataError(
+            f"{opened.path}: all {len(opened.lines)} lines are empty. Give a table with rows.",
+            code="only_empty_lines",
+            fields={"path": opened.path},
+        )
     number, cells = first
     by_name = any(isinstance(one.column, str) for one in wanted)
     is_header = how.header if how.header is not None else by_name or (how.known_names and are_known(cells))
@@ -72,8 +76,8 @@ def table_of(
         sample = list(islice(rows, _SAMPLE))
         if how.header is None and looks_like_header(cells, [row for _, row in sample]):
             notes.append(
-                f"line {number} ({shown(dialect.separator.join(cells))}) looks like names of columns, and is read as "
-                f"data; to leave it out, set {how.options}header true"
+                f"line {number} ({shown(dialect.separator.join(cells))}) looks like column names, but is read as "
+                f"data; to skip it, set {how.options}header true"
             )
         rows = chain([first], sample, rows)
     return Table(opened.path, cells if is_header else None, first, rows, dialect, notes)
@@ -94,16 +98,20 @@ def column_of(table: Table, wanted: Wanted) -> int:
     names, name = table.names, wanted.column
     if names is None:
         raise DataError(
-            f"{table.path}, line {number}: {wanted.option}={name!r} is the name of a column, and the first row holds "
-            "data. Give the column by its number, counted from 0, or let header be true."
+            f"{table.path}, line {number}: {wanted.option}={name!r} is a column name, but the first row contains "
+            "data. Give the column by its number, counted from 0, or set header to true.",
+            code="column_name_without_header",
+            fields={wanted.option: name, "path": table.path, "line": number},
         )
     if names.count(name) == 1:
         return names.index(name)
-    what = f"stands {names.count(name)} times" if name in names else "is not"
+    what = f"appears {names.count(name)} times" if name in names else "is not"
     raise DataError(
-        f"{table.path}, line {number}: {wanted.option}={name!r} {what} among the names of columns, which are "
-        f"{', '.join(map(repr, names))}. Name one of them, or give columns by number, counted from 0."
-        f"{nearest(name, names)}"
+        f"{table.path}, line {number}: {wanted.option}={name!r} {what} among the column names "
+        f"{', '.join(map(repr, names))}. Use one of them, or give the column by its number, counted from "
+        f"0.{nearest(name, names)}",
+        code="unknown_column",
+        fields={wanted.option: name, "path": table.path, "line": number},
     )
 
 
@@ -112,9 +120,11 @@ def too_few_columns(table: Table, row: Row, wanted: Wanted, column: int) -> Data
     number, cells = row
     text = shown(table.dialect.separator.join(cells))
     return DataError(
-        f"{table.path}, line {number}: has {count(len(cells), 'column')} ({text}); the {wanted.side} is column "
-        f"{column}, counted from 0. The table is read with {table.dialect}: mend this row, or set --task.separator to "
-        f"what stands between columns, or {wanted.option} to the {wanted.side}'s column."
+        f"{table.path}, line {number}: has {count(len(cells), 'column')} ({text}), but the {wanted.side} is column "
+        f"{column}, counted from 0. The table is read with {table.dialect}. Fix this row, set --task.separator to "
+        f"the separator of the file, or set {wanted.option} to the column of the {wanted.side}.",
+        code="column_missing_in_row",
+        fields={"path": table.path, "line": number},
     )
 
 

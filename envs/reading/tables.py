@@ -164,9 +164,12 @@ def rows_of(path: str, lines: list[str], dialect: Dialect, how: How, blank: list
                 row = next(reader, None)
             except csv.Error as error:
                 raise DataError(
-                    f"{path}, line {number}: the quotes of this row are not those of CSV ({error}): "
-                    f"{shown(lines[number - 1])}. A cell in quotes ends with a quote, and a quote within it is written "
-                    f'twice (""); where quotes are characters like others, set {how.options}quotes false.'
+                    f"{path}, line {number}: the quotes of this row are not valid CSV ({error}): "
+                    f"{shown(lines[number - 1])}. A quoted cell must end with a quote, and a quote inside it is "
+                    'written twice (""). If quotes are ordinary characters in this file, set '
+                    f"{how.options}quotes false.",
+                    code="csv_quotes",
+                    fields={"path": path, "line": number},
                 ) from error
             if row is None:
                 return
@@ -209,9 +212,12 @@ def require_same_columns(path: str, rows: Iterable[Row], dialect: Dialect, how: 
             width, first = len(row), number
         if len(row) != width:
             raise DataError(
-                f"{path}, line {number}: has {count(len(row), 'column')} ({shown(dialect.separator.join(row))}), and "
-                f"line {first} has {width}; the table is read with {dialect}. Give every row the same columns (in CSV "
-                f"a cell that holds the separator stands in double quotes), set {how.options}separator to what stands "
-                f"between columns, or {how.options}format lines if these are plain lines."
+                f"{path}, line {number}: has {count(len(row), 'column')} ({shown(dialect.separator.join(row))}), "
+                f"but line {first} has {width}. The table is read with {dialect}. Give every row the same number "
+                "of columns (in CSV, put cells that contain the separator in double quotes), set "
+                f"{how.options}separator to the separator of the file, or set {how.options}format lines if these "
+                "are plain lines.",
+                code="uneven_columns",
+                fields={"path": path, "line": number},
             )
         yield number, row

@@ -96,7 +96,11 @@ def read_texts(path: str, how: How, wanted: Wanted, description: str, *, lists: 
 
 def _refuse_column(path: str, wanted: Wanted, what: str) -> None:
     if wanted.column is not None:
-        raise DataError(f"{path}: is {what}, where {wanted.option}={wanted.column!r} has no effect. Leave it out.")
+        raise DataError(
+            f"{path}: is {what}, so {wanted.option}={wanted.column!r} has no effect. Remove it.",
+            code="column_no_effect",
+            fields={wanted.option: wanted.column, "path": path},
+        )
 
 
 def _of_lines(opened: OpenedFile, how: How, wanted: Wanted) -> TextFile:
@@ -105,11 +109,11 @@ def _of_lines(opened: OpenedFile, how: How, wanted: Wanted) -> TextFile:
         _refuse_column(opened.path, wanted, "read as plain lines")
     first = 1
     if how.header:
-        notes.append(f"left out line 1, which names the column: {shown(lines[0])}")
+        notes.append(f"skipped line 1, which names the column: {shown(lines[0])}")
         lines, first = lines[1:], 2
     elif how.header is None and looks_like_header(lines[:1], [[line] for line in lines[1:100] if line.strip()]):
         notes.append(
-            f"line 1 ({shown(lines[0])}) looks like the name of a column, and is read as data; to leave it out, set "
+            f"line 1 ({shown(lines[0])}) looks like a column name, but is read as data; to skip it, set "
             f"{how.options}header true"
         )
     return TextFile(opened.path, lines, range(first, first + len(lines)), "line", notes, len(opened.lines), "line")
@@ -118,7 +122,7 @@ def _of_lines(opened: OpenedFile, how: How, wanted: Wanted) -> TextFile:
 def _of_fasta(opened: OpenedFile, wanted: Wanted) -> TextFile:
     _refuse_column(opened.path, wanted, "FASTA")
     numbers, sequences = fasta_sequences(opened.path, opened.lines)
-    notes = [*opened.notes, f"{count(len(sequences), 'sequence')}, without the lines of their names"]
+    notes = [*opened.notes, f"{count(len(sequences), 'sequence')}, without the name lines"]
     return TextFile(opened.path, sequences, numbers, "line", notes, len(opened.lines))
 
 
@@ -134,9 +138,11 @@ def _of_table(
         column = 0
     else:
         raise DataError(
-            f"{table.path}, line {table.first[0]}: has {count(table.width, 'column')}, and which is the {wanted.side} "
-            f"cannot be told: {listed(table)}. Set {wanted.option} to its name, or to its number counted from 0; for "
-            f"plain lines set {how.options}format lines."
+            f"{table.path}, line {table.first[0]}: has {count(table.width, 'column')}, and it is not clear which "
+            f"is the {wanted.side}: {listed(table)}. Set {wanted.option} to its name, or to its number counted "
+            f"from 0. For plain lines set {how.options}format lines.",
+            code="ambiguous_column",
+            fields={"path": table.path, "line": table.first[0]},
         )
     numbers, texts = Numbers(), list[str]()
     for number, row in table.rows:
@@ -200,10 +206,16 @@ def _path_of(
         return Path(paths[0], (paths[0],))
     fields = ", ".join(map(repr, record)) or "none"
     if not paths:
-        raise DataError(f"{where}: holds no text; its fields are {fields}. Give records that have one.")
+        raise DataError(
+            f"{where}: has no field with text; its fields are {fields}. Give records with a text field.",
+            code="no_text_field",
+            fields={"where": where},
+        )
     raise DataError(
-        f"{where}: which of its fields is the {wanted.side} cannot be told; its fields are {fields}, and texts stand "
-        f"at {', '.join(map(repr, paths))}. Name one, for instance {wanted.option} {paths[0]}."
+        f"{where}: it is not clear which field is the {wanted.side}; the fields are {fields}, and those with text "
+        f"are {', '.join(map(repr, paths))}. Name one, for instance {wanted.option} {paths[0]}.",
+        code="ambiguous_field",
+        fields={"where": where},
     )
 
 
@@ -229,12 +241,20 @@ def records_of(opened: OpenedFile, columns: Sequence[str] | None) -> Iterable[tu
         chosen = [name if name in names else name.partition(".")[0] for name in columns]
         for name in chosen:
             if names.count(name) > 1:
-                raise DataError(f"{opened.path}: has {names.count(name)} columns of the name {name!r}. Rename one.")
+                raise DataError(
+                    f"{opened.path}: has {names.count(name)} columns named {name!r}. Rename all but one.",
+                    code="column_repeated",
+                    fields={"path": opened.path},
+                )
         if all(name in names for name in chosen):
             return opened.parquet.records(list(dict.fromkeys(chosen)))
     if len(set(names)) < len(names):
         repeated = next(name for name in names if names.count(name) > 1)
-        raise DataError(f"{opened.path}: has {names.count(repeated)} columns of the name {repeated!r}. Rename one.")
+        raise DataError(
+            f"{opened.path}: has {names.count(repeated)} columns named {repeated!r}. Rename all but one.",
+            code="columns_repeated",
+            fields={"path": opened.path},
+        )
     return opened.parquet.records()
 
 
@@ -247,8 +267,10 @@ def require_object(where: str, record: Any, wanted: Wanted) -> Mapping[str, Any]
     if isinstance(record, dict):
         return record
     raise DataError(
-        f"{where}: holds {json_type(record)} ({beginning(str(record))}), expected an object with a field for the "
-        f'{wanted.side}, as {{"{wanted.side}": "..."}}. Write it so, or leave it out.'
+        f"{where}: is {json_type(record)} ({beginning(str(record))}); expected an object with a field for the "
+        f'{wanted.side}, such as {{"{wanted.side}": "..."}}. Fix the record, or remove it.',
+        code="record_is_no_object",
+        fields={"where": where},
     )
 
 
@@ -277,7 +299,11 @@ def refuse_object_of_records(opened: OpenedFile, number: int, record: Mapping[st
 
 def no_record(opened: OpenedFile) -> DataError:
     """The error of a file without a record."""
-    return DataError(f"{opened.path}: holds no record. Give a file that has some.")
+    return DataError(
+        f"{opened.path}: contains no records. Give a file with at least one.",
+        code="no_records",
+        fields={"path": opened.path},
+    )
 
 
 def skipped(blank: Sequence[int]) -> list[str]:

@@ -29,7 +29,7 @@ class Values:
 
     def notes(self) -> list[str]:
         """What is to be said of all of them."""
-        silent = f"read {count(self.num_silent, 'message')} without content (null, as of calls of tools) as empty text"
+        silent = f"read {count(self.num_silent, 'message')} without content (null, as in tool calls) as empty text"
         return [*self.spaces.notes(" within strings"), *([silent] if self.num_silent else [])]
 
     def text(self, where: str, name: str, value: Any, wanted: Wanted) -> str:
@@ -68,8 +68,10 @@ class Values:
             text.encode()
         except UnicodeEncodeError as error:
             raise DataError(
-                f"{where}: field {name!r} holds half of a surrogate pair ({text[error.start]!a}), which is no "
-                "character. Write the file anew with whole characters."
+                f"{where}: field {name!r} contains half of a surrogate pair ({text[error.start]!a}), which is not "
+                "a character. Write the file again with whole characters.",
+                code="lone_surrogate",
+                fields={"where": where},
             ) from error
         return one_line(text, self.spaces)
 
@@ -77,12 +79,17 @@ class Values:
 def _no_text(where: str, name: str, value: Any, wanted: Wanted, expected: str) -> DataError:
     if isinstance(value, Mapping) and (paths := paths_to_texts(value, f"{name}.")):
         return DataError(
-            f"{where}: field {name!r} is an object; expected {expected}. Its texts are {', '.join(map(repr, paths))}: "
-            f"name the {wanted.side}'s, for instance {wanted.option} {paths[0]}."
+            f"{where}: field {name!r} is an object; expected {expected}. Its fields with text are "
+            f"{', '.join(map(repr, paths))}. Name the one of the {wanted.side}, for instance {wanted.option} "
+            f"{paths[0]}.",
+            code="field_is_object",
+            fields={"where": where},
         )
     wrong = next((part for part in value if not isinstance(part, str)), value) if isinstance(value, list) else value
     within = "a list with " if isinstance(value, list) and wrong is not value else ""
     return DataError(
         f"{where}: field {name!r} is {within}{json_type(wrong)} ({beginning(json.dumps(wrong, default=str))}); "
-        f"expected {expected}. Write it as a string, or leave the record out."
+        f"expected {expected}. Write it as a string, or remove the record.",
+        code="field_type",
+        fields={"where": where},
     )

@@ -96,8 +96,12 @@ def shape_of(file: RecordFile, prompt: Column | None, completion: Column | None,
         if (text := of("text")) is not None:
             return Shape("texts", text)
         raise DataError(
-            f"{file.where(0)}: has no field 'text'; its fields are {_listed(record)}. Name the one that holds the text "
-            "by --task.completion, or set --task.form prompts for prompts and completions."
+            (
+                f"{file.where(0)}: has no field 'text'; its fields are {_listed(record)}. Set --task.completion to the "
+                "field of the text, or set --task.form prompts for prompts and completions."
+            ),
+            code="text_field_missing",
+            fields={"where": file.where(0)},
         )
     if prompt is not None or completion is not None:
         return _named(file, record, prompt, completion)
@@ -117,17 +121,29 @@ def shape_of(file: RecordFile, prompt: Column | None, completion: Column | None,
         return Shape("prompts and completions", pairs[0][1], pairs[0][0])
     if of("text") is not None:
         raise DataError(
-            f"{file.where(0)}: has texts without prompts (its fields are {_listed(record)}). Set --task.form texts to "
-            "learn texts alone."
+            (
+                f"{file.where(0)}: has texts without prompts (its fields are {_listed(record)}). To learn texts "
+                "without prompts, set --task.form texts."
+            ),
+            code="texts_without_prompts",
+            fields={"where": file.where(0)},
         )
     if asked is not None:
         raise DataError(
-            f"{file.where(0)}: has prompts without completions (its fields are {_listed(record)}). Give the "
-            "demonstrations, too: prompt and completion."
+            (
+                f"{file.where(0)}: has prompts without completions (its fields are {_listed(record)}). Give records "
+                "with both prompt and completion."
+            ),
+            code="prompts_without_completions",
+            fields={"where": file.where(0)},
         )
     raise DataError(
-        f"{file.where(0)}: which of its fields are prompt and completion cannot be told; its fields are "
-        f"{_listed(record)}. Name them by --task.prompt and --task.completion."
+        (
+            f"{file.where(0)}: its fields are {_listed(record)}; which of them are prompt and completion is unclear. "
+            "Set --task.prompt and --task.completion."
+        ),
+        code="prompt_fields_unclear",
+        fields={"where": file.where(0)},
     )
 
 
@@ -137,7 +153,9 @@ def _named(file: RecordFile, record: Record, prompt: Column | None, completion: 
     missing = "prompt" if prompt is None else "completion" if completion is None else None
     if missing is not None:
         raise DataError(
-            f"{file.where(0)}: only one side is named. Set --task.{missing}, too; its fields are {_listed(record)}."
+            f"{file.where(0)}: only one field is set. Also set --task.{missing}; the fields are {_listed(record)}.",
+            code="one_side_named",
+            fields={"where": file.where(0), "setting": f"task.{missing}"},
         )
     return Shape("prompts and completions", str(completion), str(prompt))
 
@@ -199,8 +217,12 @@ def _answer(file: RecordFile, place: int, name: str, value: Any) -> str:
         if len(turns) == 1:
             return turns[0][1]
         raise DataError(
-            f"{file.where(place)}: {name} has {len(turns)} messages, and a completion is one answer. Move what stands "
-            "before the last one into the prompt."
+            (
+                f"{file.where(place)}: {name} has {len(turns)} messages, but a completion is one answer. Move all "
+                "messages before the last one into the prompt."
+            ),
+            code="completion_of_several_messages",
+            fields={"where": file.where(place), "field": name},
         )
     if isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
@@ -219,6 +241,10 @@ def _prompt(file: RecordFile, place: int, name: str, value: Any) -> Prompt:
 
 def _wrong(file: RecordFile, place: int, name: str, value: Any, expected: str) -> DataError:
     return DataError(
-        f"{file.where(place)}: field {name!r} is {json_type(value)} ({beginning(str(value))}); expected {expected}. "
-        "Mend the record, or leave it out."
+        (
+            f"{file.where(place)}: field {name!r} is {json_type(value)} ({beginning(str(value))}); expected "
+            f"{expected}. Fix the record, or remove it."
+        ),
+        code="field_of_wrong_type",
+        fields={"where": file.where(place), "field": name},
     )

@@ -39,7 +39,7 @@ Template = Literal["auto", "chat", "plain"]
 
 
 class DemonstrationsTask(FromFiles):
-    """What a language model is shown: prompts with their completions, or texts, in the tokens of a model."""
+    """Training data of a language model: prompts with their completions, or texts, in the tokens of a model."""
 
     knows_distribution: ClassVar[bool] = False
     is_certain: ClassVar[bool] = False
@@ -48,53 +48,60 @@ class DemonstrationsTask(FromFiles):
     kind: Literal["demonstrations"] = "demonstrations"
 
     demonstrations: Annotated[str, IsFile("demonstrations")] = Field(min_length=1)
-    """File of the demonstrations, or folder that save_to_disk of datasets wrote; splits without one of their own come
-    from it."""
+    """File of the demonstrations, or a folder written by save_to_disk of datasets. Validation and test data are
+    split off from it unless they have their own files."""
 
     valid: Annotated[str | None, IsFile()] = Field(default=None, min_length=1)
-    """File of those held out for early stopping and selection; None: split off."""
+    """File of the validation data, for early stopping and model selection; None: split off."""
 
     test: Annotated[str | None, IsFile()] = Field(default=None, min_length=1)
-    """File of those held out for the figures that are reported; None: split off."""
+    """File of the test data, for the reported metrics; None: split off."""
 
     model: Annotated[ModelFolder | HubModel, Field(discriminator="kind")]
     """Language model whose tokenizer and chat template are used."""
 
     form: Form = "prompts"
-    """What there is: prompts with completions, or texts alone."""
+    """What the data contains: prompts with completions, or only texts."""
 
     prompt: Column | None = None
-    """Where the prompt stands: name of a field, or a path into objects; None: recognised by the shape."""
+    """Field of the prompt: a name, or a path into objects; None: recognised by the shape."""
 
     completion: Column | None = None
-    """Where the completion stands, or the text, or the whole conversation; None: recognised by the shape."""
+    """Field of the completion, of the text, or of the whole conversation; None: recognised by the shape."""
 
     template: Template = "auto"
-    """What becomes of a prompt: "chat" puts it into the model's chat template, a text as what the user says; "plain"
-    reads text as it is; "auto" is chat for conversations and plain for texts."""
+    """How to format a prompt: "chat" applies the model's chat template, with a text as the user's message; "plain"
+    keeps text as it is; "auto" uses chat for conversations and plain for texts."""
 
     max_prompt_length: int | None = Field(default=None, ge=1)
-    """Greatest number of tokens of a prompt, the template's included; None: the longest training prompt, but at most
+    """Maximum number of tokens of a prompt, including the template; None: the longest training prompt, but at most
     512."""
 
     over_long_prompt: OverLong = "drop"
-    """What becomes of a demonstration whose prompt is longer: it is dropped, its last tokens are kept ("cut"), or it is
-    an error. Those held out are never dropped but cut."""
+    """What to do with a demonstration whose prompt is longer: "drop" it, keep the last tokens of the prompt ("cut"),
+    or raise an error. Validation and test data are cut instead of dropped."""
 
     max_length: int | None = Field(default=None, ge=2)
-    """Greatest number of tokens T of a completion, the one that ends it included; None: the longest training
-    completion, but at most 512."""
+    """Maximum number of tokens T of a completion, including the end token; None: the longest training completion,
+    but at most 512."""
 
     over_long: OverLong = "drop"
-    """What becomes of a longer completion: its demonstration is dropped, it is cut to T tokens (and then has no end),
-    or it is an error. Those held out are never dropped but cut."""
+    """What to do with a longer completion: drop its demonstration, cut it to T tokens (it then has no end token), or
+    raise an error. Validation and test data are cut instead of dropped."""
 
     @field_validator("prompt", "completion", mode="before")
     @classmethod
     def _columns_have_names(cls, value: object, info: Any) -> object:
         value = as_column(str(info.field_name), value)
         if isinstance(value, int):
-            raise ConfigError(f"{info.field_name}={value}: demonstrations are read by name. Give the name of a field.")
+            raise ConfigError(
+                (
+                    f"{info.field_name}={value}: fields of demonstrations are read by name, not by number. Give "
+                    "the name of a field."
+                ),
+                code="field_is_number",
+                fields={info.field_name: value},
+            )
         return value
 
     @model_validator(mode="after")
@@ -110,7 +117,9 @@ class DemonstrationsTask(FromFiles):
         for name, value in idle.items():
             if value is not None:
                 raise ConfigError(
-                    f"{name}={value!r}: has no effect with form='texts', which have no prompts. Leave it out."
+                    f"{name}={value!r}: has no effect with form='texts', which has no prompts. Remove it.",
+                    code="texts_have_no_prompts",
+                    fields={name: value},
                 )
         return self
 
@@ -225,7 +234,11 @@ def demonstrations_task(
     }
     for file in files.values():
         if not file.records:
-            raise DataError(f"{file.path}: are none. Give at least one record.")
+            raise DataError(
+                f"{file.path}: contains no demonstrations. Give at least one record.",
+                code="no_demonstrations",
+                fields={"path": file.path},
+            )
     return _built(task, files, ModelTokens.of(model), [])
 
 
@@ -297,8 +310,11 @@ def _task(
         padding_id=None if pad == end else pad,
     )
     notes.append(
-        f"tokens: {tokens.size} of {tokens.name}; a completion has at most {max_length} and ends with "
-        f"{special.convert_ids_to_tokens(end)!r}" + (", as the chat template ends a turn" if ends_turn else "")
+        (
+            f"tokenizer: {tokens.size} tokens of {tokens.name}; a completion has at most {max_length} tokens and ends "
+            f"with {special.convert_ids_to_tokens(end)!r}"
+        )
+        + (", which ends a turn of the chat template" if ends_turn else "")
     )
     if settings.gives_conditions:
         given = Conditions(
@@ -326,7 +342,11 @@ def _task(
     for split in settings.held_out_files:
         shared = int(np.isin(ids[split].wholes, ids["train"].wholes).sum())
         if shared:
-            what = "prompts are also training prompts" if settings.gives_conditions else "texts are also training texts"
+            what = (
+                "prompts also occur in the training data"
+                if settings.gives_conditions
+                else "texts also occur in the training data"
+            )
             notes.append(f"{split}: {shared} of {len(ids[split].split)} {what}")
     return Task(
         name="demonstrations",
@@ -357,7 +377,7 @@ def _splits(settings: DemonstrationsTask, files: Mapping[str, RecordFile], notes
         shape = shape_of(file, settings.prompt, settings.completion, are_texts=not settings.gives_conditions)
         if split == "train":
             where = f"{shape.prompt!r} and " if shape.prompt is not None else ""
-            notes.append(f"{file.path}: {shape.name}, of the fields {where}{shape.completion!r}")
+            notes.append(f"{file.path}: {shape.name}, from the fields {where}{shape.completion!r}")
         splits[split] = _shown(settings, file, shape, notes)
     if settings.is_split_here:
         train, groups = splits["train"], _groups(splits["train"].shown)
@@ -385,8 +405,12 @@ def _shown(settings: DemonstrationsTask, file: RecordFile, shape: Shape, notes: 
         )
     if not found:
         raise DataError(
-            f"{file.path}: none of its {count(len(file.numbers), 'record')} has both a prompt and a completion with "
-            "something in it. Give demonstrations."
+            (
+                f"{file.path}: none of its {count(len(file.numbers), 'record')} has both a prompt and a completion "
+                "that are not empty. Give demonstrations with both."
+            ),
+            code="no_complete_demonstration",
+            fields={"path": file.path},
         )
     split = _Split(file.path, file.unit, np.array(numbers, dtype=np.int64), found)
     if settings.drops_repeated:
@@ -431,8 +455,12 @@ def _end_of(settings: DemonstrationsTask, train: _Split, tokens: ModelTokens) ->
     chats = [one for one in train.shown if _is_chat(one, settings.template)]
     if chats and len(chats) < len(train):
         raise DataError(
-            f"{train.path}: {len(chats)} of {len(train)} prompts are conversations and the others texts, and each kind "
-            "ends in its own way. Set --task.template chat to put the texts into the chat template, too."
+            (
+                f"{train.path}: {len(chats)} of {len(train)} prompts are conversations and the others are texts, which "
+                "end with different tokens. Set --task.template chat to apply the chat template to the texts, too."
+            ),
+            code="prompts_of_two_kinds",
+            fields={"path": train.path},
         )
     return (tokens.end_of_turn, True) if chats else (tokens.end_of_text, False)
 
@@ -467,12 +495,16 @@ def _encoded(
         lost = sorted({*holds_end, *empty})
         which = which_lines(split.numbers[lost].tolist(), split.unit)
         notes.append(
-            f"{split.path}: dropped {count(len(lost), 'demonstration')} whose completion has no token, or the one that "
-            f"ends it within, {which}"
+            f"{split.path}: dropped {count(len(lost), 'demonstration')} whose completion has no token, or contains "
+            f"the end token, {which}"
         )
         kept = np.setdiff1d(np.arange(len(split)), lost)
         if not len(kept):
-            raise DataError(f"{split.path}: no completion is left. Give completions that the tokenizer can write.")
+            raise DataError(
+                f"{split.path}: no completion is left. Give completions that the tokenizer can encode.",
+                code="no_completion_left",
+                fields={"path": split.path},
+            )
         split, wholes = split.take(kept), wholes[kept]
         wheres = [wheres[place] for place in kept.tolist()]
         completions = [completions[place] for place in kept.tolist()]
@@ -503,9 +535,13 @@ def _fit_prompts(ids: _Ids, longest: int, how: OverLong) -> tuple[_Ids, list[str
     which = which_lines(split.numbers[over_long].tolist(), split.unit)
     if how == "error":
         raise DataError(
-            f"{split.where(int(over_long[0]))}: the prompt has {ids.prompts.lengths[over_long[0]]} tokens, and "
-            f"max_prompt_length is {longest} ({count(number, 'such prompt')}). Raise max_prompt_length, or set "
-            "over_long_prompt to 'drop' or 'cut'."
+            (
+                f"{split.where(int(over_long[0]))}: the prompt has {ids.prompts.lengths[over_long[0]]} tokens, but "
+                f"max_prompt_length is {longest} ({count(number, 'such prompt')}). Increase max_prompt_length, or set "
+                "over_long_prompt to 'drop' or 'cut'."
+            ),
+            code="prompt_too_long",
+            fields={"where": split.where(int(over_long[0])), "max_prompt_length": longest},
         )
     if how == "cut":
         prompts = ids.prompts.cut(longest, keeps_end=True)
@@ -513,8 +549,12 @@ def _fit_prompts(ids: _Ids, longest: int, how: OverLong) -> tuple[_Ids, list[str
     if number == len(split):
         shortest = int(ids.prompts.lengths.min())
         raise DataError(
-            f"{split.path}: every prompt is too long: the shortest has {shortest} tokens, and max_prompt_length is "
-            f"{longest}. Raise max_prompt_length, or set over_long_prompt to 'cut'."
+            (
+                f"{split.path}: every prompt is too long: the shortest has {shortest} tokens, but max_prompt_length is "
+                f"{longest}. Increase max_prompt_length, or set over_long_prompt to 'cut'."
+            ),
+            code="all_prompts_too_long",
+            fields={"path": split.path, "max_prompt_length": longest},
         )
     kept = np.setdiff1d(np.arange(len(split)), over_long)
     return ids.take(kept), [f"dropped {count(number, 'prompt')} longer than {longest} tokens, {which}"]

@@ -45,14 +45,18 @@ def encode_texts(
         try:
             ids = cut(text)
         except NotCoveredError as error:
-            raise DataError(f"text {number}: {error}") from None
+            raise DataError(f"text {number}: {error}", code="text_not_encodable") from None
         except KeyError as error:
-            raise DataError(f"text {number}: {error.args[0]!r} is no token of this task. Leave the text out.") from None
+            raise DataError(
+                f"text {number}: {error.args[0]!r} is not a token of this task. Remove the text.",
+                code="text_unknown_token",
+            ) from None
         if not ids or len(ids) > most or (space.end_id is None and len(ids) < most):
             wanted = f"{most}" if space.end_id is None else f"1 to {most}"
             raise DataError(
-                f"text {number}: has {len(ids)} tokens, and the task's sequences have {wanted}. Leave the text out, or "
-                "shorten it."
+                f"text {number}: has {len(ids)} tokens, but sequences of the task have {wanted}. Remove or shorten "
+                "the text.",
+                code="text_length",
             )
         rows.append(ids)
     return padded(rows, space)
@@ -63,8 +67,10 @@ def _cut_of_files(task: TextTask | PairsTask, names: Sequence[str]) -> Callable[
     marks = () if isinstance(task, TextTask) else marks_of(task.domain)[1]
     if is_learnt(tokens):
         raise ConfigError(
-            f"score: the tokens of this run (tokens={tokens.kind!r}) were learned from its training text, and its "
-            "folder does not keep how. Train with tokens='word' or 'char' to score texts."
+            f"score: this run learned its tokens (tokens={tokens.kind!r}) from its training text, and its folder "
+            "does not store how to tokenise text. Train with tokens='word' or 'char' to score texts.",
+            code="tokens_not_stored",
+            fields={"tokens": tokens.kind},
         )
     clean = Cleaning(tokens, task.lowercase, task.normalisation)
     cutting, vocabulary = restored_cutting(tokens, names, marks, None)

@@ -38,38 +38,39 @@ class FromFiles(Settings):
     """How text files are read and shared out; a task's own settings say which files."""
 
     encoding: str = "utf-8"
-    """Character encoding of the files, decoded strictly; a byte order mark goes before it."""
+    """Character encoding of the files. Decoding is strict. A byte order mark takes precedence."""
 
     format: FileFormat = "auto"
-    """What the files hold: "auto" (recognised by content, and by .csv, .tsv and the like), plain "lines", a "table",
-    "jsonl" (a JSON record a line), "json" (an array of records), "parquet" or "fasta"."""
+    """Format of the files: "auto" (detected from content and file name), plain "lines", a "table", "jsonl" (one JSON
+    record per line), "json" (an array of records), "parquet" or "fasta"."""
 
     separator: str | None = None
-    """What stands between the columns of tables, for instance ";" or "|" or "\\t"; None: recognised."""
+    """Separator between the columns of tables, for instance ";" or "|" or "\t"; None detects it."""
 
     quotes: bool | None = None
-    """Whether cells of tables may stand in double quotes, as CSV has them; None: recognised."""
+    """Whether cells of tables may be in double quotes, as in CSV; None detects it."""
 
     header: bool | None = None
-    """Whether the first row of each table, or the first line of each file of plain lines, names columns and is no data;
-    None: where columns are asked for by name, or the names are well known."""
+    """Whether the first row of each table, or the first line of each file of plain lines, contains column names
+    instead of data. None: true if columns are given by name or have well-known names."""
 
     normalisation: Normalisation = "none"
-    """Unicode form that text is brought into: "nfc" (one way to write a letter with its accents), "nfkc" (wide, narrow
-    and ligature forms are the plain ones, too), or "none" (text stays as it is written)."""
+    """Unicode normalisation of text: "nfc" (one spelling per accented letter), "nfkc" (also replaces wide, narrow
+    and ligature forms by plain characters), or "none"."""
 
     valid_fraction: float | None = Field(default=None, gt=0, lt=1)
-    """Fraction of the training file split off for `valid`; None: 0.1. Only without a file for `valid`."""
+    """Fraction of the training file that is split off for validation; None: 0.1. Used only without a file for
+    `valid`."""
 
     test_fraction: float | None = Field(default=None, gt=0, lt=1)
-    """Fraction of the training file split off for `test`; None: 0.1. Only without a file for `test`."""
+    """Fraction of the training file that is split off for testing; None: 0.1. Used only without a file for `test`."""
 
     split_seed: int | None = Field(default=None, ge=0, lt=2**63)
-    """Draws what is split off; None: 0. Only where something is split off."""
+    """Seed of the random splits; None: 0. Used only if something is split off."""
 
     deduplicate: bool | None = None
-    """Whether repeated lines are dropped from each file; None: where the training file is split, so that no line held
-    out of it is also a training line."""
+    """Whether to drop repeated lines from each file. None: only if the training file is split, so that no held-out
+    line is also a training line."""
 
     @field_validator("encoding")
     @classmethod
@@ -81,7 +82,11 @@ class FromFiles(Settings):
     def _separator_can_stand_in_a_line(cls, value: str | None) -> str | None:
         value = {"\\t": "\t", "tab": "\t"}.get(value, value) if value is not None else None
         if value is not None and (not value or '"' in value or not set(value).isdisjoint("\r\n")):
-            raise ConfigError(f"separator={value!r}: cannot stand between columns. Give one character or several.")
+            raise ConfigError(
+                f"separator={value!r}: cannot separate columns. Give one or more characters.",
+                code="bad_separator",
+                fields={"separator": value},
+            )
         return value
 
     @model_validator(mode="after")
@@ -92,12 +97,16 @@ class FromFiles(Settings):
         for name, value in of_tables.items():
             if value is not None and self.format not in ("auto", "table"):
                 raise ConfigError(
-                    f"{name}={value!r}: has no effect with format={self.format!r}. Leave out one of the two."
+                    f"{name}={value!r}: has no effect with format={self.format!r}. Remove one of the two.",
+                    code="no_effect_with_format",
+                    fields={name: value, "format": self.format},
                 )
         if self.quotes and self.separator is not None and len(self.separator) > 1:
             raise ConfigError(
-                f"quotes=True: has no effect with separator={self.separator!r}; CSV has one character between columns. "
-                "Leave out one of the two."
+                f"quotes=True: has no effect with separator={self.separator!r}; CSV needs a separator of one "
+                "character. Remove one of the two.",
+                code="quotes_with_separator",
+                fields={"separator": self.separator},
             )
         return self
 
@@ -111,13 +120,14 @@ class FromFiles(Settings):
             if split in files and fraction is not None
         ]
         if not self.is_split_here and self.split_seed is not None:
-            without_effect.append(f"split_seed={self.split_seed}: has no effect where valid and test have files")
+            without_effect.append(f"split_seed={self.split_seed}: has no effect when valid and test have files")
         if without_effect:
-            raise ConfigError("; ".join(without_effect) + ". Leave out one of the two.")
+            raise ConfigError("; ".join(without_effect) + ". Remove one of the two.", code="split_without_effect")
         if sum(self.held_out_fractions.values()) >= 1:
             raise ConfigError(
-                f"valid_fraction and test_fraction: {self.held_out_fractions} leave nothing to train on. "
-                "Together they must stay below 1."
+                f"valid_fraction and test_fraction: {self.held_out_fractions} leave nothing to train on. Set them "
+                "so that their sum is below 1.",
+                code="nothing_to_train_on",
             )
         return self
 
@@ -202,12 +212,14 @@ def fit(
         return rows, every, []
     first, number = over_long[0], len(over_long)
     where = which_lines(numbers[over_long].tolist(), unit)
-    room = f"{limit.setting}={limit.max_length} leaves room for {limit.max_length - 1} and the terminator"
+    room = f"{limit.setting}={limit.max_length} allows {limit.max_length - 1} tokens and the terminator"
     if limit.over_long == "error":
         raise DataError(
             f"{path}, {unit} {numbers[first]}: the {noun} has {rows.lengths[first]} tokens; {room} "
             f"({count(number, f'such {noun}')}). Raise {limit.setting}, or set {limit.remedy} to 'drop' "
-            "or 'cut'."
+            "or 'cut'.",
+            code="too_long",
+            fields={"path": path},
         )
     if limit.over_long == "cut":
         length = limit.max_length
@@ -217,16 +229,18 @@ def fit(
     if number == len(rows):
         shortest = int(rows.lengths.min())
         raise DataError(
-            f"{path}: every {noun} is too long: the shortest has {shortest} tokens; {room}. "
-            f"Raise {limit.setting} to at least {shortest + 1}, or set {limit.remedy}='cut'."
+            f"{path}: every {noun} is too long: the shortest has {shortest} tokens, and {room}. Raise "
+            f"{limit.setting} to at least {shortest + 1}, or set {limit.remedy}='cut'.",
+            code="all_too_long",
+            fields={"path": path},
         )
     kept = np.flatnonzero(~is_over_long)
     notes = [f"dropped {count(number, noun)} longer than {limit.max_length - 1} tokens, {where}"]
     if number > MUCH_DROPPED * len(rows):
         nine_tenths = int(np.quantile(rows.lengths, 0.9, method="higher")) + 1
         notes.append(
-            f"warning: that is {number} of {len(rows)}, and what is left is other text than the file's. To keep nine "
-            f"of ten, set {limit.option(limit.setting)} {nine_tenths}; to keep the beginnings of all, "
+            f"warning: that is {number} of {len(rows)}, so the remaining text differs from the file. To keep nine "
+            f"of ten, set {limit.option(limit.setting)} {nine_tenths}; to keep the beginnings of all, set "
             f"{limit.option(limit.remedy)} cut"
         )
     return rows.take(kept), kept, notes
@@ -254,14 +268,16 @@ def split_off(
     sizes = {split: max(1, round(fraction * total)) for split, fraction in settings.held_out_fractions.items()}
     if sum(sizes.values()) >= total:
         wanted = " and ".join(f"{size} for {split}" for split, size in sizes.items())
-        dropped = f" after {count(lost, 'line')} too long for it were dropped" if lost else ""
+        dropped = f" after {count(lost, 'line')} that were too long were dropped" if lost else ""
         remedy = remedy or (
             "Raise --task.max-length, or set --task.over-long cut."
             if lost
-            else "Give more lines, or files of their own for valid and test."
+            else "Give more lines, or separate files for valid and test."
         )
         raise DataError(
-            f"{path}: {count(total, noun)}{dropped}, too few to split off {wanted} and still train on one. {remedy}"
+            f"{path}: {count(total, noun)}{dropped}; too few to split off {wanted} and keep one for training. {remedy}",
+            code="too_few_to_split",
+            fields={"path": path},
         )
     order = np.random.default_rng(settings.split_seed or 0).permutation(total)
     splits = {}

@@ -49,7 +49,7 @@ NUM_ENTROPY_SEQUENCES = 5000
 
 
 class OracleTask(Settings):
-    """Sequences from an LSTM whose distribution is exactly known."""
+    """Sequences from an LSTM whose distribution is known exactly."""
 
     gives_conditions: ClassVar[bool] = False
     has_prompts: ClassVar[bool] = False
@@ -61,31 +61,31 @@ class OracleTask(Settings):
     kind: Literal["oracle"] = "oracle"
 
     params: Annotated[str | None, IsFile("oracle_params")] = None
-    """.npz file of the LSTM's arrays; None draws them from N(0,1) with `seed`."""
+    """.npz file with the arrays of the LSTM; None draws them from N(0,1) with `seed`."""
 
     vocab_size: int | None = Field(default=None, ge=2, le=1_000_000)
-    """Number of tokens; None: what `params` holds, else 5000."""
+    """Number of tokens; None: the size in `params`, or 5000 without it."""
 
     embedding: int | None = Field(default=None, ge=1, le=4096)
-    """Width of the LSTM's input; None: what `params` holds, else 32."""
+    """Width of the LSTM's input; None: the size in `params`, or 32 without it."""
 
     hidden: int | None = Field(default=None, ge=1, le=4096)
-    """Width of the LSTM's state; None: what `params` holds, else 32."""
+    """Width of the LSTM's state; None: the size in `params`, or 32 without it."""
 
     max_length: int = Field(default=20, ge=1, le=10_000)
-    """Tokens of every sequence."""
+    """Number of tokens of every sequence."""
 
     seed: int = Field(default=0, ge=0, lt=2**63)
-    """Draws the sequences of the splits and, without `params`, the LSTM's parameters."""
+    """Seed of the sequences of all splits and, without `params`, of the LSTM's parameters."""
 
     num_train: int = Field(default=10_000, ge=1)
-    """Sequences to learn from."""
+    """Number of training sequences."""
 
     num_valid: int = Field(default=1_000, ge=1)
-    """Sequences held out for early stopping and selection."""
+    """Number of validation sequences, for early stopping and model selection."""
 
     num_test: int = Field(default=2_000, ge=1)
-    """Sequences held out for the figures that are reported."""
+    """Number of test sequences, for the reported metrics."""
 
     @model_validator(mode="after")
     def _sizes_come_from_one_place(self) -> OracleTask:
@@ -94,7 +94,9 @@ class OracleTask(Settings):
                 if getattr(self, name) is not None:
                     raise ConfigError(
                         f"{name}={getattr(self, name)}: has no effect beside params={self.params!r}, whose arrays "
-                        f"have their own sizes. Leave out one of the two."
+                        "define the sizes. Remove one of the two.",
+                        code="no_effect_beside_params",
+                        fields={name: getattr(self, name), "params": self.params},
                     )
         return self
 
@@ -190,11 +192,12 @@ class LSTMOracle:
             ShapeError: not two-dimensional, or an id outside the vocabulary.
         """
         if tokens.dim() != 2:
-            raise ShapeError(f"tokens has shape {tuple(tokens.shape)}: expected (B, T).")
+            raise ShapeError(f"tokens has shape {tuple(tokens.shape)}: expected (B, T).", code="oracle_tokens_shape")
         size = self.space.vocab_size
         if tokens.numel() and not 0 <= int(tokens.min()) <= int(tokens.max()) < size:
             raise ShapeError(
-                f"tokens holds ids {int(tokens.min())}..{int(tokens.max())}: the distribution knows 0..{size - 1}."
+                (f"tokens holds ids {int(tokens.min())}..{int(tokens.max())}: the distribution has ids 0..{size - 1}."),
+                code="oracle_token_ids",
             )
         picked = [
             logits.gather(1, chosen.unsqueeze(1)).squeeze(1) - logits.logsumexp(1)
@@ -298,8 +301,8 @@ def build_oracle_task(settings: OracleTask) -> Task:
         token_names=tuple(str(token) for token in range(oracle.space.vocab_size)),
         oracle=oracle,  # type: ignore[arg-type]  # its entropy is a cached property: computed when first asked for
         notes=(
-            f"oracle: LSTM over {oracle.space.vocab_size} tokens, embedding {oracle.embedding}, "
-            f"hidden {oracle.hidden}, {oracle.space.max_length} tokens a sequence; {origin}",
+            f"oracle: LSTM over {oracle.space.vocab_size} tokens, embedding {oracle.embedding}, hidden "
+            f"{oracle.hidden}, {oracle.space.max_length} tokens per sequence; {origin}",
             f"oracle: drew {len(train)} train, {len(valid)} valid, {len(test)} test sequences, seed {settings.seed}",
         ),
     )
@@ -309,29 +312,45 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
     remedy = f"Give a .npz file, as numpy.savez writes it, with the arrays {', '.join(PARAMETER_AXES)}."
     if not path.is_file():
         what = "is a directory" if path.is_dir() else "no such file"
-        raise DataError(f"{path}: {what}. {remedy}")
+        raise DataError(f"{path}: {what}. {remedy}", code="oracle_no_file", fields={"path": path})
     try:
         with open(path, "rb") as file:
             # Without pickle nothing in the file can run code.
             content = np.load(file, allow_pickle=False)
             if not isinstance(content, np.lib.npyio.NpzFile):
-                raise DataError(f"{path}: holds a single unnamed array. {remedy}")
+                raise DataError(
+                    f"{path}: contains a single unnamed array. {remedy}",
+                    code="oracle_unnamed_array",
+                    fields={"path": path},
+                )
             missing = [name for name in PARAMETER_AXES if name not in content.files]
             if missing:
                 found = ", ".join(content.files) or "nothing"
-                raise DataError(f"{path}: arrays missing: {', '.join(missing)}; found: {found}. {remedy}")
+                raise DataError(
+                    f"{path}: arrays missing: {', '.join(missing)}; found: {found}. {remedy}",
+                    code="oracle_file_lacks_arrays",
+                    fields={"path": path},
+                )
             return {name: content[name] for name in PARAMETER_AXES}
     except DataError:
         raise
     # A damaged archive fails in any of these ways, depending on where it was hit.
     except (OSError, ValueError, EOFError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{path}: not a readable .npz file without pickled content ({error}). {remedy}") from error
+        raise DataError(
+            f"{path}: not a readable .npz file without pickled content ({error}). {remedy}",
+            code="oracle_file_unreadable",
+            fields={"path": path},
+        ) from error
 
 
 def _checked_parameters(parameters: Mapping[str, np.ndarray], source: str) -> dict[str, Tensor]:
     missing = [name for name in PARAMETER_AXES if name not in parameters]
     if missing:
-        raise DataError(f"{source}: arrays missing: {', '.join(missing)}. Give all of {', '.join(PARAMETER_AXES)}.")
+        raise DataError(
+            f"{source}: arrays missing: {', '.join(missing)}. Give all of {', '.join(PARAMETER_AXES)}.",
+            code="oracle_lacks_arrays",
+            fields={"source": source},
+        )
     sizes: dict[str, int] = {}
     checked = {}
     # The axes of the first arrays that name them fix V, E and H for the rest.
@@ -344,16 +363,31 @@ def _checked_parameters(parameters: Mapping[str, np.ndarray], source: str) -> di
         if not fits:
             raise DataError(
                 f"{source}: array {name} has shape {array.shape}; expected ({', '.join(axes)}) = "
-                f"({', '.join(map(str, expected))}): V tokens, E embedding, H hidden units, equal in all arrays."
+                f"({', '.join(map(str, expected))}). V tokens, E embedding and H hidden units must be equal in all "
+                "arrays.",
+                code="oracle_array_shape",
+                fields={"source": source},
             )
         if not np.issubdtype(array.dtype, np.floating):
-            raise DataError(f"{source}: array {name} has type {array.dtype}; expected float32, float64 or float16.")
+            raise DataError(
+                f"{source}: array {name} has type {array.dtype}; expected float32, float64 or float16.",
+                code="oracle_array_type",
+                fields={"source": source},
+            )
         with np.errstate(over="ignore"):
             array = array.astype(np.float32)
         if not np.isfinite(array).all():
-            raise DataError(f"{source}: array {name} holds NaN, infinity or values beyond float32; all must be finite.")
+            raise DataError(
+                f"{source}: array {name} contains NaN, infinity or values outside float32. All values must be finite.",
+                code="oracle_array_values",
+                fields={"source": source},
+            )
         sizes.update(zip(axes, array.shape, strict=True))
         checked[name] = torch.from_numpy(array)
     if sizes["V"] < 2:
-        raise DataError(f"{source}: array embedding has {sizes['V']} row; a choice needs at least 2 tokens.")
+        raise DataError(
+            f"{source}: array embedding has {sizes['V']} row; at least 2 tokens are needed.",
+            code="oracle_one_token",
+            fields={"source": source},
+        )
     return checked

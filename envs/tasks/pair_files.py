@@ -33,11 +33,11 @@ from ..reading import (
 
 class _Input(Settings):
     fixed_format: ClassVar[str | None] = None
-    """Which format its files have, where the settings of reading have nothing to say of it."""
+    """Format of its files, where the settings of reading have no effect."""
     may_have_header: ClassVar[bool] = True
-    """Whether `header` says something of its files."""
+    """Whether `header` has an effect on its files."""
     suffixes: ClassVar[tuple[str, ...]] = ("",)
-    """What stands behind the name of a split in the settings that name its files."""
+    """Endings of the names of the settings that name a split's files."""
 
     @property
     def columns(self) -> tuple[Column | None, ...]:
@@ -46,33 +46,34 @@ class _Input(Settings):
 
 
 class ParallelFiles(_Input):
-    """Two files of which line i of one belongs to line i of the other."""
+    """Two files: line i of the target file belongs to line i of the source file."""
 
     suffixes: ClassVar[tuple[str, ...]] = ("-source", "-target")
 
     kind: Literal["parallel"] = "parallel"
 
     source: Annotated[str, IsFile("source")] = Field(min_length=1)
-    """File with one source a line; splits without files of their own come from it."""
+    """File with one source per line. Validation and test pairs are split off from it unless they have their own
+    files."""
 
     target: Annotated[str, IsFile("target")] = Field(min_length=1)
     """File with the target of each line of `source`."""
 
     valid_source: Annotated[str | None, IsFile()] = Field(default=None, min_length=1)
-    """File of the sources held out for early stopping and selection; None: split off."""
+    """File of the validation sources, for early stopping and model selection; None: split off."""
 
     valid_target: Annotated[str | None, IsFile()] = Field(default=None, min_length=1)
     """File of their targets."""
 
     test_source: Annotated[str | None, IsFile()] = Field(default=None, min_length=1)
-    """File of the sources held out for the figures that are reported; None: split off."""
+    """File of the test sources, for the reported metrics; None: split off."""
 
     test_target: Annotated[str | None, IsFile()] = Field(default=None, min_length=1)
     """File of their targets."""
 
     column: Column | None = None
-    """Where the text stands in files that have several columns or fields: number from 0, name, or path into objects;
-    None: `text`, or the only one."""
+    """Column of the text in files with several columns or fields: number from 0, name, or path into objects; None:
+    `text`, or the only one."""
 
     @field_validator("column", mode="before")
     @classmethod
@@ -87,8 +88,10 @@ class ParallelFiles(_Input):
             if len(given) == 1:
                 lacking = "target" if given == ["source"] else "source"
                 raise ConfigError(
-                    f"{split}_{given[0]}={sides[given[0]]!r}: has no {split}_{lacking} beside it. Give both, or "
-                    "neither, and pairs are split off."
+                    f"{split}_{given[0]}={sides[given[0]]!r}: {split}_{lacking} is missing. Give both, or neither; "
+                    "without them pairs are split off.",
+                    code="split_lacks_side",
+                    fields={f"{split}_{given[0]}": sides[given[0]]},
                 )
         return self
 
@@ -98,9 +101,11 @@ class ParallelFiles(_Input):
             source, target = getattr(self, f"{prefix}source"), getattr(self, f"{prefix}target")
             if source is not None and target is not None and _absolute(source) == _absolute(target):
                 raise ConfigError(
-                    f"{prefix}source={source!r}: is the file of {prefix}target too, and every source would be its own "
-                    "target. Give the file of the sources and that of the targets; one file of both is given by "
-                    "--pairs."
+                    f"{prefix}source={source!r}: is also the file of {prefix}target, so every source would be its "
+                    "own target. Give a file of sources and a file of targets; to read one file with both, use "
+                    "--pairs.",
+                    code="same_file_twice",
+                    fields={f"{prefix}source": source},
                 )
         return self
 
@@ -122,13 +127,13 @@ def _absolute(path: str) -> str:
 
 class _OneFile(_Input):
     data: Annotated[str, IsFile("pairs")] = Field(min_length=1)
-    """File of the pairs; splits without a file of their own come from it."""
+    """File of the pairs. Validation and test pairs are split off from it unless they have their own files."""
 
     valid: Annotated[str | None, IsFile()] = Field(default=None, min_length=1)
-    """File of the pairs held out for early stopping and selection; None: split off from `data`."""
+    """File of the validation pairs, for early stopping and model selection; None: split off from `data`."""
 
     test: Annotated[str | None, IsFile()] = Field(default=None, min_length=1)
-    """File of the pairs held out for the figures that are reported; None: split off from `data`."""
+    """File of the test pairs, for the reported metrics; None: split off from `data`."""
 
     @property
     def held_out_files(self) -> Mapping[str, tuple[str, str]]:
@@ -138,16 +143,16 @@ class _OneFile(_Input):
 
 
 class PairsFile(_OneFile):
-    """A file of which every row or record has a source and a target: a table, JSON or parquet, which is recognised."""
+    """A file with a source and a target in every row or record: a table, JSON or parquet. The format is detected."""
 
     kind: Literal["file"] = "file"
 
     source: Column | None = None
-    """Where the source stands: number of a column from 0, its name, or a path into objects (`translation.de`,
-    `messages.-1.content`); None: by well-known names (source and target, messages), or the first of two columns."""
+    """Column of the source: number from 0, name, or a path into objects (`translation.de`, `messages.-1.content`);
+    None: detected by well-known names (source and target, messages), or the first of two columns."""
 
     target: Column | None = None
-    """Where the target stands, given in the same way; None: likewise, or the second of two columns."""
+    """Column of the target, given in the same way; None: detected in the same way, or the second of two columns."""
 
     @field_validator("source", "target", mode="before")
     @classmethod
@@ -157,7 +162,11 @@ class PairsFile(_OneFile):
     @model_validator(mode="after")
     def _columns_differ(self) -> PairsFile:
         if self.source is not None and self.source == self.target:
-            raise ConfigError(f"source={self.source!r}: is the target's column too. Name two columns.")
+            raise ConfigError(
+                f"source={self.source!r}: is also the column of the target. Give two different columns.",
+                code="source_is_target_column",
+                fields={"source": self.source},
+            )
         return self
 
     @property
@@ -167,14 +176,14 @@ class PairsFile(_OneFile):
 
 
 class Table(_OneFile):
-    """A file of columns with a tab between them, one pair a line, whatever its name; there is no quoting."""
+    """A file with tab-separated columns, one pair per line, whatever its name; quotes are ordinary characters."""
 
     fixed_format: ClassVar[str | None] = "table"
 
     kind: Literal["tsv"] = "tsv"
 
     source: int | str = 0
-    """Column of the source: counted from 0, or by its name, which the first line then holds."""
+    """Column of the source: number counted from 0, or name. With names, the first line must contain them."""
 
     target: int | str = 1
     """Column of the target, given in the same way."""
@@ -188,11 +197,17 @@ class Table(_OneFile):
     def _columns_fit_together(self) -> Table:
         if isinstance(self.source, str) != isinstance(self.target, str):
             raise ConfigError(
-                f"source={self.source!r}, target={self.target!r}: a name says that the first line holds names, a "
-                "number that it does not. Give both by name or both by number."
+                f"source={self.source!r}, target={self.target!r}: a name means that the first line contains column "
+                "names, a number means that it does not. Give both by name or both by number.",
+                code="mixed_columns",
+                fields={"source": self.source, "target": self.target},
             )
         if self.source == self.target:
-            raise ConfigError(f"source={self.source!r}: is the target's column too. Name two columns.")
+            raise ConfigError(
+                f"source={self.source!r}: is also the column of the target. Give two different columns.",
+                code="source_is_target_in_table",
+                fields={"source": self.source},
+            )
         return self
 
     @property
@@ -202,7 +217,7 @@ class Table(_OneFile):
 
 
 class Records(_OneFile):
-    """A file with a JSON object a line, whatever its name; sources may be lists of strings, targets of alternatives."""
+    """A file with one JSON object per line, whatever its name; sources and targets may be lists of strings."""
 
     fixed_format: ClassVar[str | None] = "jsonl"
     may_have_header: ClassVar[bool] = False
@@ -210,16 +225,20 @@ class Records(_OneFile):
     kind: Literal["jsonl"] = "jsonl"
 
     source: str = Field(default="source", min_length=1)
-    """Name of the field of the source, or a path to it: a string, or a list of strings (turns, sentences)."""
+    """Field of the source, by name or path: a string, or a list of strings (turns, sentences)."""
 
     target: str = Field(default="target", min_length=1)
-    """Name of the field of the target, or a path to it: a string, or a list of strings, each of which makes a pair with
-    the source."""
+    """Field of the target, by name or path: a string, or a list of strings, each of which makes a pair with the
+    source."""
 
     @model_validator(mode="after")
     def _fields_differ(self) -> Records:
         if self.source == self.target:
-            raise ConfigError(f"source={self.source!r}: is the target's field too. Name two fields.")
+            raise ConfigError(
+                f"source={self.source!r}: is also the field of the target. Give two different fields.",
+                code="source_is_target_field",
+                fields={"source": self.source},
+            )
         return self
 
 
@@ -257,7 +276,7 @@ def _read_parallel(settings: ParallelFiles, split: str, how: How) -> PairFile:
             getattr(settings, f"{prefix}{side}"),
             how,
             Wanted(side, "--task.input.column", settings.column),
-            "a text file with one sentence a line",
+            "a text file with one sentence per line",
         )
         for side in ("source", "target")
     )
@@ -278,12 +297,16 @@ def _uneven(sources: TextFile, targets: TextFile) -> DataError:
     number = len(shorter.texts)
     if number + 1 == len(longer.texts) and not longer.strings[-1].strip():
         return DataError(
-            f"{longer.path} has {count(number + 1, longer.unit)} and {shorter.path} {number}; line i of one belongs to "
-            f"line i of the other. Of {longer.path} its last {longer.unit} is empty: delete it."
+            f"{longer.path} has {count(number + 1, longer.unit)} and {shorter.path} has {number}; line i of one "
+            f"belongs to line i of the other. The last {longer.unit} of {longer.path} is empty. Delete it.",
+            code="trailing_empty_line",
+            fields={"path": longer.path},
         )
     return DataError(
-        f"{sources.path} has {count(len(sources.texts), sources.unit)} and {targets.path} {len(targets.texts)}; line i "
-        f"of one belongs to line i of the other. The first {longer.unit} without a partner is {longer.unit} "
-        f"{longer.numbers[number]} of {longer.path}: {shown(longer.strings[number])}. Give files that were made "
-        "together; if a line is missing further up, every pair after it is wrong."
+        f"{sources.path} has {count(len(sources.texts), sources.unit)} and {targets.path} has "
+        f"{len(targets.texts)}; line i of one belongs to line i of the other. The first {longer.unit} without a "
+        f"partner is {longer.unit} {longer.numbers[number]} of {longer.path}: {shown(longer.strings[number])}. "
+        "Give files that match line by line. If a line is missing further up, every pair after it is wrong.",
+        code="unequal_files",
+        fields={"path": sources.path},
     )

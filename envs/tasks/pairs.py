@@ -43,15 +43,15 @@ from .task import Conditions, Sides, Task, TaskMeasure
 
 
 class SeparateVocabularies(Settings):
-    """Sources and targets have alphabets of their own."""
+    """Sources and targets have separate vocabularies."""
 
     kind: Literal["separate"] = "separate"
 
     source: TokenSettings = Words()
-    """What a token of a source is."""
+    """Tokens of the sources."""
 
     target: TokenSettings = Words()
-    """What a token of a target is."""
+    """Tokens of the targets."""
 
     is_shared: ClassVar[bool] = False
     """Whether both sides have the same ids."""
@@ -63,7 +63,7 @@ class SeparateVocabularies(Settings):
 
 
 class SharedVocabulary(Settings):
-    """Sources and targets have one alphabet, with the same ids."""
+    """Sources and targets share one vocabulary with the same ids."""
 
     kind: Literal["shared"] = "shared"
 
@@ -83,7 +83,7 @@ VocabularySettings = Annotated[SeparateVocabularies | SharedVocabulary, Field(di
 
 
 class PairsTask(FromFiles):
-    """Targets that are to be written, given their sources, from files; pairs with one source stay in one split."""
+    """Targets to be generated from sources, read from files. All pairs with the same source are in the same split."""
 
     gives_conditions: ClassVar[bool] = True
     knows_distribution: ClassVar[bool] = False
@@ -92,28 +92,28 @@ class PairsTask(FromFiles):
     kind: Literal["pairs"] = "pairs"
 
     input: PairInput
-    """Where the pairs stand."""
+    """Files of the pairs."""
 
     domain: DomainSettings = Translation()
     """What a source is."""
 
     vocabulary: VocabularySettings = SeparateVocabularies()
-    """What tokens are."""
+    """Vocabularies of sources and targets."""
 
     lowercase: bool = False
-    """Whether letters are made small."""
+    """Whether to convert text to lower case."""
 
     max_length: int | None = Field(default=None, ge=2, le=10_000)
-    """Greatest number of tokens T of a target, the terminator included; None: the longest training target and its
+    """Maximum number of tokens T of a target, including the terminator; None: the longest training target and its
     terminator, but at most 64 words or 128 other tokens."""
 
     min_length: int | None = Field(default=None, ge=1)
-    """Least number of tokens of a training target, without the terminator: pairs with shorter ones are not learnt from
-    (dialogue: 5); None keeps all. Pairs held out are kept as they are."""
+    """Minimum number of tokens of a training target, without the terminator; pairs with shorter targets are dropped
+    from training (dialogue: 5). None keeps all. Validation and test pairs are always kept."""
 
     over_long: OverLong = "drop"
-    """What becomes of a pair whose target does not fit with its terminator: it is dropped, its target is cut to T
-    tokens (which then have no terminator), or it is an error. Pairs held out are never dropped but cut."""
+    """What to do with pairs whose target and terminator exceed `max_length`: drop the pair, cut the target to T
+    tokens (without a terminator), or raise an error. Validation and test pairs are cut, never dropped."""
 
     @model_validator(mode="after")
     def _settings_of_reading_have_effect(self) -> PairsTask:
@@ -126,14 +126,18 @@ class PairsTask(FromFiles):
         for name, value in others.items():
             if value is not None:
                 raise ConfigError(
-                    f"{name}={value!r}: has no effect with input={self.input.kind!r}. Leave it out, or choose "
-                    "input='file', which reads every format."
+                    f"{name}={value!r}: has no effect with input={self.input.kind!r}. Remove it, or choose "
+                    "input='file', which reads every format.",
+                    code="no_effect_with_input",
+                    fields={name: value, "input": self.input.kind},
                 )
         if self.header is False:
             for column in self.input.columns:
                 if isinstance(column, str):
                     raise ConfigError(
-                        f"header=False: {column!r} is the name of a column. Give columns by number, or leave it out."
+                        f"header=False: {column!r} is the name of a column. Give columns by number, or remove this "
+                        "setting.",
+                        code="named_column_without_header",
                     )
         return self
 
@@ -149,8 +153,10 @@ class PairsTask(FromFiles):
         most = None if self.max_length is None else self.max_length - (self.over_long != "cut")
         if self.min_length is not None and most is not None and self.min_length > most:
             raise ConfigError(
-                f"min_length={self.min_length}: max_length={self.max_length} leaves targets {most} tokens. Lower "
-                "min_length, or raise max_length."
+                f"min_length={self.min_length}: max_length={self.max_length} limits targets to {most} tokens. "
+                "Lower min_length, or raise max_length.",
+                code="min_above_max_length",
+                fields={"min_length": self.min_length, "max_length": self.max_length},
             )
         return self
 
@@ -243,8 +249,8 @@ class _Side:
 
     def about(self, space: SequenceSpace) -> str:
         return (
-            f"{self.name}: {space.vocab_size} {self.cutting.kind} ids, of them {len(SPECIAL_NAMES)} special; at most "
-            f"{space.max_length} tokens with the terminator"
+            f"{self.name}: {space.vocab_size} {self.cutting.kind} ids, {len(SPECIAL_NAMES)} of them special; at "
+            f"most {space.max_length} tokens including the terminator"
         )
 
 
@@ -278,8 +284,9 @@ def build_pairs_task(settings: PairsTask) -> Task:
     if len(targets_of.tokens) < 2:
         kept = ", ".join(map(repr, targets_of.tokens)) or "none"
         raise DataError(
-            f"{paths['train']}: the training targets have fewer than 2 distinct tokens that are kept (kept: {kept}); a "
-            "choice needs at least 2. Give more text, or lower vocabulary's min_count."
+            f"{paths['train']}: the training targets have fewer than 2 distinct tokens in the vocabulary ({kept}); "
+            "at least 2 are needed. Give more text, or lower vocabulary's min_count.",
+            code="too_few_target_tokens",
         )
     between_turns = turn_id(settings.domain, source_side.cutting, sources_of)
     sources = sources_of.space(source_limit.max_length, separator_id=between_turns)
@@ -356,9 +363,9 @@ def _shared_out(pairs: _Texts, settings: PairsTask, path: str, targets_alone: st
     remedy = ""
     if number < len(pairs):
         remedy = (
-            f"The file has {count(len(pairs), 'pair')}, and pairs of one source stay together, so more targets do not "
-            "help. Give pairs of more sources, or files of their own for what is held out "
-            f"({_held_out_options(settings)}), or learn the targets alone (--data {targets_alone})."
+            f"The file has {count(len(pairs), 'pair')}, and pairs with the same source stay in one split, so more "
+            "targets do not help. Give pairs with more sources, give separate files for validation and test "
+            f"({_held_out_options(settings)}), or train on the targets alone (--data {targets_alone})."
         )
     shared_out = split_off(number, settings, path=path, noun="distinct source", remedy=remedy)
     by_source = np.argsort(groups, kind="stable")
@@ -399,14 +406,18 @@ def _written(file: PairFile, settings: PairsTask) -> tuple[_Texts, list[str]]:
     if not numbers:
         described = " and ".join([f"{len(lines)} with an empty {side}" for side, lines in empty.items() if lines])
         raise DataError(
-            f"{file.path}: holds no pair with something on both sides ({described or 'none at all'}). Give a file "
-            "with a source and a target for each pair."
+            f"{file.path}: contains no pair with text on both sides ({described or 'none at all'}). Give a file "
+            "with a source and a target for each pair.",
+            code="no_whole_pair",
+            fields={"path": file.path},
         )
     if num_earlier := source_writing.num_earlier:
-        notes.append(f"left out {count(num_earlier, 'turn')} before the last {settings.domain.most_parts} of a source")
+        notes.append(f"removed {count(num_earlier, 'turn')} before the last {settings.domain.most_parts} of a source")
     num_marks = source_writing.num_marks + target_writing.num_marks
     if num_marks:
-        notes.append(f"read {count(num_marks, 'character')} {WORD_MARK}, which marks words among pieces, as a space")
+        notes.append(
+            f"read {count(num_marks, 'character')} {WORD_MARK}, which marks words in byte-pair tokens, as a space"
+        )
     return _Texts(file.unit, np.array(numbers, dtype=np.int64), sources, targets), notes
 
 
@@ -458,10 +469,14 @@ def _with_tokens(split: _Split, path: str) -> tuple[_Split, list[str]]:
     if has_tokens.all():
         return split, []
     if not has_tokens.any():
-        raise DataError(f"{path}: no pair has a token on both sides. Choose other tokens, or mend their pattern.")
+        raise DataError(
+            f"{path}: no pair has a token on both sides. Choose other tokens, or fix their pattern.",
+            code="no_pair_has_tokens",
+            fields={"path": path},
+        )
     lost = split.numbers[~has_tokens].tolist()
     kept = split.take(np.flatnonzero(has_tokens))
-    return kept, [f"skipped {count(len(lost), 'pair')} without a token on a side, {which_lines(lost, split.unit)}"]
+    return kept, [f"skipped {count(len(lost), 'pair')} without any token on one side, {which_lines(lost, split.unit)}"]
 
 
 def _vocabularies(settings: PairsTask, sides: tuple[_Side, _Side], train: _Split) -> tuple[Vocabulary, Vocabulary]:
@@ -510,8 +525,10 @@ def _without_short(split: _Split, min_length: int, path: str) -> tuple[_Split, l
     if is_short.all():
         longest = int(split.targets.lengths.max())
         raise DataError(
-            f"{path}: every target is too short: the longest has {longest} tokens; min_length={min_length} asks for as "
-            f"many. Lower min_length to at most {longest}."
+            f"{path}: every target is too short: the longest has {longest} tokens, but min_length={min_length}. "
+            f"Lower min_length to at most {longest}.",
+            code="all_targets_too_short",
+            fields={"min_length": min_length, "path": path},
         )
     if not is_short.any():
         return split, []

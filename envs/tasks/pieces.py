@@ -51,7 +51,7 @@ DEFAULT_LONGEST: Mapping[str, int] = {"word": 64, "char": 128, "bpe": 128, "smil
 
 class _Tokens(Settings):
     are_words: ClassVar[bool] = False
-    """Whether tokens are words, between white space, so that spaces join them again."""
+    """Whether tokens are words, which are joined by spaces."""
 
     def helps_unknown(self, option: str) -> list[str]:
         """What makes fewer tokens unknown, besides more training text and a lower `min_count`, as advice says it.
@@ -64,10 +64,10 @@ class _Tokens(Settings):
 
 class _WholeTokens(_Tokens):
     min_count: int = Field(default=1, ge=1)
-    """Least number of occurrences in the training text of a token that gets an id of its own."""
+    """Minimum number of occurrences in the training text for a token to be in the vocabulary."""
 
     max_size: int | None = Field(default=None, ge=len(SPECIAL_NAMES) + 2)
-    """Greatest vocabulary, the terminator and the unknown token included; None: no limit."""
+    """Maximum vocabulary size, including the terminator and the unknown token; None: no limit."""
 
     def helps_unknown(self, option: str) -> list[str]:
         """See `_Tokens.helps_unknown`."""
@@ -75,7 +75,7 @@ class _WholeTokens(_Tokens):
 
 
 class Words(_WholeTokens):
-    """Tokens are words, between white space."""
+    """Tokens are words separated by white space."""
 
     are_words: ClassVar[bool] = True
     kind: Literal["word"] = "word"
@@ -86,36 +86,36 @@ class Words(_WholeTokens):
 
 
 class Characters(_WholeTokens):
-    """Tokens are characters, spaces included."""
+    """Tokens are characters, including spaces."""
 
     kind: Literal["char"] = "char"
 
     unit: Literal["code_point", "grapheme"] = "code_point"
     """What a character is: "code_point" (of Unicode) or "grapheme" (a cluster: a letter with its accents, a flag, a
-    family of emoji; by the library `regex`)."""
+    family emoji; needs the library `regex`)."""
 
 
 class Smiles(_WholeTokens):
-    """Tokens are atoms, bonds, branches and rings of molecules that are written as SMILES."""
+    """Tokens are the atoms, bonds, branches and rings of molecules in SMILES notation."""
 
     kind: Literal["smiles"] = "smiles"
 
     uncovered: Literal["error", "unknown"] = "error"
-    """What becomes of a stretch that is no SMILES: it is an error, or an unknown token."""
+    """What to do with text that is not SMILES: raise an error, or read it as an unknown token."""
 
 
 class Pattern(_WholeTokens):
-    """Tokens are the matches of a regular expression of one's own, from left to right."""
+    """Tokens are the matches of your own regular expression, from left to right."""
 
     kind: Literal["regex"] = "regex"
 
     pattern: str = Field(default=r"\w+|\s+|[^\w\s]", min_length=1)
-    """What one token is, as Python's module `re` reads it; as it stands, words, white space and single punctuation
-    marks."""
+    """Regular expression of one token, in the syntax of Python's `re`. The default matches words, white space and
+    single punctuation marks."""
 
     uncovered: Uncovered = "error"
-    """What becomes of a stretch that no match covers: it is an error, an unknown token, or it is left out, and the
-    share that is left out is told."""
+    """What to do with text that no match covers: raise an error, read it as an unknown token, or remove it. The
+    removed fraction is reported."""
 
     @field_validator("pattern")
     @classmethod
@@ -125,26 +125,29 @@ class Pattern(_WholeTokens):
 
 
 class BytePairs(_Tokens):
-    """Tokens are pieces of words, learnt from the training text by byte-pair encoding."""
+    """Tokens are pieces of words, learned from the training text by byte-pair encoding."""
 
     kind: Literal["bpe"] = "bpe"
 
     unit: Literal["byte", "character"] = "byte"
-    """What pieces are made of: "byte" (of UTF-8: nothing is unknown, and white space is kept as it is) or "character"
-    (of words between white space; characters that the training text has not are unknown)."""
+    """What pieces consist of: "byte" (of UTF-8: nothing is unknown, and white space is preserved) or "character" (of
+    words separated by white space; characters that are not in the training text are unknown)."""
 
     size: int = Field(default=4000, ge=8, le=1_000_000)
-    """Greatest vocabulary, the terminator and the unknown token included."""
+    """Maximum vocabulary size, including the terminator and the unknown token."""
 
     min_count: int = Field(default=2, ge=1)
-    """Least number of occurrences in the training text of two pieces that become one."""
+    """Minimum number of occurrences in the training text of two pieces that are merged."""
 
     @model_validator(mode="after")
     def _bytes_have_room(self) -> BytePairs:
         least = NUM_BYTES + len(SPECIAL_NAMES)
         if self.unit == "byte" and self.size < least:
             raise ConfigError(
-                f"size={self.size}: the bytes and the special ids alone are {least}. Raise it, or set unit='character'."
+                f"size={self.size}: the bytes and the special ids alone need {least}. Raise it, or set "
+                "unit='character'.",
+                code="bpe_size_too_small",
+                fields={"size": self.size},
             )
         return self
 
@@ -178,7 +181,9 @@ def require_case(settings: TokenSettings, lowercase: bool) -> None:
     """
     if lowercase and isinstance(settings, Smiles):
         raise ConfigError(
-            "lowercase=true: in SMILES small letters are other atoms than large ones (c is aromatic). Leave it out."
+            "lowercase=true: in SMILES lower-case letters are different atoms (c is aromatic carbon). Remove it.",
+            code="smiles_lowercase",
+            fields={"lowercase": True},
         )
 
 
@@ -222,7 +227,9 @@ class Cleaning:
         """What was changed that may surprise."""
         if not self.num_marks:
             return []
-        return [f"read {count(self.num_marks, 'character')} {WORD_MARK}, which marks words among pieces, as a space"]
+        return [
+            f"read {count(self.num_marks, 'character')} {WORD_MARK}, which marks words in byte-pair tokens, as a space"
+        ]
 
 
 _FORMS: Mapping[Normalisation, Literal["NFC", "NFKC"] | None] = {"none": None, "nfc": "NFC", "nfkc": "NFKC"}
@@ -268,7 +275,11 @@ class Cutting:
                 yield tokens
                 done += 1
         except NotCoveredError as error:
-            raise DataError(f"{path}, {unit} {numbers[done]}: {error}") from None
+            raise DataError(
+                f"{path}, {unit} {numbers[done]}: {error}",
+                code=error.code,
+                fields={"path": path, "line": numbers[done], **error.fields},
+            ) from None
 
     def notes(self) -> list[str]:
         """What no token covers, of all that was cut so far."""
@@ -276,7 +287,7 @@ class Cutting:
             return []
         number, total = self.pattern.num_uncovered, self.pattern.num_characters
         done = "left out" if self.pattern.uncovered == "drop" else "read as unknown tokens"
-        return [f"{done} {count(number, 'character')} of {total} ({number / total:.2%}), which no token covers"]
+        return [f"{done} {count(number, 'character')} of {total} ({number / total:.2%}) that no token covers"]
 
 
 @dataclass(frozen=True)
@@ -418,8 +429,10 @@ def _of_byte_pairs(settings: BytePairs, texts: Sequence[str], used: Sequence[str
         least = num_characters + len(SPECIAL_NAMES) + len(used) + 1
         if settings.size < least:
             raise DataError(
-                f"{name}: the training text has {num_characters} different characters, and size={settings.size} leaves "
-                f"no room for them. Raise it to {least} or more, or set unit='byte'."
+                f"{name}: the training text has {num_characters} different characters, but size={settings.size} is "
+                f"too small for them. Raise it to {least} or more, or set unit='byte'.",
+                code="bpe_size_below_characters",
+                fields={"size": settings.size, "name": name},
             )
     tokenizer = _learnt(settings, plain(), settings.size - len(SPECIAL_NAMES) - len(used))
     pieces = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
@@ -506,8 +519,9 @@ def _itself(mark: str) -> list[str]:
 def _require_tokenizers() -> None:
     if find_spec("tokenizers") is None:
         raise ConfigError(
-            "tokens: 'bpe' needs the package tokenizers, which this Python does not have. From Python 3.11 on, install "
-            f"the extra `pieces` ({install_command('pieces')}), or choose word or char."
+            "tokens: 'bpe' needs the package tokenizers, which is not installed. With Python 3.11 or later install "
+            f"the extra `pieces` ({install_command('pieces')}), or choose word or char.",
+            code="bpe_needs_tokenizers",
         )
 
 

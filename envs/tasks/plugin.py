@@ -24,7 +24,7 @@ from ..vocabulary import Vocabulary
 from .lines import padded
 from .task import Sides, Task, TaskMeasure
 
-_FORM = "a function whose parameters are its options, and which returns a rlgan.envs.Task"
+_FORM = "a function whose parameters are its options and which returns a rlgan.envs.Task"
 
 _built: dict[str, Task] = {}  # at most one: the task that a configuration was read by, until somebody asks for it
 
@@ -39,13 +39,13 @@ class PluginTask(TimedPlugin):
     are_words: ClassVar[Sides] = (False, False)
 
     timeout_s: Annotated[float, FreeOnResume()] = Field(3600.0, gt=0.0)
-    """Seconds that building the task may take."""
+    """Maximum number of seconds for building the task."""
     gives_conditions: bool = False
-    """Whether its sequences are given something; filled in by rlgan."""
+    """Whether the task has conditions; filled in by rlgan."""
     knows_distribution: bool = False
-    """Whether it has an exact distribution; filled in by rlgan."""
+    """Whether the task knows its exact distribution; filled in by rlgan."""
     measured: tuple[TaskMeasure, ...] = ()
-    """What can be measured of its sequences, in alphabetic order; filled in by rlgan."""
+    """What can be measured of its sequences, in alphabetical order; filled in by rlgan."""
 
     @property
     def measures(self) -> frozenset[TaskMeasure]:
@@ -55,7 +55,11 @@ class PluginTask(TimedPlugin):
     def check_object(self, loaded: Loaded) -> None:
         """See `Plugin.check_object`; the task is built, and what it has is noted."""
         if not callable(loaded.object):
-            raise ConfigError(f"task plug-in {self.name!r}: is {brief(loaded.object)}. Name {_FORM}.")
+            raise ConfigError(
+                f"task plug-in {self.name!r}: is {brief(loaded.object)}. Name {_FORM}.",
+                code="task_plugin_form",
+                fields={"plugin": self.name},
+            )
         check_options(self, inspect.signature(loaded.object), ())
         task = _called(self, loaded)
         found: dict[str, object] = {
@@ -116,11 +120,17 @@ def text_task(
         if not texts:
             raise DataError(
                 f"task {name!r}, {split}: none of {len(splits[split])} texts has 1 to {longest - 1} tokens. Give "
-                "texts, or raise max_length."
+                "texts, or raise max_length.",
+                code="task_texts_length",
+                fields={"task": name},
             )
     vocabulary = Vocabulary.build(kept["train"])
     if len(vocabulary.tokens) < 2:
-        raise DataError(f"task {name!r}: the training texts have fewer than 2 different tokens. Give more text.")
+        raise DataError(
+            f"task {name!r}: the training texts have fewer than 2 different tokens. Give more text.",
+            code="task_too_few_tokens",
+            fields={"task": name},
+        )
     space = vocabulary.space(longest)
     encoded = {split: padded([vocabulary.encode(text) for text in texts], space) for split, texts in kept.items()}
     num_left = {split: len(splits[split]) - len(texts) for split, texts in kept.items()}
@@ -133,7 +143,7 @@ def text_task(
         token_names=vocabulary.names,
         joining=tokens,
         notes=tuple(
-            f"{name}: {split}: {len(kept[split])} texts, {number} left out for their length"
+            f"{name}: {split}: {len(kept[split])} texts, {number} dropped because of their length"
             for split, number in num_left.items()
         ),
         measures=frozenset({"text"}),
@@ -153,15 +163,21 @@ def _called(settings: PluginTask, loaded: Loaded) -> Task:
         raise
     except RlganError as error:
         kind = DataError if isinstance(error, DataError) else ConfigError
-        raise kind(f"{who}: {error}") from error
+        raise kind(f"{who}: {error}", code=error.code, fields=error.fields) from error
     except Exception as error:  # a user's own code may raise anything
         raise PluginError(
-            f"{who}: raises {type(error).__name__}: {error}. Mend it.{own_lines(error, loaded.path)}"
+            f"{who}: raised {type(error).__name__}: {error}. Fix the plug-in.{own_lines(error, loaded.path)}",
+            code="task_plugin_raised",
+            fields={"plugin": who},
         ) from error
     if not isinstance(task, Task):
-        raise ConfigError(f"{who}: returned {brief(task)}. Name {_FORM}.")
+        raise ConfigError(
+            f"{who}: returned {brief(task)}. Name {_FORM}.", code="task_plugin_returns", fields={"plugin": who}
+        )
     try:
         check_task(task)
     except AssertionError as error:
-        raise ConfigError(f"{who}: {error}. Mend it.") from None
+        raise ConfigError(
+            f"{who}: {error}. Fix the plug-in.", code="task_plugin_contract", fields={"plugin": who}
+        ) from None
     return task

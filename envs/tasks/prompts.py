@@ -26,18 +26,18 @@ text as it is."""
 
 
 class PromptReading(Settings):
-    """How prompts that somebody brings become conditions: plain data."""
+    """How prompts of a user become conditions: plain data."""
 
     kind: Literal["prompts"] = "prompts"
     are_words: ClassVar[bool] = False
     separator: ClassVar[str | None] = None
 
     tokens: ModelTokens
-    """The model's."""
+    """Tokenizer of the model."""
     template: Template
-    """What becomes of a prompt."""
+    """How to format a prompt."""
     max_length: int
-    """Greatest number of tokens of a prompt; of a longer one the last tokens are read."""
+    """Maximum number of tokens of a prompt; of a longer one the last tokens are kept."""
     encoding: str = "utf-8"
     """Character encoding of the training files."""
 
@@ -88,12 +88,20 @@ class PromptReading(Settings):
         """
         places = list(range(1, len(texts) + 1)) if numbers is None else list(numbers)
         if not texts:
-            raise DataError(f"{path}: holds no line. Give a file with one prompt a line.")
+            raise DataError(
+                f"{path}: contains no lines. Give a file with one prompt per line.",
+                code="no_prompts",
+                fields={"path": path},
+            )
         prompts: list[Prompt] = []
         wheres = [f"{path}, line {number}" for number in places]
         for where, text in zip(wheres, texts, strict=True):
             if not (text if isinstance(text, str) else "".join(text)).strip():
-                raise DataError(f"{where}: is empty, and each line is a prompt. Take it out.")
+                raise DataError(
+                    f"{where}: is empty, but each line is a prompt. Remove the line.",
+                    code="prompt_line_empty",
+                    fields={"where": where},
+                )
             prompts.append(text if isinstance(text, str) else _in_turn(text))
         rows = self.ids_of(prompts, wheres)
         over_long = [number for number, ids in zip(places, rows, strict=True) if len(ids) > self.max_length]

@@ -46,8 +46,8 @@ _CODES = {instruction.name: ord(instruction.code) for instruction in pickletools
 _NAMES = {code: name for name, code in _CODES.items()}
 
 _REMEDY = (
-    "Give save/target_params.pkl of github.com/LantaoYu/SeqGAN, or draw an oracle of the same shape with `rlgan oracle "
-    "generate OUT.npz`."
+    "Give save/target_params.pkl of github.com/LantaoYu/SeqGAN, or create an oracle of the same shape with `rlgan "
+    "oracle generate OUT.npz`."
 )
 
 
@@ -77,7 +77,7 @@ class _DType:
         order, parts = (self.state[1], self.state[2:5]) if len(self.state) >= 5 else (None, ())
         if self.code not in ("f4", "f8") or order not in ("<", ">") or parts != (None, None, None):
             code = reprlib.repr(self.code) if isinstance(self.code, str) else "unknown"
-            raise _Refused(f"an array of type {code}; whole arrays of f4 and f8 are read")
+            raise _Refused(f"an array of type {code}; only arrays of types f4 and f8 are read")
         return np.dtype(f"{order}{self.code}")
 
 
@@ -102,7 +102,7 @@ class _Array:
             raise _Refused("an array without its shape, type and content")
         _, shape, dtype, is_fortran, content = self.state
         if not (isinstance(shape, tuple) and all(type(size) is int and 0 <= size <= MAX_BYTES for size in shape)):
-            raise _Refused("an array whose shape is no row of sizes")
+            raise _Refused("an array whose shape is not a tuple of sizes")
         if not isinstance(dtype, _DType):
             raise _Refused("an array without a type")
         kind = dtype.checked()
@@ -146,7 +146,7 @@ class _Name:
         return self._call(*arguments)
 
     def __setstate__(self, state: object) -> NoReturn:
-        raise _Refused("a state for a name, which has none")
+        raise _Refused("a state for an object that has none")
 
 
 def _never(*_: object) -> NoReturn:
@@ -178,7 +178,7 @@ class _ArrayReader(pickle._Unpickler):
         try:
             return _ALLOWED[module, name]
         except KeyError:
-            raise _Refused(f"the name {reprlib.repr(f'{module}.{name}')}, which no array needs") from None
+            raise _Refused(f"the name {reprlib.repr(f'{module}.{name}')}, which arrays do not need") from None
 
 
 def read_published_parameters(path: Path) -> dict[str, np.ndarray]:
@@ -194,16 +194,30 @@ def read_published_parameters(path: Path) -> dict[str, np.ndarray]:
         DataError: no such file, too large a one, one that asks for anything but arrays, or arrays that are no oracle.
     """
     if not path.is_file():
-        raise DataError(f"{path}: {'is a directory' if path.is_dir() else 'no such file'}. {_REMEDY}")
+        raise DataError(
+            f"{path}: {'is a directory' if path.is_dir() else 'no such file'}. {_REMEDY}",
+            code="pickle_no_file",
+            fields={"path": path},
+        )
     size = path.stat().st_size
     if size > MAX_BYTES:
-        raise DataError(f"{path}: has {size:,} bytes; at most {MAX_BYTES:,} are read. {_REMEDY}")
+        raise DataError(
+            f"{path}: has {size:,} bytes; at most {MAX_BYTES:,} are read. {_REMEDY}",
+            code="pickle_too_large",
+            fields={"path": path},
+        )
     try:
         arrays = _arrays(path.read_bytes())
     except _Refused as error:
-        raise DataError(f"{path}: holds {error}. Nothing of it was run. {_REMEDY}") from None
+        raise DataError(
+            f"{path}: contains {error}. No code in it was executed. {_REMEDY}",
+            code="pickle_refused",
+            fields={"path": path},
+        ) from None
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}). {_REMEDY}") from error
+        raise DataError(
+            f"{path}: cannot be read ({error.strerror}). {_REMEDY}", code="pickle_unreadable", fields={"path": path}
+        ) from error
     parameters = dict(zip(PUBLISHED_ORDER, arrays, strict=True))
     oracle = LSTMOracle(parameters, max_length=1, source=str(path))
     return {name: oracle.parameters[name].numpy() for name in PUBLISHED_ORDER}
@@ -219,15 +233,15 @@ def _arrays(content: bytes) -> list[np.ndarray]:
     except KeyError as error:
         code = error.args[0] if error.args else None
         named = _NAMES.get(code) if isinstance(code, int) else None
-        what = f"the instruction {named}" if named else "something that is no pickle"
-        raise _Refused(f"{what}, which no list of arrays needs") from None
+        what = f"the instruction {named}" if named else "something that is not a pickle"
+        raise _Refused(f"{what}, which does not belong in a list of arrays") from None
     except (*wrong, struct.error, MemoryError, RecursionError, AssertionError) as error:
-        raise _Refused(f"no whole pickle of arrays ({str(error)[:80]})") from None
+        raise _Refused(f"an incomplete pickle of arrays ({str(error)[:80]})") from None
     if not isinstance(notes, list | tuple) or len(notes) != len(PUBLISHED_ORDER):
         number = f" of {len(notes)}" if isinstance(notes, list | tuple) else ""
         found = f"a {type(notes).__name__}{number}".replace("_Array", "single array")
         raise _Refused(f"{found} instead of a list of {len(PUBLISHED_ORDER)} arrays")
     for note, name in zip(notes, PUBLISHED_ORDER, strict=True):
         if not isinstance(note, _Array):
-            raise _Refused(f"a {type(note).__name__} where the array {name} belongs")
+            raise _Refused(f"a {type(note).__name__} in the place of array {name}")
     return [note.checked() for note in notes]

@@ -43,10 +43,14 @@ def with_tokens(settings: Settings, *, keeps: bool = False) -> FileTask:
     """
     if isinstance(settings, TextTask):
         wanted = Wanted("text", "--task.column", settings.column)
-        found = read_texts(settings.data, settings.how, wanted, "a text file with one sequence a line")
+        found = read_texts(settings.data, settings.how, wanted, "a text file with one sequence per line")
         return settings if keeps else settings.model_copy(update={"tokens": _TOKENS[kind_of(found.texts)]})
     if not isinstance(settings, PairsTask):
-        raise ConfigError("--task: a file is texts or pairs. Leave it out.")
+        raise ConfigError(
+            "--task: cannot be set, because whether a file contains texts or pairs is detected. Remove it.",
+            code="file_kind_set",
+            fields={"option": "task"},
+        )
     pairs = read_pairs(settings.input, "train", settings.how)
     if keeps:
         return settings

@@ -33,8 +33,10 @@ def many_unknown(
     helps += tokens.helps_unknown(option)
     of = f" of {side}" if side else ""
     return [
-        f"{split}: {num_unknown / num_tokens:.1%} of the tokens{of} are unknown, which is more than {MANY_UNKNOWN:.0%}"
-        f"; what helps is {', '.join(helps[:-1])}{' or ' if helps[1:] else ''}{helps[-1]}"
+        (
+            f"{split}: {num_unknown / num_tokens:.1%} of the tokens{of} are unknown, which is more than "
+            f"{MANY_UNKNOWN:.0%}. Try {', '.join(helps[:-1])}{' or ' if helps[1:] else ''}{helps[-1]}"
+        )
     ]
 
 
@@ -43,9 +45,11 @@ def single_tokens(rows: Rows, tokens: TokenSettings, noun: str = "line") -> list
     if not tokens.are_words or len(rows) < 2 or int(rows.lengths.max()) > 1:
         return []
     return [
-        f"every {noun} ({len(rows)} of {len(rows)}) is a single word, and nothing can be learnt of what "
-        "follows what. Names, words and scripts without spaces are read by character (--tokens char) or in pieces "
-        "(--tokens bpe), molecules by atom (--tokens smiles)"
+        (
+            f"every {noun} ({len(rows)} of {len(rows)}) is a single word, so there are no word sequences to learn. For "
+            "names, words and scripts without spaces use characters (--tokens char) or word pieces (--tokens bpe); for "
+            "molecules use atoms (--tokens smiles)"
+        )
     ]
 
 
@@ -61,6 +65,8 @@ def a_handful(split: str, number: int, noun: str, option: str) -> list[str]:
     if split == "train" or number >= A_HANDFUL:
         return []
     return [
-        f"{split}: {number} {noun}{'' if number == 1 else 's'} only, whose figures mean little; give more data, a "
-        f"larger --task.{split}-fraction, or a file of its own ({option} FILE)"
+        (
+            f"{split}: only {number} {noun}{'' if number == 1 else 's'}; metrics on so few are unreliable. Give more "
+            f"data, a larger --task.{split}-fraction, or a separate file ({option} FILE)"
+        )
     ]

@@ -30,17 +30,18 @@ _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 def _checked_mark(value: str) -> str:
     if not value or any(character.isspace() for character in value) or value in SPECIAL_NAMES or WORD_MARK in value:
         raise ConfigError(
-            f"{value!r} cannot be a token: it is one word, and not {' or '.join(SPECIAL_NAMES)}. Give another, for "
-            "instance <turn>."
+            f"{value!r}: not a valid token. It must be one word, and not {' or '.join(SPECIAL_NAMES)}. Use another "
+            "one, for instance <turn>.",
+            code="bad_special_token",
         )
     return value
 
 
 class _Domain(Settings):
     keeps_end: ClassVar[bool] = False
-    """Whether of a source that is too long the end is read, and not the beginning."""
+    """Whether the end of a source that is too long is kept, instead of its beginning."""
     are_summaries: ClassVar[bool] = False
-    """Whether targets are summaries, which are measured as such."""
+    """Whether targets are summaries, which have their own metrics."""
 
     @property
     def separator(self) -> str | None:
@@ -65,12 +66,12 @@ class _Domain(Settings):
 
 class _LimitedSources(_Domain):
     max_source_length: int | None = Field(default=None, ge=2, le=10_000)
-    """Greatest number of tokens S of a source, the terminator included; None: the longest training source and its
+    """Maximum number of tokens S of a source, including the terminator; None: the longest training source and its
     terminator, but at most 64 words or 128 characters or pieces."""
 
     over_long_source: OverLong = "drop"
-    """What becomes of a pair whose source does not fit with its terminator: it is dropped, its source is cut to S
-    tokens (which then have no terminator), or it is an error. Pairs held out are never dropped but cut."""
+    """What to do with pairs whose source and terminator exceed `max_source_length`: drop the pair, cut the source to
+    S tokens (without a terminator), or raise an error. Validation and test pairs are cut, never dropped."""
 
 
 class Translation(_LimitedSources):
@@ -80,16 +81,16 @@ class Translation(_LimitedSources):
 
 
 class Dialogue(_LimitedSources):
-    """A source is what was said before, turn by turn; what is cut off is the beginning."""
+    """A source is the dialogue so far, as turns. Long sources are cut at the beginning."""
 
     keeps_end: ClassVar[bool] = True  # the turn before the answer matters more than the first one
     kind: Literal["dialogue"] = "dialogue"
 
     max_turns: int = Field(default=3, ge=1)
-    """Greatest number of turns of a source: the last ones."""
+    """Maximum number of turns of a source; the last ones are used."""
 
     turn_token: str = "<turn>"
-    """Token between turns. A source that is one string is cut into turns where it stands."""
+    """Token between turns. A source that is a single string is split into turns at this token."""
 
     @field_validator("turn_token")
     @classmethod
@@ -113,21 +114,21 @@ class Dialogue(_LimitedSources):
 
 
 class Summarization(_Domain):
-    """A source is a document, of which the beginning is read."""
+    """A source is a document; its beginning is read."""
 
     are_summaries: ClassVar[bool] = True
     over_long_source: ClassVar[OverLong] = "cut"
     kind: Literal["summarization"] = "summarization"
 
     max_source_length: int = Field(default=350, ge=2, le=10_000)
-    """Greatest number of tokens S of a source, the terminator included; a longer one is cut to its first S tokens,
-    which then have no terminator."""
+    """Maximum number of tokens S of a source, including the terminator; a longer source is cut to its first S
+    tokens, without a terminator."""
 
     sentence_token: str = "<s>"
-    """Token between the strings of a source that is a list of them, for instance its sentences."""
+    """Token between the strings of a source that is a list, for instance of sentences."""
 
     number_token: str | None = None
-    """Token that stands for every number written in digits, in sources and targets; None: numbers stay as they are."""
+    """Token that replaces every number written in digits, in sources and targets; None: numbers stay as they are."""
 
     @field_validator("sentence_token", "number_token")
     @classmethod
@@ -137,7 +138,11 @@ class Summarization(_Domain):
     @model_validator(mode="after")
     def _tokens_differ(self) -> Summarization:
         if self.sentence_token == self.number_token:
-            raise ConfigError(f"number_token={self.number_token!r}: is the sentence_token too. Give another.")
+            raise ConfigError(
+                f"number_token={self.number_token!r}: is also the sentence_token. Use another one.",
+                code="number_is_sentence_token",
+                fields={"number_token": self.number_token},
+            )
         return self
 
     @property
@@ -213,9 +218,10 @@ class Writing:
             return [raw] if separator is None else [part.strip() for part in raw.split(separator)]
         if separator is None:
             raise DataError(
-                f"{where()}: the source is a list of {count(len(raw), 'string')}; with domain=translation it is one "
-                "string. Choose --task.domain dialogue (turns) or --task.domain summarization (sentences), or join "
-                "them."
+                f"{where()}: the source is a list of {count(len(raw), 'string')}, but with domain=translation it "
+                "must be one string. Choose --task.domain dialogue (turns) or --task.domain summarization "
+                "(sentences), or join the strings.",
+                code="source_is_list",
             )
         return [part.strip() for string in raw for part in string.split(separator)]
 
@@ -266,22 +272,22 @@ class Reading(Settings):
     """What a token is."""
 
     lowercase: bool
-    """Whether letters are made small."""
+    """Whether to convert text to lower case."""
 
     names: tuple[str, ...]
-    """How each id is shown."""
+    """The text of each id."""
 
     pieces: str | None
-    """What byte-pair encoding has learnt, as the library `tokenizers` writes it; None for other tokens."""
+    """What byte-pair encoding learned, in the format of the library `tokenizers`; None for other tokens."""
 
     max_length: int
-    """Greatest number of tokens of a source; of longer ones as much is read as in training."""
+    """Maximum number of tokens of a source; longer ones are cut as in training."""
 
     encoding: str = "utf-8"
-    """Character encoding of the training files; runs of older versions do not tell it."""
+    """Character encoding of the training files; not stored in runs of older versions."""
 
     normalisation: Normalisation = "none"
-    """Unicode form that text is brought into; runs of older versions do not tell it."""
+    """Unicode normalisation of text; not stored in runs of older versions."""
 
     @field_validator("encoding")
     @classmethod
@@ -314,20 +320,32 @@ class Reading(Settings):
         """
         places = np.array(range(1, len(texts) + 1) if numbers is None else numbers, dtype=np.int64)
         if not texts:
-            raise DataError(f"{path}: holds no line. Give a file with one source a line.")
+            raise DataError(
+                f"{path}: contains no lines. Give a file with one source per line.",
+                code="no_source_lines",
+                fields={"path": path},
+            )
         writing = Writing(self.domain, self.tokens, self.lowercase, self.normalisation)
         cutting, vocabulary = restored_cutting(self.tokens, self.names, marks_of(self.domain)[0], self.pieces)
         written = []
         for number, raw in zip(places.tolist(), texts, strict=True):
             text = writing.source(raw, f"{path}, line {number}".__str__)
             if not text.strip():
-                raise DataError(f"{path}, line {number}: is empty, and each line is a source. Take it out.")
+                raise DataError(
+                    f"{path}, line {number}: is empty, but each line must be a source. Remove the line.",
+                    code="empty_source_line",
+                    fields={"path": path, "line": number},
+                )
             written.append(text)
         numbering = Numbering()
         rows = numbering.rows(cutting.placed(written, path, places))
         if not rows.lengths.all():
             number = int(places[rows.lengths == 0][0])
-            raise DataError(f"{path}, line {number}: no token covers any of it. Take it out.")
+            raise DataError(
+                f"{path}, line {number}: contains no known token. Remove the line.",
+                code="source_without_tokens",
+                fields={"path": path, "line": number},
+            )
         limit = Limit(self.max_length, "cut", keeps_end=self.domain.keeps_end)
         rows, _, notes = fit(rows, limit, path=path, numbers=places, noun="source")
         notes += cutting.notes()

@@ -49,34 +49,35 @@ class TextTask(FromFiles):
     kind: Literal["text"] = "text"
 
     data: Annotated[str, IsFile("data")] = Field(min_length=1)
-    """File with one sequence a line, row or record; splits without a file of their own come from it."""
+    """File with one sequence per line, row or record. Validation and test sequences are split off from it unless
+    they have their own files."""
 
     valid: Annotated[str | None, IsFile()] = Field(default=None, min_length=1)
-    """File of the lines held out for early stopping and selection; None: split off from `data`."""
+    """File of the validation lines, for early stopping and model selection; None: split off from `data`."""
 
     test: Annotated[str | None, IsFile()] = Field(default=None, min_length=1)
-    """File of the lines held out for the figures that are reported; None: split off from `data`."""
+    """File of the test lines, for the reported metrics; None: split off from `data`."""
 
     column: Column | None = None
-    """Where the sequence stands in files that have several columns or fields: number from 0, name, or path into objects
+    """Column of the sequence in files with several columns or fields: number from 0, name, or path into objects
     (`translation.de`, `messages.-1.content`); None: `text`, or the only one."""
 
     tokens: TokenSettings = Words()
     """What a token is."""
 
     lowercase: bool = False
-    """Whether letters are made small."""
+    """Whether to convert text to lower case."""
 
     max_length: int | None = Field(default=None, ge=2, le=10_000)
-    """Greatest number of tokens T of a sequence, the terminator included; None: the longest line of `data` and its
+    """Maximum number of tokens T of a sequence, including the terminator; None: the longest line of `data` and its
     terminator, but at most 64 words or 128 other tokens."""
 
     over_long: OverLong = "drop"
-    """What becomes of a line that does not fit with its terminator: it is dropped, cut to T tokens (which then have no
-    terminator), or an error."""
+    """What to do with lines that exceed `max_length` with their terminator: drop the line, cut it to T tokens
+    (without a terminator), or raise an error."""
 
     unknown: Literal["keep", "drop"] = "keep"
-    """What becomes of training lines with tokens outside the vocabulary."""
+    """What to do with training lines that contain unknown tokens."""
 
     moved: ClassVar[Mapping[str, str]] = {"min_count": "tokens.min_count", "max_size": "tokens.max_size"}
 
@@ -95,7 +96,11 @@ class TextTask(FromFiles):
         for name in cls.moved.keys() & values.keys():
             value = values.pop(name)
             if tokens.get(name, value) != value:
-                raise ConfigError(f"{name}={value!r}: tokens.{name} is {tokens[name]!r}. Leave out one of the two.")
+                raise ConfigError(
+                    f"{name}={value!r}: tokens.{name} is {tokens[name]!r}. Remove one of the two.",
+                    code="set_twice_in_tokens",
+                    fields={name: value},
+                )
             tokens[name] = value
         return {**values, "tokens": tokens}
 
@@ -113,7 +118,9 @@ class TextTask(FromFiles):
     def _names_have_a_header(self) -> TextTask:
         if self.header is False and isinstance(self.column, str):
             raise ConfigError(
-                f"header=False: column={self.column!r} is the name of one. Give it by number, or leave header out."
+                f"header=False: column={self.column!r} is a column name. Give the column by number, or remove header.",
+                code="column_name_no_header",
+                fields={"column": self.column},
             )
         return self
 
@@ -174,8 +181,10 @@ def build_text_task(settings: TextTask) -> Task:
         kept = ", ".join(map(repr, vocabulary.tokens)) or "none"
         raise DataError(
             f"{settings.data}: the training lines have fewer than 2 distinct tokens that occur at least "
-            f"min_count={least} times (kept: {kept}); a choice needs at least 2. "
-            "Give more text, lower min_count, or see whether tokens should be 'word' or 'char'."
+            f"min_count={least} times ({kept}); at least 2 are needed. Give more text, lower min_count, or check "
+            "whether tokens should be 'word' or 'char'.",
+            code="too_few_tokens",
+            fields={"min_count": least, "path": settings.data},
         )
     table = numbering.table(vocabulary)
     is_unknown = table == vocabulary.unknown_id
@@ -185,8 +194,10 @@ def build_text_task(settings: TextTask) -> Task:
         known = np.flatnonzero(~train.rows.any_of(is_unknown))
         if not len(known):
             raise DataError(
-                f"{settings.data}: every training line holds a token outside the vocabulary ({_limits(settings)}). Set "
-                "unknown='keep' or keep more tokens."
+                f"{settings.data}: every training line contains a token outside the vocabulary "
+                f"({_limits(settings)}). Set unknown='keep' or enlarge the vocabulary.",
+                code="every_line_has_unknowns",
+                fields={"path": settings.data},
             )
         split_notes.append(f"train: dropped {count(len(train.rows) - len(known), 'line')} with unknown tokens")
         splits["train"] = train.take(known)
@@ -203,8 +214,8 @@ def build_text_task(settings: TextTask) -> Task:
     notes = [f"{lines.path}: {note}" for lines in files.values() for note in lines.notes]
     notes += [*more, *(f"tokens: {note}" for note in cutting.notes())]
     notes.append(
-        f"vocabulary: {len(vocabulary)} {cutting.kind} ids, of them {len(SPECIAL_NAMES)} special; "
-        f"sequences of at most {max_length} tokens with the terminator"
+        f"vocabulary: {len(vocabulary)} {cutting.kind} ids, {len(SPECIAL_NAMES)} of them special; sequences of at "
+        f"most {max_length} tokens including the terminator"
     )
     notes += split_notes
     for split in names:
@@ -290,7 +301,7 @@ def _cut_after_splitting(
 
 
 def _read(path: str, settings: TextTask) -> _Lines:
-    wanted = "a text file with one sequence a line"
+    wanted = "a text file with one sequence per line"
     raw = read_texts(path, settings.how, Wanted("text", "--task.column", settings.column), wanted)
     about, first = raw.notes, raw.first_text()
     clean = Cleaning(settings.tokens, settings.lowercase, settings.normalisation)
@@ -308,7 +319,11 @@ def _read(path: str, settings: TextTask) -> _Lines:
         numbers.append(number)
         texts.append(text)
     if not texts:
-        raise DataError(f"{path}: all {len(empty)} {raw.noun}s are empty. Give {wanted}.")
+        raise DataError(
+            f"{path}: all {len(empty)} {raw.noun}s are empty. Give {wanted}.",
+            code="all_lines_empty",
+            fields={"path": path},
+        )
     skipped = [f"skipped {count(len(empty), f'empty {raw.noun}')}, {which_lines(empty, raw.unit)}"] if empty else []
     notes = [*about, *skipped, *clean.notes(), *first]
     return _Lines(path, raw.unit, np.array(numbers, dtype=np.int64), texts, notes)
@@ -331,10 +346,14 @@ def _with_tokens(split: _Split, lines: _Lines) -> _Split:
     kept = np.flatnonzero(split.rows.lengths)
     lost = split.numbers[split.rows.lengths == 0].tolist()
     if not len(kept):
-        raise DataError(f"{split.path}: no line has a token. Choose other tokens, or mend tokens.pattern.")
+        raise DataError(
+            f"{split.path}: no line contains a token. Choose other tokens, or fix tokens.pattern.",
+            code="no_line_has_tokens",
+            fields={"path": split.path},
+        )
     if not lost:
         return split
-    lines.notes.append(f"skipped {count(len(lost), 'line')} without a token, {which_lines(lost, lines.unit)}")
+    lines.notes.append(f"skipped {count(len(lost), 'line')} without any token, {which_lines(lost, lines.unit)}")
     return split.take(kept)
 
 

@@ -44,23 +44,23 @@ class ToyTask(Settings):
     """Number of tokens; None: 3."""
 
     max_length: int | None = Field(default=None, ge=1)
-    """Greatest number of tokens of a sequence; None: 2. `vocab_size ** max_length` is at most 100,000."""
+    """Maximum number of tokens of a sequence; None: 2. `vocab_size ** max_length` must be at most 100,000."""
 
     ends: bool = False
     """Whether token 0 is a terminator, so that sequences have different lengths."""
 
     seed: int | None = Field(default=None, ge=0, lt=2**63)
-    """Draws the distribution where it is not the fixed one, and the sequences; None: 0, and the fixed 3 by 2
-    distribution where neither sizes nor `ends` are given."""
+    """Seed of the sequences and of the distribution. None: 0, and a fixed 3 by 2 distribution if neither sizes nor
+    `ends` are given."""
 
     num_train: int = Field(default=2_000, ge=1)
-    """Sequences to learn from."""
+    """Number of training sequences."""
 
     num_valid: int = Field(default=1_000, ge=1)
-    """Sequences held out for early stopping and selection."""
+    """Number of validation sequences, for early stopping and model selection."""
 
     num_test: int = Field(default=1_000, ge=1)
-    """Sequences held out for the figures that are reported."""
+    """Number of test sequences, for the reported metrics."""
 
     @property
     def is_fixed_distribution(self) -> bool:
@@ -77,8 +77,10 @@ class ToyTask(Settings):
         # Lengths past 17 are past the limit for every vocabulary, and their powers need not be computed.
         if self.space.max_length > 17 or self.space.vocab_size**self.space.max_length > MAX_SEQUENCES:
             raise ConfigError(
-                f"vocab_size={self.space.vocab_size}, max_length={self.space.max_length}: vocab_size ** max_length is "
-                f"at most {MAX_SEQUENCES}. Make one smaller, or use the oracle task."
+                f"vocab_size={self.space.vocab_size}, max_length={self.space.max_length}: vocab_size ** max_length "
+                f"must be at most {MAX_SEQUENCES}. Lower one of them, or use the oracle task.",
+                code="toy_too_large",
+                fields={"vocab_size": self.space.vocab_size, "max_length": self.space.max_length},
             )
         return self
 
@@ -99,14 +101,22 @@ class TabularOracle:
     def __init__(self, space: SequenceSpace, probs: Tensor) -> None:
         size, length = space.vocab_size, space.max_length
         if probs.numel() != size**length:
-            raise ShapeError(f"probs has shape {tuple(probs.shape)}: expected {size}**{length} entries in all.")
+            raise ShapeError(
+                f"probs has shape {tuple(probs.shape)}: expected {size}**{length} entries in total.", code="probs_shape"
+            )
         table = probs.double().reshape(-1)
         if not bool((table >= 0).all()) or abs(float(table.sum()) - 1) > 1e-6:
-            raise ConfigError(f"probs: least {float(table.min())}, sum {float(table.sum())}; expected >= 0 and sum 1.")
+            raise ConfigError(
+                f"probs: minimum {float(table.min())}, sum {float(table.sum())}; expected values >= 0 with sum 1.",
+                code="probs_values",
+            )
         sequences = torch.tensor(list(itertools.product(range(size), repeat=length)))
         legal = (pad_after_end(space, sequences) == sequences).all(1)
         if bool((table[~legal] != 0).any()):
-            raise ConfigError("probs: a sequence with tokens after its terminator has a probability; expected 0.")
+            raise ConfigError(
+                "probs: a sequence with tokens after its terminator has a positive probability; expected 0.",
+                code="probs_after_end",
+            )
         self.space = space
         self._table = table / table.sum()
         self._legal = legal
@@ -170,11 +180,13 @@ class TabularOracle:
         size = self.space.vocab_size
         if tokens.dim() != 2 or tokens.shape[1] > self.space.max_length:
             raise ShapeError(
-                f"tokens has shape {tuple(tokens.shape)}: expected (B, T) with T at most {self.space.max_length}."
+                f"tokens has shape {tuple(tokens.shape)}: expected (B, T) with T at most {self.space.max_length}.",
+                code="toy_tokens_shape",
             )
         if tokens.numel() and not 0 <= int(tokens.min()) <= int(tokens.max()) < size:
             raise ShapeError(
-                f"tokens holds ids {int(tokens.min())}..{int(tokens.max())}: the distribution knows 0..{size - 1}."
+                (f"tokens holds ids {int(tokens.min())}..{int(tokens.max())}: the distribution has ids 0..{size - 1}."),
+                code="toy_token_ids",
             )
         tokens = pad_after_end(self.space, tokens)
         prefix = torch.zeros(tokens.shape[0], dtype=torch.int64)
@@ -211,7 +223,7 @@ def build_toy_task(settings: ToyTask) -> Task:
         for number, split_seed in zip((settings.num_train, settings.num_valid, settings.num_test), seeds, strict=True)
     )
     distribution = (
-        "the fixed distribution" if settings.is_fixed_distribution else f"a distribution drawn with seed {seed}"
+        "the fixed distribution" if settings.is_fixed_distribution else f"a random distribution with seed {seed}"
     )
     return Task(
         name="toy",
@@ -222,8 +234,9 @@ def build_toy_task(settings: ToyTask) -> Task:
         token_names=tuple(str(token) for token in range(oracle.space.vocab_size)),
         oracle=oracle,  # type: ignore[arg-type]  # its entropy is a cached property: computed when first asked for
         notes=(
-            f"toy: {distribution} over {len(oracle.sequences())} sequences of {oracle.space.vocab_size} tokens, length "
-            f"{'up to ' if settings.ends else ''}{oracle.space.max_length}; entropy {oracle.entropy:.6f} nats a token",
+            f"toy: {distribution} over {len(oracle.sequences())} sequences of {oracle.space.vocab_size} tokens, "
+            f"length {'up to ' if settings.ends else ''}{oracle.space.max_length}; entropy {oracle.entropy:.6f} "
+            "nats per token",
             f"toy: drew {len(train)} train, {len(valid)} valid, {len(test)} test sequences with seed {seed}",
         ),
     )

@@ -31,30 +31,30 @@ from .toy import MAX_SEQUENCES, TabularOracle
 
 
 class Copy(Settings):
-    """A sequence is its condition, token by token, but for noise."""
+    """Each sequence is its condition, token by token, with noise."""
 
     kind: Literal["copy"] = "copy"
 
     noise: float = Field(default=0.1, ge=0.0, le=1.0)
-    """Probability that a token is drawn uniformly instead; 0: a sequence is determined by its condition."""
+    """Probability that a token is replaced by a uniformly drawn one; 0: the condition determines the sequence."""
 
 
 class Reverse(Settings):
-    """A sequence is its condition backwards, but for noise."""
+    """Each sequence is its condition reversed, with noise."""
 
     kind: Literal["reverse"] = "reverse"
 
     noise: float = Field(default=0.1, ge=0.0, le=1.0)
-    """Probability that a token is drawn uniformly instead; 0: a sequence is determined by its condition."""
+    """Probability that a token is replaced by a uniformly drawn one; 0: the condition determines the sequence."""
 
 
 class RandomTable(Settings):
-    """The distribution of sequences is drawn for each condition."""
+    """Each condition has its own randomly drawn distribution of sequences."""
 
     kind: Literal["table"] = "table"
 
     law_seed: int = Field(default=0, ge=0, lt=2**63)
-    """Draws the distributions."""
+    """Seed of the distributions."""
 
 
 RuleSettings = Annotated[Copy | Reverse | RandomTable, Field(discriminator="kind")]
@@ -62,7 +62,7 @@ RuleSettings = Annotated[Copy | Reverse | RandomTable, Field(discriminator="kind
 
 
 class TransductionTask(Settings):
-    """Sequences given sequences, by an exactly known distribution."""
+    """Sequences for conditions, from a distribution that is known exactly."""
 
     gives_conditions: ClassVar[bool] = True
     has_prompts: ClassVar[bool] = True
@@ -73,29 +73,29 @@ class TransductionTask(Settings):
     kind: Literal["transduction"] = "transduction"
 
     rule: RuleSettings = Copy()
-    """What a sequence has to do with its condition."""
+    """How a sequence depends on its condition."""
 
     vocab_size: int = Field(default=5, ge=2, le=1_000_000)
     """Number of tokens V of conditions and sequences."""
 
     max_length: int = Field(default=4, ge=1, le=10_000)
-    """Greatest number of tokens of a condition, and of a sequence. With the rule table,
-    `vocab_size ** (2 * max_length)` is at most 100,000."""
+    """Maximum number of tokens of a condition and of a sequence. With the rule table, `vocab_size ** (2 *
+    max_length)` must be at most 100,000."""
 
     ends: bool = False
     """Whether token 0 is a terminator, so that conditions and sequences have different lengths."""
 
     seed: int = Field(default=0, ge=0, lt=2**63)
-    """Draws conditions and sequences."""
+    """Seed of conditions and sequences."""
 
     num_train: int = Field(default=5_000, ge=1)
-    """Pairs to learn from."""
+    """Number of training pairs."""
 
     num_valid: int = Field(default=1_000, ge=1)
-    """Pairs held out for early stopping and selection."""
+    """Number of validation pairs, for early stopping and model selection."""
 
     num_test: int = Field(default=1_000, ge=1)
-    """Pairs held out for the figures that are reported."""
+    """Number of test pairs, for the reported metrics."""
 
     @property
     def is_certain(self) -> bool:
@@ -110,13 +110,19 @@ class TransductionTask(Settings):
     @model_validator(mode="after")
     def _sizes_fit_together(self) -> TransductionTask:
         if self.ends and self.max_length < 2:
-            raise ConfigError("max_length=1: with ends=true the terminator alone fills it. Set it to 2 or more.")
+            raise ConfigError(
+                "max_length=1: with ends=true the terminator is the only token that fits. Set it to 2 or more.",
+                code="terminator_fills",
+                fields={"max_length": 1},
+            )
         # Lengths past 8 are past the limit for every vocabulary, and their powers need not be computed.
         is_large = self.max_length > 8 or self.vocab_size ** (2 * self.max_length) > MAX_SEQUENCES
         if isinstance(self.rule, RandomTable) and is_large:
             raise ConfigError(
                 f"vocab_size={self.vocab_size}, max_length={self.max_length}: with rule=table, vocab_size ** (2 * "
-                f"max_length) is at most {MAX_SEQUENCES}. Make one smaller, or choose copy or reverse."
+                f"max_length) must be at most {MAX_SEQUENCES}. Lower one of them, or choose copy or reverse.",
+                code="table_too_large",
+                fields={"vocab_size": self.vocab_size, "max_length": self.max_length},
             )
         return self
 
@@ -295,7 +301,7 @@ def build_transduction_task(settings: TransductionTask) -> Task:
         token_names=token_names,
         notes=(
             f"transduction: {rule.kind}, {described}, over {space.vocab_size} tokens, length "
-            f"{'up to ' if settings.ends else ''}{space.max_length}; entropy {entropy:.6f} nats a token of valid",
+            f"{'up to ' if settings.ends else ''}{space.max_length}; entropy {entropy:.6f} nats per token of valid",
             f"transduction: drew {numbers['train']} train, {numbers['valid']} valid, {numbers['test']} test pairs with "
             f"seed {settings.seed}",
         ),
@@ -338,14 +344,21 @@ def _check_rows(space: SequenceSpace, tokens: Tensor, num_rows: int, name: str) 
     is_whole = name == "tokens" or (tokens.dim() == 2 and tokens.shape[1] == space.max_length)
     if tokens.dim() != 2 or len(tokens) != num_rows or tokens.shape[1] > space.max_length or not is_whole:
         raise ShapeError(
-            f"{name} has shape {tuple(tokens.shape)}: expected ({num_rows}, {space.max_length}), a row a condition."
+            f"{name} has shape {tuple(tokens.shape)}: expected ({num_rows}, {space.max_length}), one row per "
+            "condition.",
+            code="transduction_shape",
         )
     if tokens.numel() and not 0 <= int(tokens.min()) <= int(tokens.max()) < space.vocab_size:
         raise ShapeError(
-            f"{name} holds ids {int(tokens.min())}..{int(tokens.max())}: allowed are 0..{space.vocab_size - 1}."
+            f"{name} holds ids {int(tokens.min())}..{int(tokens.max())}: allowed are 0..{space.vocab_size - 1}.",
+            code="transduction_ids",
         )
 
 
 def _check_number(num_sequences: int, num_conditions: int) -> None:
     if num_sequences != num_conditions:
-        raise ShapeError(f"num_sequences={num_sequences}: there is one for each of the {num_conditions} conditions.")
+        raise ShapeError(
+            f"num_sequences={num_sequences}: must be {num_conditions}, one sequence per condition.",
+            code="one_sequence_per_condition",
+            fields={"num_sequences": num_sequences},
+        )

@@ -36,17 +36,17 @@ class ClassLosses:
 
 
 class Loss(Settings):
-    """What every loss declares of the logit at its optimum, and of a minibatch.
+    """Properties of a loss: the meaning of the logit at its optimum, and what a minibatch contains.
 
-    Beside these each has `reads_fakes`, whether there are fakes in a minibatch at all.
+    Each loss also has `reads_fakes`: whether a minibatch contains fakes.
     """
 
     kind: str
-    """Its name; each has its own."""
+    """Name of the loss."""
     meaning: ClassVar[str]
-    """What the logit is."""
+    """Meaning of the logit."""
     is_log_odds: ClassVar[bool] = False
-    """Whether that is log p_d/p_θ."""
+    """Whether the logit is log p_d/p_θ."""
     has_boundary: ClassVar[bool] = False
     """Whether 0 is the boundary between reals and fakes."""
     has_origin: ClassVar[bool] = False
@@ -54,13 +54,13 @@ class Loss(Settings):
     needs_halves: ClassVar[bool] = True
     """Whether half of every minibatch must be real."""
     has_costs: ClassVar[bool] = False
-    """Whether reals and fakes each cost something that a balance can weigh."""
+    """Whether reals and fakes have separate terms, which a balance can weight."""
     compares_classes: ClassVar[bool] = False
     """Whether each fake is compared with reals, so that there is no loss of fakes alone."""
     is_of_a_distribution: ClassVar[bool] = False
-    """Whether a distribution over tokens learns by it, which tells nothing apart."""
+    """Whether a distribution over tokens is trained by it, instead of a classifier."""
     needs_bounded_slope: ClassVar[bool] = False
-    """Whether it has no minimum while nothing bounds the network's slope."""
+    """Whether the loss has no minimum unless the slope of the network is bounded."""
 
     @property
     def smoothing(self) -> float:
@@ -97,8 +97,12 @@ class Loss(Settings):
         return self._apart(*_by_class(real_logits, is_real, mask))
 
     def _apart(self, real: Tensor, fake: Tensor) -> ClassLosses:
-        what = "one distribution of both" if self.is_of_a_distribution else "pairs of a real and a fake"
-        raise ShapeError(f"adversary.loss={self.kind!r}: is of {what}, and cannot be taken apart.")
+        what = "one distribution over both" if self.is_of_a_distribution else "pairs of a real and a fake"
+        raise ShapeError(
+            f"adversary.loss={self.kind!r}: is computed from {what}, so it has no separate terms for reals and fakes.",
+            code="loss_cannot_split",
+            fields={"adversary.loss": self.kind},
+        )
 
     def of_generator(self, fake_logits: Tensor) -> Tensor:
         """What a generator descends that is differentiated through the discriminator, an element a logit.
@@ -115,8 +119,17 @@ class Loss(Settings):
             ShapeError: the loss compares with reals, of which there are none here, or judges nothing.
         """
         if self.is_of_a_distribution:
-            raise ShapeError(f"adversary.loss={self.kind!r}: is of a distribution over tokens, which judges nothing.")
-        raise ShapeError(f"adversary.loss={self.kind!r}: compares fakes with reals, and there are none.")
+            raise ShapeError(
+                f"adversary.loss={self.kind!r}: trains a distribution over tokens, which has no logit for real or "
+                "fake.",
+                code="loss_of_distribution",
+                fields={"adversary.loss": self.kind},
+            )
+        raise ShapeError(
+            f"adversary.loss={self.kind!r}: compares fakes with reals, but no reals are given.",
+            code="loss_needs_reals",
+            fields={"adversary.loss": self.kind},
+        )
 
 
 class CrossEntropy(Loss):
@@ -124,7 +137,7 @@ class CrossEntropy(Loss):
 
     kind: Literal["cross_entropy"] = "cross_entropy"
     label_smoothing: Annotated[float, Choice((0.0, 0.1, 0.2))] = Field(0.0, ge=0.0, lt=0.5)
-    """Reals are labelled 1 - this."""
+    """Label smoothing: reals have the label 1 minus this value."""
     meaning: ClassVar[str] = "log p_d/p_θ"
     is_log_odds: ClassVar[bool] = True
     has_boundary: ClassVar[bool] = True
@@ -152,7 +165,7 @@ class CrossEntropy(Loss):
 
 
 class Hinge(Loss):
-    """Hinge: what is on the right side by more than 1 has no influence (Lim & Ye 2017; SAGAN, Zhang et al. 2019)."""
+    """Hinge loss: samples correct by more than 1 have no effect (Lim & Ye 2017; SAGAN, Zhang et al. 2019)."""
 
     kind: Literal["hinge"] = "hinge"
     meaning: ClassVar[str] = "the sign of p_d - p_θ"
@@ -174,10 +187,10 @@ class Hinge(Loss):
 
 
 class Wasserstein(Loss):
-    """A critic's difference of means (Arjovsky et al. 2017); it needs a bound on the critic's slope."""
+    """Difference of a critic's means (Arjovsky et al. 2017). The critic's slope must be bounded."""
 
     kind: Literal["wasserstein"] = "wasserstein"
-    meaning: ClassVar[str] = "a score without origin or unit"
+    meaning: ClassVar[str] = "a score with unknown origin and scale"
     reads_fakes: ClassVar[bool] = True
     needs_bounded_slope: ClassVar[bool] = True
 
@@ -229,12 +242,13 @@ class Relativistic(Loss):
 
 
 class Likelihood(Loss):
-    """Negative log-likelihood of what a language model is to learn; it tells nothing apart."""
+    """Negative log-likelihood of a language model; it does not classify reals and fakes."""
 
-    not_searched: ClassVar[NotSearched] = NotSearched("goes with one discriminator alone: presets lm_ratio, mediator")
+    not_searched: ClassVar[NotSearched] = NotSearched("only for one discriminator: presets lm_ratio, mediator")
     kind: Literal["likelihood"] = "likelihood"
     learns: Annotated[Literal["reals", "mixture"], Choice(("reals", "mixture"))] = "reals"
-    """Reals alone (the LM-ratio discriminator), or reals and as many fakes (the mediator, Lu et al. 2019)."""
+    """Training data: reals only (the LM-ratio discriminator), or reals and an equal number of fakes (the mediator,
+    Lu et al. 2019)."""
     meaning: ClassVar[str] = "log p_φ"
     needs_halves: ClassVar[bool] = False
     has_origin: ClassVar[bool] = True
@@ -396,7 +410,10 @@ def likelihood(
     _check(logprobs, is_real, mask)
     learned = is_real if learns == "reals" else torch.ones_like(is_real)
     if not bool(learned.any()):
-        raise ShapeError(f"is_real {tuple(is_real.shape)}: a likelihood of {learns} needs at least one sequence.")
+        raise ShapeError(
+            f"is_real {tuple(is_real.shape)}: the likelihood of {learns} needs at least one sequence.",
+            code="likelihood_needs_sequences",
+        )
     return -(logprobs[learned].mean() if mask is None else logprobs[learned][mask[learned]].mean())
 
 
@@ -413,7 +430,10 @@ def _check(real_logits: Tensor, is_real: Tensor, mask: Tensor | None, needs_both
     if is_real.dim() != 1 or real_logits.shape != shape or shape[:1] != is_real.shape:
         raise ShapeError(
             f"real_logits {tuple(real_logits.shape)}, is_real {tuple(is_real.shape)} and mask "
-            f"{None if mask is None else tuple(mask.shape)}: expected (B,), (B,) and None, or (B, T), (B,) and (B, T)."
+            f"{None if mask is None else tuple(mask.shape)}: expected (B,), (B,) and None, or (B, T), (B,) and (B, T).",
+            code="loss_shapes",
         )
     if needs_both and not (is_real.any() and (~is_real).any()):
-        raise ShapeError(f"is_real is {bool(is_real.all())} throughout: this loss compares reals with fakes.")
+        raise ShapeError(
+            f"is_real is {bool(is_real.all())} everywhere: this loss compares reals with fakes.", code="loss_needs_both"
+        )

@@ -42,9 +42,9 @@ class GradientPenalty(Settings):
     """What every gradient penalty declares."""
 
     bounds_slope: ClassVar[bool] = False
-    """Whether it bounds the network's slope."""
+    """Whether it bounds the slope of the network."""
     needs_halves: ClassVar[bool] = False
-    """Whether half of every minibatch must be real, for it joins reals with fakes."""
+    """Whether half of every minibatch must be real, because the penalty interpolates between reals and fakes."""
 
     def of(
         self, parts: Sequence[Discriminator], space: SequenceSpace, reals: Tensor, fakes: Tensor, rng: torch.Generator
@@ -62,22 +62,22 @@ class GradientPenalty(Settings):
 
 
 class NoGradientPenalty(GradientPenalty):
-    """No penalty on the slope."""
+    """No gradient penalty."""
 
     kind: Literal["none"] = "none"
 
 
 class InterpolatedPenalty(GradientPenalty):
-    """Slope held near a target between reals and fakes (WGAN-GP, Gulrajani et al. 2017)."""
+    """Keeps the gradient norm near a target between reals and fakes (WGAN-GP, Gulrajani et al. 2017)."""
 
     kind: Literal["interpolated"] = "interpolated"
     weight: Annotated[float, Choice((0.1, 1.0, 10.0))] = Field(10.0, gt=0.0)
-    """λ of the penalty."""
+    """Weight λ of the penalty."""
     target: Annotated[float, Choice((0.0, 1.0))] = Field(1.0, ge=0.0)
-    """Norm of the gradient that costs nothing."""
+    """Gradient norm without penalty."""
     space: Annotated[Literal["onehot", "embedding"], Choice(("onehot", "embedding"))] = "onehot"
-    """Where lines join reals and fakes: among one-hot rows, or among embeddings, which is cheaper and leaves the
-    embedding matrix out of the bound."""
+    """Space of the interpolation: one-hot rows, or embeddings, which is cheaper and does not bound the embedding
+    matrix."""
     bounds_slope: ClassVar[bool] = True
     needs_halves: ClassVar[bool] = True
 
@@ -97,29 +97,37 @@ class InterpolatedPenalty(GradientPenalty):
             yield Problem(
                 "penalty_between_conditions",
                 at,
-                f"joins a real sequence with a fake one, and task={task.kind!r} gives them different conditions. Set "
-                "it to none.",
+                (
+                    f"interpolates between a real and a fake sequence, but task={task.kind!r} gives them different "
+                    "conditions. Set it to none."
+                ),
             )
         if network is not None and network.granularity == "token":
             yield Problem(
                 "penalty_of_tokens",
                 at,
-                f"is of one score a sequence, and discriminator={network.kind!r} scores tokens. Set it to none, or "
-                "choose another discriminator.",
+                (
+                    f"needs one score per sequence, but discriminator={network.kind!r} scores tokens. Set it to none, "
+                    "or choose another discriminator."
+                ),
             )
         elif network is not None and not network.reads_soft_rows:
             yield Problem(
                 "penalty_of_tokens_alone",
                 at,
-                f"is taken between sequences, at soft rows, and discriminator={network.kind!r} does not say that it "
-                "reads such. Set it to none.",
+                (
+                    f"is computed between sequences, on soft rows, but discriminator={network.kind!r} does not declare "
+                    "that it reads soft rows. Set it to none."
+                ),
             )
         if network is not None and fields.credit.judges_prefixes:
             yield Problem(
                 "penalty_of_prefixes",
                 at,
-                f"is taken at whole sequences, and credit={fields.credit.kind!r} shows the discriminator none. Set it "
-                "to none, or choose another credit.",
+                (
+                    f"is computed on whole sequences, but credit={fields.credit.kind!r} shows the discriminator only "
+                    "prefixes. Set it to none, or choose another credit."
+                ),
             )
         if network is not None and self.space == "embedding" and not network.has_embedding:
             yield Problem(
@@ -220,7 +228,9 @@ def gradient_penalty(
         return slope_penalty(lambda points: network(points, mask), between(real, fake, epsilon), settings.target)
     if not isinstance(network, EmbeddingDiscriminator):
         raise ConfigError(
-            "adversary.gradient_penalty.space='embedding': this discriminator has no embedding. Use onehot."
+            "adversary.gradient_penalty.space='embedding': this discriminator has no embedding. Use onehot.",
+            code="penalty_needs_embedding",
+            fields={"adversary.gradient_penalty.space": "embedding"},
         )
     real, fake = (network.embed(tokens) for tokens in ends)
     return slope_penalty(

@@ -68,7 +68,7 @@ class ReplayBuffer:
             ValueError: fewer are held.
         """
         if num_sequences > self._size:
-            raise ValueError(f"{num_sequences} sequences asked of a replay buffer that holds {self._size}.")
+            raise ValueError(f"{num_sequences} sequences were requested from a replay buffer with {self._size}.")
         drawn = torch.randperm(self._size, generator=rng)[:num_sequences]
         return self._sequences[drawn], None if self._conditions is None else self._conditions[drawn]
 

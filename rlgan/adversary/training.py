@@ -58,36 +58,39 @@ class AdversarySettings(Settings):
     """How the discriminator is trained."""
 
     loss: LossSettings = CrossEntropy()
-    """What it minimises."""
+    """Loss of the discriminator."""
     batch: Annotated[int, Choice((64, 128, 256, 512))] = Field(64, ge=2)
-    """Sequences a minibatch, drawn from reals and fakes together, or half of each where the loss compares them, or
-    from reals where it reads no fakes."""
+    """Sequences per minibatch. They are drawn from reals and fakes together, half from each if the loss compares
+    them, or from reals only if the loss reads no fakes."""
     sequences_per_round: Annotated[int, Choice((640, 2_000, 10_000))] = Field(10_000, ge=1)
-    """Fresh fakes a round, where the loss reads fakes; each epoch sees as many reals and as many fakes from the
+    """New fakes per round, if the loss reads fakes; each epoch sees equal numbers of reals and fakes from the
     buffers."""
     buffer: Annotated[int | None, Choice((None, 10_000, 50_000))] = Field(None, ge=1)
-    """Sequences that each replay buffer holds; null holds one round, so that all fakes are fresh."""
-    mismatched: Annotated[float | None, NotSearched("needs a task that gives something")] = Field(None, gt=0.0)
-    """Weight of real sequences under conditions of others, which are to be told from pairs as fakes are; null for none.
-    Half of every minibatch is real, and the loss is the sum of the means over reals, fakes and these."""
-    decoding: Annotated[DecodingSettings, NotSearched("needs a task that gives something")] = Drawn()
-    """How the generator writes the fakes."""
+    """Capacity of each replay buffer in sequences; null: one round, so that all fakes are new."""
+    mismatched: Annotated[float | None, NotSearched("needs a task with conditions")] = Field(None, gt=0.0)
+    """Weight of real sequences under the conditions of others, which the discriminator learns to reject like fakes;
+    null disables. Half of every minibatch is real, and the loss is the sum of the means over reals, fakes and
+    mismatched pairs."""
+    decoding: Annotated[DecodingSettings, NotSearched("needs a task with conditions")] = Drawn()
+    """Decoding of the fakes."""
     l2_all: Annotated[float | None, Choice((None, 1e-6, 1e-4))] = Field(None, gt=0.0)
-    """λ of the penalty λ·½Σw² on all weights; null for none."""
+    """Weight λ of the L2 penalty λ·½Σw² on all weights; null disables."""
     gradient_penalty: GradientPenaltySettings = NoGradientPenalty()
-    """Penalty on the slope."""
+    """Gradient penalty."""
     weight_clip: Annotated[float | None, Choice((None, 0.01, 0.1))] = Field(None, gt=0.0)
-    """Greatest size of a weight, to which all are clipped; null for none."""
-    clip_every: Annotated[Literal["step", "phase"], NotSearched("one released code's")] = "step"
-    """When weights are clipped: after each step, or once a phase, after the first step of each round, as the released
-    code of CSGAN-NMT does."""
+    """Maximum absolute weight; larger ones are clipped. null disables."""
+    clip_every: Annotated[Literal["step", "phase"], NotSearched("as in one published implementation")] = "step"
+    """When weights are clipped: after each step, or once per phase (after the first step of each round, as in the
+    published implementation of CSGAN-NMT)."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.weight_clip is None and self.clip_every != "step":
             raise ConfigError(
-                f"adversary.clip_every={self.clip_every!r}: no weights are clipped, for adversary.weight_clip is null. "
-                "Set adversary.weight_clip, or leave this at 'step'."
+                f"adversary.clip_every={self.clip_every!r}: has no effect, because adversary.weight_clip is null. "
+                "Set adversary.weight_clip, or set this to 'step'.",
+                code="clip_every_without_clip",
+                fields={"adversary.clip_every": self.clip_every},
             )
         return self
 
@@ -103,8 +106,10 @@ class AdversarySettings(Settings):
             yield Problem(
                 "buffer_below_a_round",
                 {"adversary.buffer": self.buffer},
-                f"holds less than one round of adversary.sequences_per_round={self.sequences_per_round}. Make it at "
-                "least as large.",
+                (
+                    f"is smaller than one round, adversary.sequences_per_round={self.sequences_per_round}. Set it to "
+                    "at least that number."
+                ),
             )
         if network is not None and self.mismatched is not None:
             at = {"adversary.mismatched": self.mismatched}
@@ -112,28 +117,35 @@ class AdversarySettings(Settings):
                 yield Problem(
                     "mismatched_without_conditions",
                     at,
-                    f"is of conditions, and task={fields.task.kind!r} gives none. Set it to null.",
+                    f"needs conditions, but task={fields.task.kind!r} has none. Set it to null.",
                 )
             if reads_density_ratio(fields):
                 yield Problem(
                     "mismatched_beside_ratio",
                     at,
-                    f"adds real sequences to what D tells reals from, and reward={fields.reward.kind!r} and baseline="
-                    f"{fields.baseline.kind!r} read its logit as log p_d/p_θ. Set it to null, or use reward "
-                    "probability.",
+                    (
+                        f"adds real sequences to the discriminator's fakes, but reward={fields.reward.kind!r} and "
+                        f"baseline={fields.baseline.kind!r} read its logit as log p_d/p_θ. Set it to null, or use "
+                        "reward probability."
+                    ),
                 )
             if loss.compares_classes or loss.is_of_a_distribution:
                 yield Problem(
                     "mismatched_without_classes",
                     at,
-                    f"is a third class, and adversary.loss={loss.kind!r} has no classes apart. Use another loss.",
+                    (
+                        f"adds a third class, but adversary.loss={loss.kind!r} has no separate terms for classes. Use "
+                        "another loss."
+                    ),
                 )
         if network is not None and network.has_spectral_norm and self.weight_clip is not None:
             yield Problem(
                 "bounded_twice",
                 {"adversary.weight_clip": self.weight_clip},
-                "bounds matrices that discriminator.spectral_norm=True scales afterwards. Set one of them to none or "
-                "false.",
+                (
+                    "clips matrices that discriminator.spectral_norm=True rescales afterwards. Set one of them to none "
+                    "or false."
+                ),
             )
 
 

@@ -70,14 +70,18 @@ def task_of(given: Given) -> Asked:
     named = {"data": given.data is not None, "pairs": given.pairs is not None, "source and target": both}
     asked = [name for name, is_given in named.items() if is_given]
     if len(asked) > 1:
-        raise ConfigError(f"{', '.join(asked)}: a run has one task. Leave out all but one.")
+        raise ConfigError(f"{', '.join(asked)}: a run has only one task. Remove all but one.", code="api_two_tasks")
     if not asked:
         if given.tokens is not None:
-            raise ConfigError("tokens: says how data is cut, and there is no data. Give data, or leave it out.")
+            raise ConfigError(
+                "tokens: has no effect without data. Give data, or remove it.", code="api_tokens_without_data"
+            )
         return Asked(None)
     if both and (given.source is None or given.target is None):
         alone, other = ("source", "target") if given.target is None else ("target", "source")
-        raise ConfigError(f"{alone}: has no {other} beside it, and each belongs to one of the other. Give both.")
+        raise ConfigError(
+            f"{alone}: {other} is missing, and each source needs a target. Give both.", code="api_lacks_side"
+        )
     cut = given.tokens or "word"
     if given.data is not None:
         if (path := _path("data", given.data)) is not None:
@@ -91,12 +95,18 @@ def task_of(given: Given) -> Asked:
             return Asked(_pairs({"kind": "file", "data": path}, cut))
         rows = _rows("pairs", given.pairs)
         if "text" in rows[0]:
-            raise DataError("pairs[0]: is a text alone, expected a source and a target. Give texts by data.")
+            raise DataError(
+                "pairs[0]: is a single text; expected a source and a target. Give texts as data.",
+                code="api_pairs_are_texts",
+            )
         return Asked(_pairs({"kind": "file", "data": DATA_FILE}, cut), rows)
     assert given.source is not None and given.target is not None
     source, target = _path("source", given.source), _path("target", given.target)
     if (source is None) != (target is None):
-        raise ConfigError("source and target: one is a path, and the other is not. Give two paths, or two lists.")
+        raise ConfigError(
+            "source and target: one is a path, the other is not. Give two paths, or two lists.",
+            code="api_path_and_list",
+        )
     if source is not None:
         return Asked(_pairs({"kind": "parallel", "source": source, "target": target}, cut))
     return Asked(_pairs({"kind": "file", "data": DATA_FILE}, cut), _beside(given.source, given.target))
@@ -125,10 +135,16 @@ def _path(name: str, given: Any) -> str | None:
         return None
     if "\n" in str(given):
         raise ConfigError(
-            f"{name}: is one string of several lines. Give a path, or a list of strings: {name}.splitlines()."
+            f"{name}: is one string with several lines. Give a path, or a list of strings: {name}.splitlines().",
+            code="data_is_one_string",
+            fields={"name": name},
         )
     if not str(given):
-        raise ConfigError(f"{name}: is an empty string. Give a path, or a list of strings.")
+        raise ConfigError(
+            f"{name}: is an empty string. Give a path, or a list of strings.",
+            code="data_is_empty_string",
+            fields={"name": name},
+        )
     return str(given)
 
 
@@ -138,7 +154,9 @@ def _rows(name: str, given: Any) -> list[dict[str, str]]:
         return _beside(*given)
     values: list[Any] = given.to_dict("records") if _is_frame(given) else list(given)
     if not values:
-        raise DataError(f"{name}: is empty. Give strings, or pairs of strings.")
+        raise DataError(
+            f"{name}: is empty. Give strings, or pairs of strings.", code="data_empty", fields={"name": name}
+        )
     columns = _columns(name, values[0])
     return [_row(f"{name}[{number}]", value, columns) for number, value in enumerate(values)]
 
@@ -161,8 +179,10 @@ def _columns(name: str, first: Any) -> tuple[str, ...]:
     if len(first) == 1:
         return tuple(first)
     raise DataError(
-        f"{name}: has the columns {', '.join(map(str, first))}, and which hold what is not known: one is text, or two "
-        f"are source and target. Give the one that you mean ({name}=TABLE[COLUMN]), or two as source and target."
+        f"{name}: has the columns {', '.join(map(str, first))}; it is not clear which to use. Name one column "
+        f"text, or two source and target; or give one column ({name}=TABLE[COLUMN]), or two as source and target.",
+        code="data_columns_unclear",
+        fields={"name": name},
     )
 
 
@@ -177,7 +197,11 @@ def _row(where: str, value: Any, columns: tuple[str, ...]) -> dict[str, str]:
         parts = tuple(value)
     wanted = "a pair of strings" if columns == _SIDES else "a string" if not columns else f"a string as {columns[0]!r}"
     if len(parts) != max(1, len(columns)) or not all(isinstance(part, str) for part in parts):
-        raise DataError(f"{where}: is {value!r:.80}, expected {wanted} as before it. Mend it.")
+        raise DataError(
+            f"{where}: is {value!r:.80}, but the elements before are {wanted}. Fix this element.",
+            code="data_element",
+            fields={"where": where},
+        )
     return dict(zip(_SIDES if len(parts) == 2 else ("text",), parts, strict=True))
 
 
@@ -186,15 +210,17 @@ def _beside(sources: Any, targets: Any) -> list[dict[str, str]]:
     sides = list(sources), list(targets)
     if len(sides[0]) != len(sides[1]):
         raise DataError(
-            f"source and target: are {len(sides[0])} sources and {len(sides[1])} targets. Give as many of one as of "
-            "the other."
+            f"source and target: have {len(sides[0])} and {len(sides[1])} elements. Give equal numbers.",
+            code="data_unequal",
         )
     if not sides[0]:
-        raise DataError("source and target: are empty. Give strings.")
+        raise DataError("source and target: are empty. Give strings.", code="api_sides_empty")
     for name, side in zip(_SIDES, sides, strict=True):
         for number, value in enumerate(side):
             if not isinstance(value, str):
-                raise DataError(f"{name}[{number}]: is {value!r:.80}, expected a string. Mend it.")
+                raise DataError(
+                    f"{name}[{number}]: is {value!r:.80}; expected a string. Fix it.", code="data_side_element"
+                )
     return [dict(zip(_SIDES, pair, strict=True)) for pair in zip(*sides, strict=True)]
 
 
@@ -213,7 +239,11 @@ def written(rows: Sequence[Mapping[str, str]], folder: Path, sign: str) -> Itera
     """
     path, existed = folder / DATA_FILE, folder.exists()
     if path.exists():
-        raise DataError(f"{path}: is there already, and data would be written there. Name another folder by out.")
+        raise DataError(
+            f"{path}: already exists, but the data must be written there. Use another folder with out.",
+            code="data_folder_taken",
+            fields={"path": path},
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -68,7 +68,7 @@ def compare(*runs: Run | str | Path) -> pandas.DataFrame:
     import pandas
 
     if not runs:
-        raise ConfigError("compare: no run is given. Give runs, or their folders.")
+        raise ConfigError("compare: no run is given. Give at least one run or folder of a run.", code="compare_no_run")
     loaded = [one if isinstance(one, Run) else load(one) for one in runs]
     tables = []
     for one in loaded:

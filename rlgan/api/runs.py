@@ -73,7 +73,7 @@ class Run:
         if not self._is_run:
             return f"Run {self.source}\n  a registered generator\n  it samples at temperature {self._temperature:g}"
         config = self.config
-        state = "finished" if self.is_finished else "not finished: .resume() goes on with it"
+        state = "finished" if self.is_finished else "not finished; .resume() continues it"
         verdict = None if not self.is_finished else self.verdict
         said = "no verdict" if verdict is None or not verdict.sentences else verdict.sentences[0]
         return (
@@ -99,7 +99,9 @@ class Run:
     def _require_run(self, what: str) -> None:
         if not self._is_run:
             raise CheckpointError(
-                f"{self.source}: is a registered generator, which has no {what}. Load the folder of its run."
+                f"{self.source}: is a registered generator and has no {what}. Load the folder of its run.",
+                code="model_without_run",
+                fields={"source": self.source},
             )
 
     @property
@@ -135,7 +137,7 @@ class Run:
         import pandas
 
         self._require_run("table")
-        return pandas.DataFrame(json.loads(self._text(TABLE, "no final table yet: it is not finished")))
+        return pandas.DataFrame(json.loads(self._text(TABLE, "no final table yet: the run is not finished")))
 
     @property
     def verdict(self) -> Verdict | None:
@@ -191,15 +193,22 @@ class Run:
                 if exported.space.condition is not None:
                     raise ConfigError(
                         "sources: are missing. This generator writes for a source: a translation, an answer, a "
-                        "summary. Give a list of strings."
+                        "summary. Give a list of strings.",
+                        code="sources_missing",
                     )
                 if replace_unknown:
-                    raise ConfigError("replace_unknown: takes words of sources, and there are none. Leave it out.")
+                    raise ConfigError(
+                        "replace_unknown: has no effect without sources. Give sources, or remove it.",
+                        code="replace_unknown_without_sources",
+                    )
                 return exported.sample(10 if num is None else num, temperature, seed, top_k=top_k, top_p=top_p)
             if num is not None:
-                raise ConfigError("num: has no effect beside sources, for each of which one is written. Leave it out.")
+                raise ConfigError(
+                    "num: has no effect with sources; one sequence is written for each source. Remove it.",
+                    code="num_beside_sources",
+                )
             if exported.space.condition is None:
-                raise ConfigError("sources: this generator reads no text. Leave them out.")
+                raise ConfigError("sources: this generator reads no text. Remove them.", code="sources_no_effect")
             decoding = Decoding(Draw(temperature, top_k, top_p), replaces_unknown=replace_unknown)
             return exported.answer(list(sources), "sources", decoding, seed)[0]
 
@@ -244,7 +253,7 @@ class Run:
         if needs != (sources is not None) or (sources is not None and len(sources) != len(texts)):
             wanted = f"{len(texts)}, one a text" if needs else "none"
             given = "none" if sources is None else f"{len(sources)}"
-            raise ConfigError(f"sources: there are {given}, and this generator needs {wanted}.")
+            raise ConfigError(f"sources: {given} are given, but this generator needs {wanted}.", code="sources_number")
         if sources is None:
             return None
         return exported.read_sources(list(sources), "sources").conditions
@@ -317,7 +326,7 @@ class Run:
         more_updates: int | None = None,
         accept_changed_plugins: bool = False,
     ) -> Run:
-        self._require_run("training to go on with")
+        self._require_run("training to continue")
         with in_words_of_python():
             kept = kept_data(self.folder, f"rlgan.load({self.source!r})")
             config = located(self.config, kept)
@@ -327,7 +336,10 @@ class Run:
                 place = open_place(self.source, "storage")
                 folder = Path("runs") / place.name
                 if storage is not None:
-                    raise ConfigError("storage: has no effect for a run that lies in one. Leave it out.")
+                    raise ConfigError(
+                        "storage: has no effect for a run that is already in a storage. Remove it.",
+                        code="storage_no_effect",
+                    )
             elif storage is not None:
                 place = open_place(storage, "storage").below(folder.resolve().name)
             from rlgan.runs.run import RunRequest, run  # Ray takes seconds to import, and looking at a run needs none
@@ -352,9 +364,17 @@ class Run:
         try:
             return path.read_text("utf-8")
         except FileNotFoundError:
-            raise CheckpointError(f"{self.source}: has {missing}. Go on with it by .resume().") from None
+            raise CheckpointError(
+                f"{self.source}: has {missing}. Continue it with .resume().",
+                code="run_incomplete",
+                fields={"source": self.source},
+            ) from None
         except OSError as error:
-            raise CheckpointError(f"{path}: cannot be read ({error.strerror}). Check permissions.") from None
+            raise CheckpointError(
+                f"{path}: cannot be read ({error.strerror}). Check the permissions.",
+                code="run_file_unreadable",
+                fields={"path": path},
+            ) from None
 
 
 class Fetched:

@@ -69,9 +69,11 @@ def changed(base: Config, changes: Mapping[str, Any], file: str | Path | None = 
     try:
         config = override(base, merge(below, changes))
     except ConfigPathError as error:
-        raise ConfigError(f"{error}{read.line_of(f'{error.path}:', changes)}") from None
+        error.reword(f"{error}{read.line_of(f'{error.path}:', changes)}")
+        raise
     except ConfigError as error:
-        raise ConfigError(f"{error}{read.line_of(str(error), changes)}") from None
+        error.reword(f"{error}{read.line_of(str(error), changes)}")
+        raise
     require_effect(changed_tree(base, below), config, changes)
     return config
 

@@ -101,7 +101,9 @@ def train(
         run_dir = None if out is None else Path(out)
         if run_dir is not None and (run_dir / CONFIG).exists():
             raise CheckpointError(
-                f"--out {run_dir}: already holds a run. Go on with it by --resume {run_dir}, or name another folder."
+                f"--out {run_dir}: already contains a run. Continue it with --resume {run_dir}, or use another folder.",
+                code="api_out_exists",
+                fields={"out": run_dir},
             )
         # Ray and RLlib take seconds to import, and what was given wrong has been said by now.
         from rlgan.runs.run import RunRequest, run
@@ -114,4 +116,6 @@ def train(
 
 
 def _two_tasks() -> ConfigError:
-    return ConfigError("task: is given by data, too. Leave out one of the two.")
+    return ConfigError(
+        "task: cannot be combined with data, which defines the task. Remove one of the two.", code="task_and_data"
+    )

@@ -104,7 +104,11 @@ def tune(
         else:
             for name, value in (("trust_code", trust_code), ("accept_changed_plugins", accept_changed_plugins)):
                 if value:
-                    raise ConfigError(f"{name}: has no effect without resume. Leave it out.")
+                    raise ConfigError(
+                        f"{name}: has no effect without resume. Remove it.",
+                        code="no_effect_without_resume",
+                        fields={"name": name},
+                    )
             request = _new(study, given, changes, out, search, train, dry_run, stack)
         from rlgan.tuning.sweep import preview, sweep
 
@@ -115,8 +119,8 @@ def tune(
             return lines
         result = sweep(request, (lambda _: None) if quiet else _say)
         if result.end != "done" and not quiet:
-            why = "the time is spent" if result.end == "time" else "stopped"
-            _say(f"{why}; go on with: rlgan.tune(resume={str(request.folder)!r})")
+            why = "the time limit was reached" if result.end == "time" else "stopped"
+            _say(f"{why}; to continue: rlgan.tune(resume={str(request.folder)!r})")
         return result
 
 
@@ -146,9 +150,16 @@ def _new(
     from rlgan.tuning.space.studies import load_study
 
     if study is None:
-        raise ConfigError(f"study: is not given. Name one: {', '.join(READY)}, or a file of your own in .toml or .py.")
+        raise ConfigError(
+            f"study: is missing. Give one of {', '.join(READY)}, or your own file in .toml or .py.",
+            code="api_study_missing",
+        )
     if not train:
-        raise ConfigError("train=False: is for a sweep that was begun. Name it by resume.")
+        raise ConfigError(
+            "train=False: needs an existing sweep. Give it as resume.",
+            code="train_false_without_resume",
+            fields={"train": False},
+        )
     how, found, asked = settings_of(search), load_study(str(study)), task_of(given)
     folder = Path(out or Path("runs") / f"tune-{found.name}-{time.strftime('%Y%m%d-%H%M%S')}")
     values = asked.task
@@ -179,8 +190,8 @@ def _taken_up(
     in_vain += [*changes, *(name for name in search if name not in free)]
     if in_vain:
         raise ConfigError(
-            f"{', '.join(in_vain)}: have no effect beside resume, which goes on with the sweep as it was; only "
-            f"{', '.join(free)} may be others. Leave them out."
+            f"{', '.join(in_vain)}: cannot be changed with resume; only {', '.join(free)} can. Remove them.",
+            code="no_effect_beside_api_resume",
         )
     return taken_up(
         folder,

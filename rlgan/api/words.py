@@ -52,9 +52,9 @@ _OPTION = re.compile(rf"--(?P<name>[a-z][\w.-]*\w)(?: (?P<value>{_VALUE}))?")
 _KEPT = re.compile(r"(`rlgan [^`]*--dry-run[^`]*`)")
 """A command that has no counterpart: it is for a shell."""
 _PHRASES = (
-    ("--trust-code (trust_code=True from Python)", "trust_code=True"),
-    ("--accept-changed-plugins (accept_changed_plugins=True from Python)", "accept_changed_plugins=True"),
-    ("`rlgan train --out` named", "`out` named"),
+    ("--trust-code (trust_code=True in Python)", "trust_code=True"),
+    ("--accept-changed-plugins (accept_changed_plugins=True in Python)", "accept_changed_plugins=True"),
+    ("Give the folder from `rlgan train --out`", "Give the folder that was `out`"),
     ("`rlgan train`", "`rlgan.train()`"),
     ("`rlgan sample`", "`Run.sample()`"),
     ("`rlgan extend`", "`Run.extend()`"),
@@ -86,7 +86,7 @@ def in_words_of_python(of_sweep: bool = False) -> Iterator[None]:
         yield
     except RlganError as error:
         if error.args and isinstance(error.args[0], str):
-            error.args = (in_python(error.args[0], of_sweep), *error.args[1:])
+            error.reword(in_python(error.args[0], of_sweep))
         raise
 
 

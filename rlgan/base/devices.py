@@ -27,8 +27,10 @@ def device_of(setting: str, gpus: float) -> torch.device:
         return CPU
     if not torch.cuda.is_available():
         raise ConfigError(
-            f"{setting}={gpus:g}: torch {torch.__version__} sees no GPU in this process on {platform.node()}. Install "
-            "a CUDA build of torch and the driver there, or set it to 0."
+            f"{setting}={gpus:g}: torch {torch.__version__} finds no GPU in this process on {platform.node()}. "
+            "Install a CUDA build of torch and the driver there, or set it to 0.",
+            code="no_gpu",
+            fields={setting: gpus},
         )
     return torch.device("cuda", 0)  # Ray shows an actor none but its own
 

@@ -1,17 +1,41 @@
 """The errors a caller can get wrong, at the bottom of the house so that every room may raise them.
 
-Each message tells four things: which field, argument, file or line; what it was; what is allowed; what to do.
-The command line prints these as one paragraph and exits with status 2; anything else is a bug or a failed run.
+Each message says four things: which setting, argument, or file and line; its value; what is allowed; what to do.
+The command line prints the message and the code in one paragraph, and exits with status 2. Any other exception is a bug
+or a failed run.
+
+Programs and tests read `error.code` and `error.fields`; sentences may change in any version. docs/errors.md lists all
+codes.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 
 class RlganError(Exception):
-    """Base of the errors that are the caller's to mend."""
+    """Base of the errors that the caller can fix.
+
+    Args:
+        message: which setting, argument, or file and line; its value; what is allowed; what to do.
+        code: stable name of the rule; "" only for errors of extensions that have no code.
+        fields: what the message is about: name of a setting or argument, or `path` and `line` of a file → value.
+
+    Attributes:
+        code: as above.
+        fields: as above.
+    """
+
+    def __init__(self, message: str = "", *, code: str = "", fields: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.fields = dict(fields or {})
+
+    def reword(self, message: str) -> None:
+        """Replace the message; code and fields stay the same."""
+        self.args = (message, *self.args[1:])
 
 
 class ConfigError(RlganError, ValueError):

@@ -50,4 +50,8 @@ def require_package(package: str, who: str, extra: str) -> None:
         ConfigError: it is not installed.
     """
     if importlib.util.find_spec(package) is None:
-        raise ConfigError(f"{who}: needs {package}, which is not installed. Install it by: {install_command(extra)}")
+        raise ConfigError(
+            f"{who}: needs {package}, which is not installed. Install it with: {install_command(extra)}",
+            code="package_missing",
+            fields={"package": package},
+        )

@@ -55,7 +55,9 @@ def cannot_write(path: Path, error: Exception, num_bytes: int | None = None) -> 
     is_full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
     advice = "Free some space" if is_full else "Check the disk and permissions"
     return CheckpointError(
-        f"{path}: cannot be written ({reason}); {needed}{_free_bytes(path)} are free. {advice}, then --resume."
+        f"{path}: cannot be written ({reason}); {needed}{_free_bytes(path)} are free. {advice}, then --resume.",
+        code="cannot_write",
+        fields={"path": path},
     )
 
 

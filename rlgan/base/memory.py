@@ -42,4 +42,6 @@ def naming_what_to_lower(who: str, advice: str) -> Iterator[None]:
         if isinstance(error, MemoryShortError) or not is_out_of_memory(error):
             raise
         reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise MemoryShortError(f"{who}: is out of memory ({reason[0].rstrip('.')}). {advice}") from error
+        raise MemoryShortError(
+            f"{who}: is out of memory ({reason[0].rstrip('.')}). {advice}", code="out_of_memory", fields={"part": who}
+        ) from error

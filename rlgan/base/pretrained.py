@@ -31,11 +31,11 @@ WEIGHT_FILES = (CONFIG_FILE, "generation_config.json", "*.safetensors", "model.s
 
 
 class ModelFolder(Settings):
-    """A folder with a model, as `save_pretrained` of transformers writes it."""
+    """A folder with a model, as written by `save_pretrained` of transformers."""
 
     kind: Literal["folder"] = "folder"
     path: Annotated[str, IsFile()] = Field(min_length=1)
-    """The folder: config.json, model.safetensors, tokenizer.json, tokenizer_config.json."""
+    """The folder with config.json, model.safetensors, tokenizer.json and tokenizer_config.json."""
 
     @property
     def shown(self) -> str:
@@ -44,15 +44,15 @@ class ModelFolder(Settings):
 
 
 class HubModel(Settings):
-    """A model of the Hugging Face hub, which is fetched once and then kept by the library huggingface_hub."""
+    """A model of the Hugging Face hub. It is downloaded once and then read from the cache of huggingface_hub."""
 
     kind: Literal["hub"] = "hub"
     name: str = Field(min_length=1)
-    """Its name there: "Qwen/Qwen2.5-0.5B-Instruct"."""
+    """Its name on the hub, such as "Qwen/Qwen2.5-0.5B-Instruct"."""
     revision: str | None = None
-    """Branch, tag or commit; null takes the newest of the main branch."""
+    """Branch, tag or commit; null for the newest commit of the main branch."""
     offline: bool = False
-    """Whether only files that are on this machine already may be read."""
+    """Whether to use only files that are already on this machine."""
 
     @property
     def shown(self) -> str:
@@ -83,8 +83,12 @@ def require_language_models(wanted: str) -> None:
     missing = [name for name in ("transformers", "peft") if find_spec(name) is None]
     if missing:
         raise ConfigError(
-            f"{wanted}: needs the package {missing[0]}, which this Python does not have. Install the extra `lm` "
-            f"({install_command('lm')})."
+            (
+                f"{wanted}: needs the package {missing[0]}, which is not installed. Install the extra `lm` "
+                f"({install_command('lm')})."
+            ),
+            code="language_models_package_missing",
+            fields={"package": missing[0]},
         )
 
 
@@ -106,11 +110,20 @@ def _folder(source: ModelFolder) -> Path:
     if folder.is_dir():
         return folder
     if folder.exists():
-        raise DataError(f"{source.path}: is a file. Give the folder of a model, with config.json and tokenizer.json.")
+        raise DataError(
+            f"{source.path}: is a file, not a folder. Give the folder of a model, with config.json and tokenizer.json.",
+            code="model_is_file",
+            fields={"path": source.path},
+        )
     siblings = [entry.name for entry in folder.parent.iterdir()] if folder.parent.is_dir() else []
     raise DataError(
-        f"{source.path}: no such folder. Give the folder of a model, or its name on the hub, as in "
-        "Qwen/Qwen2.5-0.5B-Instruct." + nearest(folder.name, siblings)
+        (
+            f"{source.path}: no such folder. Give the folder of a model, or its name on the hub, such as "
+            "Qwen/Qwen2.5-0.5B-Instruct."
+        )
+        + nearest(folder.name, siblings),
+        code="model_folder_missing",
+        fields={"path": source.path},
     )
 
 
@@ -128,28 +141,42 @@ def _fetched(source: HubModel, files: Sequence[str]) -> Path:
 
     by_hand = (
         f"On a machine with network run `hf download {source.name} --local-dir {source.name.rpartition('/')[2]}`, "
-        "bring that folder here, and give its path as the model."
+        "copy that folder to this machine, and give its path as the model."
     )
     try:
         found = snapshot_download(
             source.name, revision=source.revision, allow_patterns=list(files), local_files_only=source.offline
         )
     except HFValidationError as error:
-        raise DataError(f"model {source.name!r}: is no name of the hub ({error}). Give OWNER/NAME.") from None
+        raise DataError(
+            f"model {source.name!r}: is not a valid name on the hub ({error}). Give OWNER/NAME.",
+            code="model_name_invalid",
+            fields={"model": source.name},
+        ) from None
     except GatedRepoError:
         raise DataError(
-            f"model {source.name}: its owner asks for consent first. Give it on the hub's page of the model, and log "
-            "in by `hf auth login`."
+            (
+                f"model {source.name}: its owner requires you to accept terms first. Accept them on the model's page "
+                "on the hub, and log in with `hf auth login`."
+            ),
+            code="model_needs_consent",
+            fields={"model": source.name},
         ) from None
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
         raise DataError(
-            f"model {source.name}: the hub has none of this name and revision, or it is private "
-            f"({type(error).__name__}). Mend the name, or log in by `hf auth login`."
+            (
+                f"model {source.name}: the hub has no model of this name and revision, or it is private "
+                f"({type(error).__name__}). Correct the name, or log in with `hf auth login`."
+            ),
+            code="model_not_on_hub",
+            fields={"model": source.name, "revision": source.revision},
         ) from None
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        why = "offline is set" if source.offline else f"the hub cannot be reached ({_first_line(error)})"
+        why = "offline is true" if source.offline else f"the hub cannot be reached ({_first_line(error)})"
         raise DataError(
-            f"model {source.name}: {why}, and its files are not in {constants.HF_HUB_CACHE}. {by_hand}"
+            f"model {source.name}: {why}, and its files are not in {constants.HF_HUB_CACHE}. {by_hand}",
+            code="model_not_fetched",
+            fields={"model": source.name},
         ) from None
     return Path(found)
 
@@ -167,13 +194,25 @@ def read_config(source: ModelFolder | HubModel) -> dict[str, Any]:
     path = folder_of(source, WEIGHT_FILES) / CONFIG_FILE
     if not path.is_file():
         raise DataError(
-            f"{source.shown}: has no config.json, which says what the model is. Give a folder that save_pretrained of "
-            "transformers wrote."
+            (
+                f"{source.shown}: has no config.json, which describes the model. Give a folder written by "
+                "save_pretrained of transformers."
+            ),
+            code="model_config_missing",
+            fields={"model": source.shown},
         )
     try:
         found = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read as JSON ({error}). Bring the file back as it was.") from None
+        raise DataError(
+            f"{path}: cannot be read as JSON ({error}). Restore the file.",
+            code="model_config_unreadable",
+            fields={"path": path},
+        ) from None
     if not isinstance(found, dict):
-        raise DataError(f"{path}: holds no JSON object. Bring the file back as it was.")
+        raise DataError(
+            f"{path}: does not contain a JSON object. Restore the file.",
+            code="model_config_no_object",
+            fields={"path": path},
+        )
     return found

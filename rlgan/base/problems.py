@@ -51,8 +51,12 @@ class ContradictionError(ConfigError):
     """
 
     def __init__(self, problem: Problem, message: str | None = None) -> None:
-        super().__init__(problem.message if message is None else message)
+        fields = {path: None if value is UNSHOWN else value for path, value in problem.at.items()}
+        super().__init__(problem.message if message is None else message, code=problem.code, fields=fields)
         self.problem = problem
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.problem, str(self))
 
 
 def _shown(value: Any) -> str:

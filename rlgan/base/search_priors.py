@@ -87,11 +87,11 @@ def read_prior(text: str) -> Prior:
     try:
         call = ast.parse(text, mode="eval").body
         if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.args:
-            raise ValueError("is no prior")
+            raise ValueError("is not a prior")
         values = {str(one.arg): ast.literal_eval(one.value) for one in call.keywords}
         return {"Choice": Choice, "Uniform": Uniform, "LogUniform": LogUniform}[call.func.id](**values)
     except (SyntaxError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{text!r}: is no prior ({error}).") from None
+        raise ValueError(f"{text!r}: is not a prior ({error}).") from None
 
 
 @dataclass(frozen=True, slots=True)

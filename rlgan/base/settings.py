@@ -39,7 +39,7 @@ class Settings(BaseModel):
     )
 
     moved: ClassVar[Mapping[str, str]] = {}
-    """Settings of older versions by their names, and where below this class they are now; both are read."""
+    """Names of settings in older versions → their path below this class; both are read."""
 
     def check(self, fields: Fields) -> Iterator[Problem]:
         """What of these settings contradicts the rest of a configuration; a variant has its own rules here.

@@ -133,12 +133,12 @@ def load_weights(module: Module, tensors: Mapping[str, Tensor], base: Base | Non
     missing = [name for name, tensor in moving.items() if id(tensor) not in same]
     unknown = [name for name in tensors if name not in state]
     if missing or unknown:
-        raise RuntimeError(f"weights of another {type(module).__name__}: missing {missing}, unknown {unknown}")
+        raise RuntimeError(f"the weights do not fit {type(module).__name__}: missing {missing}, unknown {unknown}")
     with torch.no_grad():
         for name, tensor in tensors.items():
             if state[name].shape != tensor.shape:
                 raise RuntimeError(
-                    f"weights of another {type(module).__name__}: {name} is {tuple(tensor.shape)}, expected "
+                    f"the weights do not fit {type(module).__name__}: {name} is {tuple(tensor.shape)}, expected "
                     f"{tuple(state[name].shape)}"
                 )
             state[name].copy_(tensor)

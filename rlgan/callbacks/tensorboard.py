@@ -42,7 +42,9 @@ class TensorBoard(Callback):
         folder = self._folder
         if folder is None:
             if run.folder is None:
-                raise ConfigError("TensorBoard: this run has no folder of its own. Give one: TensorBoard(folder).")
+                raise ConfigError(
+                    "TensorBoard: this run has no folder. Give one: TensorBoard(folder).", code="tensorboard_folder"
+                )
             folder = run.folder / FOLDER
         self._writer = SummaryWriter(str(folder))
 

@@ -23,5 +23,5 @@ def typeable(tree: Callable[[], Mapping[str, Any] | None], own: Collection[str] 
         if error.args and isinstance(error.args[0], str):
             from .hints import in_options
 
-            error.args = (in_options(error.args[0], tree(), own), *error.args[1:])
+            error.reword(in_options(error.args[0], tree(), own))
         raise

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what the verb takes."""
     parser.description = (
-        "Prints runs of an MLflow server side by side, with what they are to be compared with, and writes a page with "
-        "tables and pictures that needs no other file. Of one sweep, its whole report."
+        "Prints runs of an MLflow server side by side with their baselines, and writes a self-contained page with "
+        "tables and pictures. For a sweep, prints and writes its whole report."
     )
     of_run = parser.add_argument_group("run")
     of_run.add_argument(
@@ -31,7 +31,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="folder of a run or sweep, MLflow's id, or EXPERIMENT/NAME of a run" + LATEST_HELP,
     )
     of_run.add_argument(
-        "--tracking-uri", metavar="URI", help="MLflow server (default MLFLOW_TRACKING_URI, else runs/mlruns.db)"
+        "--tracking-uri", metavar="URI", help="MLflow server (default MLFLOW_TRACKING_URI, or runs/mlruns.db)"
     )
     of_run.add_argument("--out", metavar="FILE.html", default="comparison.html", help="default comparison.html")
 
@@ -45,15 +45,26 @@ def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
 
     out = Path(options.out)
     if out.suffix != ".html":
-        raise ConfigError(f"--out {out}: the page is HTML. Name a file that ends in .html")
+        raise ConfigError(
+            f"--out {out}: the page is HTML. Use a file name that ends in .html",
+            code="compare_out_suffix",
+            fields={"out": out},
+        )
     if not out.resolve().parent.is_dir():
-        raise ConfigError(f"--out {out}: there is no folder {out.resolve().parent}. Make it, or name another file.")
+        raise ConfigError(
+            f"--out {out}: the folder {out.resolve().parent} does not exist. Create it, or use another file.",
+            code="compare_out_folder",
+            fields={"out": out},
+        )
     names = [named(one, "RUN") for one in options.runs]
     runs = [read_run(options.tracking_uri, name) for name in names]
     _require_different(names, runs)
     sweeps = [one for one in runs if is_sweep(one)]
     if sweeps and len(runs) > 1:
-        raise ConfigError(f"{sweeps[0].name}: is a sweep, which is compared by itself. Leave out the others, or it.")
+        raise ConfigError(
+            f"{sweeps[0].name}: is a sweep, which cannot be compared with runs. Remove the others, or the sweep.",
+            code="compare_sweep_alone",
+        )
     if sweeps:
         _sweep(sweeps[0], out)
     else:
@@ -68,7 +79,11 @@ def _require_different(given: list[str], runs: list[LoggedRun]) -> None:
     seen: dict[str, str] = {}
     for name, one in zip(given, runs, strict=True):
         if one.run_id in seen:
-            raise ConfigError(f"{name}: is the same run as {seen[one.run_id]}. Name it once.")
+            raise ConfigError(
+                f"{name}: is the same run as {seen[one.run_id]}. Name it once.",
+                code="compare_same_run",
+                fields={"name": name},
+            )
         seen[one.run_id] = name
 
 

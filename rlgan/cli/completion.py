@@ -15,7 +15,7 @@ from .verbs import Verb
 SHELLS = ("bash", "zsh", "tcsh")
 _INSTALL = {
     "bash": "rlgan completion bash > ~/.local/share/bash-completion/completions/rlgan",
-    "zsh": "rlgan completion zsh > DIR/_rlgan, where DIR is of $fpath",
+    "zsh": "rlgan completion zsh > DIR/_rlgan, where DIR is a folder in $fpath",
     "tcsh": "rlgan completion tcsh > ~/.rlgan.completion, and `source` it in ~/.tcshrc",
 }
 _FILES, _FOLDERS = ("FILE", "FILE.npz", "FILE.html", "FILE.pkl", "OUT.npz"), ("DIR", "WHERE", "RUN")
@@ -34,7 +34,7 @@ class Completion:
     def add_options(self, parser: argparse.ArgumentParser) -> None:
         """Add what the verb takes."""
         ways = "\n".join(f"  {shell:<6}{how}" for shell, how in _INSTALL.items())
-        parser.description = f"Prints a completion script, made of this version's settings. To install it:\n{ways}"
+        parser.description = f"Prints a completion script for the settings of this version. To install it:\n{ways}"
         parser.add_argument("shell", choices=SHELLS, metavar="SHELL", help=", ".join(SHELLS))
 
     def run(self, options: argparse.Namespace, overrides: dict[str, str]) -> int:
@@ -43,7 +43,8 @@ class Completion:
             import shtab
         except ImportError:
             raise ConfigError(
-                f"completion: needs shtab. Install the extra `completion` ({install_command('completion')})."
+                f"completion: needs shtab. Install the extra `completion` ({install_command('completion')}).",
+                code="completion_needs_shtab",
             ) from None
         print(shtab.complete(self._parser(shtab.FILE, shtab.DIRECTORY), options.shell))
         return 0

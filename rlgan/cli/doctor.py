@@ -46,14 +46,14 @@ class Finding:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what the verb takes."""
     parser.description = (
-        "Looks whether this machine has what a run needs: versions, devices, threads, Ray, MLflow, storage, disk, "
-        "extras. Nothing is started. Exit status 1 if something that a run needs is missing."
+        "Checks whether this machine has what a run needs: versions, devices, threads, Ray, MLflow, storage, disk "
+        "space, extras. Starts nothing. The exit status is 1 if something that a run needs is missing."
     )
     parser.add_argument(
-        "--storage", metavar="URI", help="look, too, whether this storage may be written (a small file, removed again)"
+        "--storage", metavar="URI", help="also check that this storage is writable (writes and removes a small file)"
     )
     parser.add_argument(
-        "--tracking-uri", metavar="URI", help="MLflow server (default MLFLOW_TRACKING_URI, else runs/mlruns.db)"
+        "--tracking-uri", metavar="URI", help="MLflow server (default MLFLOW_TRACKING_URI, or runs/mlruns.db)"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
@@ -81,7 +81,7 @@ def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
         print(json.dumps([asdict(one) for one in findings], indent=2))
     missing = [one.what for one in findings if one.state == "missing"]
     if not options.json:
-        print(f"\nmissing: {', '.join(missing)}" if missing else "\nall that a run needs is there")
+        print(f"\nmissing: {', '.join(missing)}" if missing else "\neverything that a run needs is available")
     return 1 if missing else 0
 
 
@@ -98,7 +98,9 @@ def _python() -> Iterator[Finding]:
         yield Finding("ok", "Python", found)
     else:
         first, last = (".".join(map(str, one)) for one in _PYTHONS)
-        yield Finding("missing", "Python", found, f"rlgan runs on Python {first} to {last}: make an environment of it")
+        yield Finding(
+            "missing", "Python", found, f"rlgan needs Python {first} to {last}: create an environment with it"
+        )
 
 
 def _packages() -> Iterator[Finding]:
@@ -108,14 +110,16 @@ def _packages() -> Iterator[Finding]:
     try:
         lines = requires("rlgan") or []
     except PackageNotFoundError:
-        yield Finding("note", "packages", "rlgan is used from its source and not installed: versions are not compared")
+        yield Finding(
+            "note", "packages", "rlgan is used from its source and is not installed, so versions are not compared"
+        )
         return
     wrong = list(_wanting(lines, extra=""))
     if not wrong:
         shown = ", ".join(f"{name} {version(name)}" for name in _SHOWN)
-        yield Finding("ok", "packages", f"{shown} and all others as this version asks")
+        yield Finding("ok", "packages", f"{shown} and all others match the requirements of this version")
     for name, said in wrong:
-        yield Finding("missing", name, said, "install rlgan again in this environment: " + _reinstall())
+        yield Finding("missing", name, said, "reinstall rlgan in this environment: " + _reinstall())
 
 
 def _reinstall() -> str:
@@ -136,10 +140,10 @@ def _wanting(lines: list[str], extra: str) -> Iterator[tuple[str, str]]:
         try:
             there = version(one.name)
         except PackageNotFoundError:
-            yield one.name, f"not installed; needed is {one.specifier or 'any version'}"
+            yield one.name, f"not installed; required: {one.specifier or 'any version'}"
             continue
         if not one.specifier.contains(there, prereleases=True):
-            yield one.name, f"{there} is installed; needed is {one.specifier}"
+            yield one.name, f"{there} is installed; required: {one.specifier}"
 
 
 def _torch() -> Iterator[Finding]:
@@ -153,7 +157,7 @@ def _torch() -> Iterator[Finding]:
             of = torch.cuda.get_device_properties(index)
             yield Finding("ok", f"GPU {index}", f"{of.name}, {of.total_memory / 2**30:.0f} GiB")
     else:
-        built = f"built for CUDA {torch.version.cuda}, and sees no GPU" if torch.version.cuda else "a build for CPUs"
+        built = f"built for CUDA {torch.version.cuda}, but finds no GPU" if torch.version.cuda else "a CPU build"
         yield Finding("ok", "GPU", f"none: torch {torch.__version__} is {built}; everything runs on CPUs")
 
 
@@ -163,9 +167,9 @@ def _threads() -> Iterator[Finding]:
     except AttributeError:  # macOS
         cpus = os.cpu_count() or 1
     said = [f"{name}={os.environ[name]}" for name in _THREADS if name in os.environ]
-    found = f"{cpus} for this process; {', '.join(said) or 'no variable says how threads wait'}"
+    found = f"{cpus} for this process; {', '.join(said) or 'no variable sets how threads wait'}"
     if os.environ.get("OMP_WAIT_POLICY", "").lower() == "active":
-        remedy = "threads that wait take whole CPUs: unset OMP_WAIT_POLICY, unless nothing else runs here"
+        remedy = "waiting threads use whole CPUs: unset OMP_WAIT_POLICY, unless nothing else runs here"
         yield Finding("note", "CPUs and threads", found, remedy)
     else:
         yield Finding("ok", "CPUs and threads", found)
@@ -179,12 +183,12 @@ def _ray() -> Iterator[Finding]:
         return
     address = running_cluster()
     if address is None:
-        yield Finding("ok", "Ray", "no cluster runs here; a run starts its own if it has workers")
+        yield Finding("ok", "Ray", "no cluster is running; a run with workers starts its own")
     elif "://" in address or address == "auto" or listens(address):
-        yield Finding("ok", "Ray", f"a cluster at {address}: runs join it")
+        yield Finding("ok", "Ray", f"a cluster at {address}: runs will join it")
     else:
-        remedy = "unset RAY_ADDRESS for a cluster of the run's own, or start the cluster that it names"
-        yield Finding("missing", "Ray", f"RAY_ADDRESS={address}, and nothing answers there", remedy)
+        remedy = "unset RAY_ADDRESS to let each run start its own cluster, or start the cluster at that address"
+        yield Finding("missing", "Ray", f"RAY_ADDRESS={address}, but there is no answer at this address", remedy)
 
 
 def _mlflow(uri: str | None) -> Iterator[Finding]:
@@ -207,15 +211,15 @@ def _mlflow(uri: str | None) -> Iterator[Finding]:
         except HTTPError as error:
             yield Finding("ok", "MLflow", f"{shown} answers (status {error.code} of /health)")
         except (OSError, ValueError, HTTPException) as error:
-            remedy = "start the server or mend the address; until then runs keep their numbers in their folders"
+            remedy = "start the server or correct the address; meanwhile runs store their metrics in their folders"
             yield Finding("note", "MLflow", f"{shown} does not answer ({_first_line(error)})", remedy)
     else:
-        yield Finding("note", "MLflow", f"{shown}: not a database or server that can be asked from here")
+        yield Finding("note", "MLflow", f"{shown}: a database or server that cannot be checked from here")
 
 
 def _storage(uri: str | None) -> Iterator[Finding]:
     if uri is None:
-        yield Finding("ok", "storage", "local folders; give --storage URI to try a shared one")
+        yield Finding("ok", "storage", "local folders; use --storage URI to check a shared storage")
         return
     from rlgan.storage.places import open_place, require_writable
 
@@ -224,19 +228,21 @@ def _storage(uri: str | None) -> Iterator[Finding]:
     except RlganError as error:
         yield Finding("missing", "storage", str(error))
     else:
-        yield Finding("ok", "storage", f"{uri} may be written")
+        yield Finding("ok", "storage", f"{uri} is writable")
 
 
 def _disk() -> Iterator[Finding]:
     folder = RUNS if RUNS.exists() else Path()
     shown = f"{RUNS}/" if RUNS.exists() else "this folder"
     if not os.access(folder, os.W_OK):
-        remedy = "go to a folder of yours, or name one by --out or --storage"
-        yield Finding("missing", "disk", f"{folder.resolve()} may not be written", remedy)
+        remedy = "change to a folder of yours, or give another one with --out or --storage"
+        yield Finding("missing", "disk", f"{folder.resolve()} is not writable", remedy)
     free = shutil.disk_usage(folder).free
     found = f"{free / 2**30:.1f} GiB free for {shown}"
     if free < _LEAST_DISK:
-        yield Finding("missing", "disk", found, "make room, or name a folder on another disk by --out or --storage")
+        yield Finding(
+            "missing", "disk", found, "free some space, or use a folder on another disk with --out or --storage"
+        )
     else:
         yield Finding("ok", "disk", found)
 

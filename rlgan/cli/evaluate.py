@@ -18,7 +18,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--run", required=True, metavar="DIR", help="folder of the run, or its URI in a storage" + LATEST_HELP
     )
     settings.add_argument(
-        "--temperature", type=positive_float, default=1.0, metavar="τ", help="divides logits (default 1)"
+        "--temperature",
+        type=positive_float,
+        default=1.0,
+        metavar="τ",
+        help="temperature: divides the logits (default 1)",
     )
     settings.add_argument(
         "--num-sequences", type=positive_int, default=None, metavar="N", help="default: the run's own"
@@ -26,14 +30,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     settings.add_argument(
         "--adversarial",
         action="store_true",
-        help="let a fresh evaluator tell it from people, too, which takes minutes: generators of pairs, where the "
-        "run's own settings do not ask for it already",
+        help=(
+            "also train a fresh evaluator to distinguish the samples from human text, which takes minutes (only for "
+            "pairs; no effect if the run's settings already do so)"
+        ),
     )
     settings.add_argument(
         "--language-model",
         action="store_true",
-        help="train language models of the text and of its samples for LM and reverse-LM scores, too, which takes "
-        "minutes; likewise",
+        help=(
+            "also train language models on the text and on the samples for LM and reverse-LM scores, which takes "
+            "minutes (no effect if the run's settings already do so)"
+        ),
     )
     add_file_options(parser)
     add_trust(of_run)

@@ -14,10 +14,10 @@ from .verbs import STOPPED
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what the verb takes."""
     parser.description = (
-        "Makes more adversarial updates, with the numbers of a run that was asked for all of them at once; then "
-        "measures the final table and trains the controls again. The tables so far stay beside it. Refused where a "
-        "longer run is another one from its beginning: with schedule.selection, which has replaced the last generator, "
-        "and with a temperature that is spread over all updates."
+        "Adds adversarial iterations to a complete run; the result equals a run with the larger number from the start. "
+        "Then measures the final table and trains the controls again; earlier tables are kept. Not possible if the "
+        "number of iterations changes a run from its start: with schedule.selection, which has replaced the last "
+        "generator, and with a temperature that depends on all iterations."
     )
     add_file_options(parser)
     of_run = parser.add_argument_group("run")
@@ -28,12 +28,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="the complete run in this folder, or at this URI in a storage" + LATEST_HELP,
     )
     of_run.add_argument(
-        "--updates", type=positive_int, metavar="N", required=True, help="adversarial updates, how many more"
+        "--updates", type=positive_int, metavar="N", required=True, help="number of additional adversarial iterations"
     )
     of_run.add_argument(
-        "--out", metavar="DIR", help="local folder of a run that is named by its URI (default runs/NAME)"
+        "--out", metavar="DIR", help="local folder for a run that is given by its URI (default runs/NAME)"
     )
-    of_run.add_argument("--storage", metavar="URI", help="second place of a run that is named by its folder")
+    of_run.add_argument("--storage", metavar="URI", help="storage for a run that is given by its folder")
     add_trust(of_run)
     add_accept_changed(of_run)
 

@@ -25,21 +25,23 @@ _FILES = ("for_file", "data", "pairs", "source", "target")
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what the verb takes."""
     parser.description = (
-        "Lists the presets. With a file it says what the file is, and which presets are for it, with the command of "
-        "each and the minutes that it takes on this machine, measured by short probes."
+        "List the presets. With --for FILE, recommend presets for a file: what the file contains, and for each "
+        "preset its command and its training time on this machine, measured by short test runs."
     )
     data = parser.add_argument_group("data")
-    data.add_argument("--for", dest="for_file", metavar="FILE", help="texts or pairs, whichever it turns out to hold")
-    data.add_argument("--data", metavar="FILE", help="texts, one a line, row or record")
-    data.add_argument("--pairs", metavar="FILE", help="sources and targets, a pair each row or record")
-    data.add_argument("--source", metavar="FILE", help="sources, one a line")
-    data.add_argument("--target", metavar="FILE", help="and their targets, line by line")
     data.add_argument(
-        "--tokens", choices=TOKENS, metavar="KIND", help="what a token is: word, char, bpe, smiles, regex; found out"
+        "--for", dest="for_file", metavar="FILE", help="file of texts or of pairs; which of them is detected"
+    )
+    data.add_argument("--data", metavar="FILE", help="file of texts, one per line, row or record")
+    data.add_argument("--pairs", metavar="FILE", help="file of sources and targets, one pair per row or record")
+    data.add_argument("--source", metavar="FILE", help="file of sources, one per line")
+    data.add_argument("--target", metavar="FILE", help="file of their targets, line by line")
+    data.add_argument(
+        "--tokens", choices=TOKENS, metavar="KIND", help="tokens: word, char, bpe, smiles or regex (default: detected)"
     )
     probe = parser.add_argument_group("probe")
     probe.add_argument(
-        "--seconds", type=positive_float, metavar="N", help="that all probes together may take (default 24)"
+        "--seconds", type=positive_float, metavar="N", help="time limit for all test runs together (default 24)"
     )
     probe.add_argument("--json", action="store_true", help="print JSON")
 
@@ -50,9 +52,17 @@ def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
         return _recommend(options, overrides)
     for name in ("tokens", "seconds"):
         if getattr(options, name) is not None:
-            raise ConfigError(f"--{name}: is for a file. Name it by --for, or leave the option out.")
+            raise ConfigError(
+                f"--{name}: has no effect without --for. Give a file with --for, or remove the option.",
+                code="for_missing",
+                fields={"option": name},
+            )
     if overrides:
-        raise ConfigError(f"--{next(iter(overrides))}: is for a file. Name it by --for, or leave the option out.")
+        raise ConfigError(
+            f"--{next(iter(overrides))}: has no effect without --for. Give a file with --for, or remove the option.",
+            code="setting_without_for",
+            fields={"setting": next(iter(overrides))},
+        )
     from rlgan.extensions import known, load
     from rlgan.presets.registry import PRESETS
 
@@ -112,7 +122,7 @@ def _task(options: argparse.Namespace, overrides: Mapping[str, str]) -> TextTask
     given = [name for name in ("for_file", "data", "pairs", "source") if getattr(options, name)]
     if len(given) > 1:
         names = " and ".join("--for" if name == "for_file" else f"--{name}" for name in given)
-        raise ConfigError(f"{names}: a run has one task. Leave out all but one.")
+        raise ConfigError(f"{names}: a run has one task. Keep only one of them.", code="several_data_files")
     named = {name: getattr(options, name) for name in ("data", "pairs", "source", "target", "tokens")}
     all_options = argparse.ArgumentParser()
     add_task_options(all_options)
@@ -164,13 +174,16 @@ def _described(data: DataSummary, settings: TextTask | PairsTask, notes: Sequenc
     noun, total = token_noun(settings), data.num_train + data.num_valid + data.num_test
     what = "pairs of a source and a target" if data.source_vocab_size else "texts"
     lines = [
-        f"{total:,} {what}: {data.num_train:,} to learn from, {data.num_valid:,} and {data.num_test:,} held out",
-        f"about {data.mean_length:.0f} {noun} each, at most {data.max_length}; {data.vocab_size:,} different",
+        (
+            f"{total:,} {what}: {data.num_train:,} for training, {data.num_valid:,} for validation and "
+            f"{data.num_test:,} for testing"
+        ),
+        f"about {data.mean_length:.0f} {noun} each, at most {data.max_length}; vocabulary of {data.vocab_size:,}",
     ]
     if data.source_vocab_size:
         lines.append(
             f"sources: about {data.source_mean_length:.0f} tokens each, at most {data.source_max_length}; "
-            f"{data.source_vocab_size:,} different"
+            f"vocabulary of {data.source_vocab_size:,}"
         )
     warnings = [note for note in notes if "warning" in note]
     return [*lines, *(line for note in warnings for line in textwrap.wrap(note, 100)), ""]
@@ -182,7 +195,7 @@ def _command(one: Recommendation, words: Sequence[str]) -> str:
 
 def _shown(one: Recommendation, words: Sequence[str]) -> list[str]:
     if one.refusal:
-        return [*textwrap.wrap(f"{one.preset}: not for this data: {one.refusal}", 100, subsequent_indent="  "), ""]
+        return [*textwrap.wrap(f"{one.preset}: does not fit this data: {one.refusal}", 100, subsequent_indent="  "), ""]
     time = textwrap.wrap(_time(one), 100, initial_indent="  ", subsequent_indent="  ")
     return [f"{one.preset}: {one.purpose}", f"  {_command(one, words)}", *time, ""]
 
@@ -194,7 +207,14 @@ def _time(one: Recommendation) -> str:
     assert one.seconds is not None
     of_all = ("likelihood", *(("table", "discriminator", "adversarial") if _has_adversary(one) else ("table",)))
     guessed = [kind for kind in of_all if kind not in one.measured]
-    note = f" ({', '.join(guessed)} by size, for the probe's time was over; raise --seconds)" if guessed else ""
+    note = (
+        (
+            f" ({', '.join(guessed)} estimated from the size, because the time for test runs was used up; increase "
+            "--seconds)"
+        )
+        if guessed
+        else ""
+    )
     return f"at most {in_words(one.seconds)} on this machine{note}"
 
 
@@ -205,9 +225,12 @@ def _has_adversary(one: Recommendation) -> bool:
 def _how(seconds: float) -> str:
     return "\n".join(
         textwrap.wrap(
-            "Times are those of short probes on this machine as busy as it is now, times what a whole run has of each: "
-            "training with all its epochs, although it ends when validation no longer gains, and the final table with "
-            f"its controls. The log of a run has its sizes. The probes took at most {seconds:g} s.",
+            (
+                "Times are estimates: short test runs on this machine, at its current load, multiplied by the number "
+                "of steps in a whole run. That includes all training epochs, although training ends early when "
+                "validation stops improving, and the final table with its controls. The log of a run lists its sizes. "
+                f"The test runs took at most {seconds:g} s."
+            ),
             100,
         )
     )

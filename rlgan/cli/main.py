@@ -23,17 +23,15 @@ from .advice import typeable
 from .options import split_overrides
 from .verbs import STOPPED, Verb, VerbModule
 
-_EPILOG = """\
-Every setting is an option by its path: --generator.hidden 64,
---schedule.g-batch 128, --workers.rollout 4. An axis takes the name of a
-variant: --credit terminal, --baseline leave_one_out, --discriminator none.
-`rlgan show-config PRESET` lists all paths with their values and meaning;
-`rlgan presets` lists the presets.
-"""
-_FILES_EPILOG = """\
-Files of the run that have no option here are named by their path:
---task.test FILE, --task.input.valid-source FILE.
-"""
+_EPILOG = (
+    "Every setting is an option by its path: --generator.hidden 64,\n--schedule.g-batch 128, --workers.rollout 4. Some "
+    "settings choose a\nvariant: --credit terminal, --baseline leave_one_out, --discriminator none.\n`rlgan "
+    "show-config PRESET` lists all paths with their values and meaning;\n`rlgan presets` lists the presets.\n"
+)
+_FILES_EPILOG = (
+    "For files of the run that have no option here, use their path:\n--task.test FILE, --task.input.valid-source "
+    "FILE.\n"
+)
 _COLUMNS = 79
 
 
@@ -44,7 +42,7 @@ def _module(name: str) -> Callable[[], VerbModule]:
 VERBS = (
     Verb(
         "train",
-        "train a generator (no preset: quick)",
+        "train a generator (default preset: quick)",
         "train seqgan --data lines.txt --generator.hidden 64 --out runs/mine",
         _module("train"),
         has_paths=True,
@@ -58,33 +56,33 @@ VERBS = (
     ),
     Verb(
         "sample",
-        "print sequences of a trained generator",
+        "print sequences from a trained generator",
         "sample --run latest --num 5 --temperature 0.9 --seed 1",
         _module("sample"),
     ),
     Verb(
         "evaluate",
-        "measure a trained generator on its test split",
+        "evaluate a trained generator on the test split",
         "evaluate --run runs/mine --num-sequences 2000",
         _module("evaluate"),
         has_files=True,
     ),
     Verb(
         "register",
-        "put a run's generator into MLflow's model registry",
+        "add a run's generator to MLflow's model registry",
         "register --run latest --name poems --temperature 0.9",
         _module("register"),
     ),
-    Verb("runs", "list the runs of a folder", "runs list", _module("runs")),
+    Verb("runs", "list the runs in a folder", "runs list", _module("runs")),
     Verb(
         "doctor",
-        "look whether this machine has what a run needs",
+        "check whether this machine has what a run needs",
         "doctor --storage s3://bucket/runs",
         _module("doctor"),
     ),
     Verb(
         "presets",
-        "list the presets, or those for a file with the time of each",
+        "list the presets, or recommend presets for a file, with training times",
         "presets --for lines.txt",
         _module("list_presets"),
         has_paths=True,
@@ -109,7 +107,7 @@ class _Parser(argparse.ArgumentParser):
     """Usage errors as ours: one paragraph, status 2, nearest spelling."""
 
     def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message}. `{self.prog} --help` shows what is allowed.")
+        raise ConfigError(f"{message}. See `{self.prog} --help`.", code="usage")
 
 
 def main(arguments: Sequence[str] | None = None, more: Sequence[Verb] = ()) -> int:
@@ -125,10 +123,10 @@ def main(arguments: Sequence[str] | None = None, more: Sequence[Verb] = ()) -> i
     try:
         return _dispatch(list(sys.argv[1:] if arguments is None else arguments), (*VERBS, *more))
     except (PluginError, UploadError, MemoryShortError) as error:
-        print(f"rlgan: {error}", file=sys.stderr)
+        print(f"rlgan: {error}{_code(error)}", file=sys.stderr)
         return 1
     except RlganError as error:
-        print(f"rlgan: {error}", file=sys.stderr)
+        print(f"rlgan: {error}{_code(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("rlgan: interrupted", file=sys.stderr)
@@ -137,6 +135,11 @@ def main(arguments: Sequence[str] | None = None, more: Sequence[Verb] = ()) -> i
         # Nobody reads on (`rlgan presets | head -1`). Python would complain once more when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+
+
+def _code(error: RlganError) -> str:
+    """The code behind a message, in brackets; docs/errors.md lists them."""
+    return f" [{error.code}]" if error.code else ""
 
 
 def _require_values(arguments: Sequence[str], own: Sequence[str]) -> None:
@@ -148,7 +151,9 @@ def _require_values(arguments: Sequence[str], own: Sequence[str]) -> None:
     for word, follows in zip(arguments, [*arguments[1:], None], strict=True):
         name, has_value, value = word.partition("=")
         if name.startswith("--") and name[2:] in own and (value if has_value else follows) == "":
-            raise ConfigError(f"{name}: is empty. Give a value, or leave the option out.")
+            raise ConfigError(
+                f"{name}: is empty. Give a value, or remove the option.", code="empty_option", fields={"name": name}
+            )
 
 
 def _wrapped(text: str) -> str:
@@ -184,7 +189,11 @@ def _dispatch(arguments: list[str], all_verbs: Sequence[Verb]) -> int:
         parser.print_help()
         return 2
     if typed not in named:
-        raise ConfigError(f"{typed!r}: not a verb. Verbs are {', '.join(named)}.{nearest(typed, named)}")
+        raise ConfigError(
+            f"{typed!r}: is not a verb. Verbs are {', '.join(named)}.{nearest(typed, named)}",
+            code="unknown_verb",
+            fields={"name": typed},
+        )
     verb = named[typed]
     module = verb.load()
     overrides: dict[str, str] = {}

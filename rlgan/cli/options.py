@@ -31,10 +31,13 @@ def add_choices(parser: argparse.ArgumentParser) -> None:
     """Options for `resolve`."""
     add_task_options(parser)
     settings = parser.add_argument_group("settings")
-    settings.add_argument("preset", nargs="?", metavar="PRESET", help="see `rlgan presets` (default quick)")
+    settings.add_argument("preset", nargs="?", metavar="PRESET", help="preset, see `rlgan presets` (default quick)")
     settings.add_argument("--seed", type=int, metavar="N", help="seed of the run (default 0)")
     settings.add_argument(
-        "--config", type=Path, metavar="FILE", help="settings in YAML, TOML or JSON, between preset and options"
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="file of settings in YAML, TOML or JSON; overrides the preset, is overridden by options",
     )
 
 
@@ -44,19 +47,23 @@ def add_task_options(parser: argparse.ArgumentParser) -> None:
     data.add_argument(
         "--data",
         metavar="FILE",
-        help="a text task from this file, one sequence a line, row or record: text, CSV, TSV, JSON, parquet, FASTA",
+        help="train on this text file: one sequence per line, row or record (text, CSV, TSV, JSON, parquet, FASTA)",
     )
     data.add_argument(
         "--pairs",
         metavar="FILE",
-        help="a task of sources and targets from this file, a pair each row or record: CSV, TSV, JSON, parquet",
+        help="train on source-target pairs from this file: one pair per row or record (CSV, TSV, JSON, parquet)",
     )
-    data.add_argument("--source", metavar="FILE", help="the same from two files: sources, one a line")
-    data.add_argument("--target", metavar="FILE", help="and their targets, line by line")
+    data.add_argument(
+        "--source", metavar="FILE", help="train on pairs from two files: this one has one source per line"
+    )
+    data.add_argument("--target", metavar="FILE", help="and this one their targets, line by line")
     data.add_argument(
         "--demonstrations",
         metavar="FILE",
-        help="a task of prompts and completions for a language model, from a file or a folder of the library datasets",
+        help=(
+            "train a language model on prompts and completions from this file, or from a folder of the library datasets"
+        ),
     )
     data.add_argument(
         "--model",
@@ -67,11 +74,15 @@ def add_task_options(parser: argparse.ArgumentParser) -> None:
         "--tokens",
         choices=TOKENS,
         metavar="KIND",
-        help="what a token of --data or of pairs is: word (default), char, bpe, smiles, regex; bpe are pieces of "
-        "words, smiles atoms and bonds of molecules, regex matches of --task.tokens.pattern (of pairs "
-        "--task.vocabulary.source.pattern, target.pattern)",
+        help=(
+            "tokens of --data or of pairs: word (default), char, bpe (pieces of words), smiles (atoms and bonds of "
+            "molecules), or regex (matches of --task.tokens.pattern; for pairs --task.vocabulary.source.pattern, "
+            "target.pattern)"
+        ),
     )
-    data.add_argument("--oracle-params", metavar="FILE.npz", help="an oracle task from these LSTM parameters")
+    data.add_argument(
+        "--oracle-params", metavar="FILE.npz", help="train on sequences from an oracle LSTM with these parameters"
+    )
 
 
 def task_of(options: argparse.Namespace) -> OracleTask | PairsTask | TextTask | DemonstrationsTask | None:
@@ -92,21 +103,32 @@ def task_of(options: argparse.Namespace) -> OracleTask | PairsTask | TextTask | 
     }
     given = [name for name, value in asked.items() if value]
     if len(given) > 1:
-        raise ConfigError(f"{' and '.join(given)}: a run has one task. Leave out all but one.")
+        raise ConfigError(f"{' and '.join(given)}: a run has only one task. Remove all but one.", code="two_tasks")
     if bool(options.source) != bool(options.target):
         alone, other = ("--source", "--target") if options.source else ("--target", "--source")
         raise ConfigError(
-            f"{alone}: has no {other} beside it. Line i of one belongs to line i of the other: give both. One file "
-            "of sources and targets is --pairs."
+            f"{alone}: {other} is missing. Line i of one belongs to line i of the other. Give both. To read "
+            "sources and targets from one file, use --pairs.",
+            code="lacks_other_side",
         )
     if bool(options.demonstrations) != bool(options.model):
         alone, other = ("--demonstrations", "--model") if options.demonstrations else ("--model", "--demonstrations")
         raise ConfigError(
-            f"{alone}: has no {other} beside it. Give both: the file of what to learn, and the language model whose "
-            "tokens it is cut into (a folder, or a name on the hub)."
+            (
+                f"{alone}: {other} is missing. Give both: the training file, and the language model that provides the "
+                "tokenizer (a folder, or a name on the hub)."
+            ),
+            code="lacks_model",
+            fields={"option": alone},
         )
     if options.tokens and (options.demonstrations or not given or options.oracle_params):
-        raise ConfigError("--tokens: says how --data is cut, and there is no --data. The same goes for pairs.")
+        raise ConfigError(
+            (
+                "--tokens: has no effect without --data, --pairs, or --source and --target. Give one of them, or "
+                "remove --tokens."
+            ),
+            code="tokens_without_data",
+        )
     if options.data:
         return TextTask.model_validate({"data": options.data, "tokens": options.tokens or "word"})
     if options.pairs or options.source:
@@ -121,7 +143,7 @@ def add_trust(parser: argparse._ArgumentGroup) -> None:
     parser.add_argument(
         "--trust-code",
         action="store_true",
-        help="execute code that came along with what is read, of somebody's own plug-ins: read it first",
+        help="allow the execution of plug-in code that was stored with the files to be read; inspect the code first",
     )
 
 
@@ -130,19 +152,21 @@ def add_accept_changed(parser: argparse._ArgumentGroup, when: str = "") -> None:
     parser.add_argument(
         "--accept-changed-plugins",
         action="store_true",
-        help=f"{when}go on with plug-ins of yours whose source has changed; the run's folder says so",
+        help=(
+            f"{when}continue with your plug-ins although their source has changed; the run's folder records the change"
+        ),
     )
 
 
 def add_file_options(parser: argparse.ArgumentParser) -> None:
     """Options for `moved_files`: where files of a run that exists lie now."""
     data = parser.add_argument_group("data")
-    also = "the same content as the run began with, where it lies now"
-    data.add_argument("--data", metavar="FILE", help=f"the run's text: {also}")
-    data.add_argument("--pairs", metavar="FILE", help="the run's pairs, likewise")
-    data.add_argument("--source", metavar="FILE", help="the run's sources, likewise")
-    data.add_argument("--target", metavar="FILE", help="the run's targets, likewise")
-    data.add_argument("--demonstrations", metavar="FILE", help="the run's demonstrations, likewise")
+    also = "its path on this machine; the content must be the same as when the run began"
+    data.add_argument("--data", metavar="FILE", help=f"the run's text file: {also}")
+    data.add_argument("--pairs", metavar="FILE", help="the run's file of pairs, likewise")
+    data.add_argument("--source", metavar="FILE", help="the run's file of sources, likewise")
+    data.add_argument("--target", metavar="FILE", help="the run's file of targets, likewise")
+    data.add_argument("--demonstrations", metavar="FILE", help="the run's file of demonstrations, likewise")
     data.add_argument("--oracle-params", metavar="FILE.npz", help="the run's LSTM parameters, likewise")
 
 
@@ -169,9 +193,9 @@ def _pairs_task(options: argparse.Namespace) -> PairsTask:
     try:
         return PairsTask.model_validate(settings)
     except ValidationError as error:
-        from rlgan.config.paths import described
+        from rlgan.config.paths import refused
 
-        raise ConfigError(described(error)) from None
+        raise refused(error) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,8 +242,10 @@ def resolved(options: argparse.Namespace, overrides: Mapping[str, Any], base: Co
     label, named = overrides.get("preset"), options.preset or (DEFAULT if base is None else base.preset)
     if label in PRESETS and label != named:
         raise ConfigError(
-            f"--preset {label}: is a label, and the run would be {named!r}. Name the preset without --preset: rlgan "
-            f"{options.verb} {label}."
+            f"--preset {label}: only sets a label; the run would use {named!r}. Give the preset without --preset: "
+            f"rlgan {options.verb} {label}.",
+            code="preset_is_label",
+            fields={"preset": label},
         )
     config = base if base is not None and options.preset is None else preset(options.preset or DEFAULT, task)
     if base is not None and options.preset is None and task is not None:
@@ -239,10 +265,12 @@ def resolved(options: argparse.Namespace, overrides: Mapping[str, Any], base: Co
             # One suggestion is advice, two are a riddle.
             option = "" if "Did you mean" in str(error) or belongs else option
             at = "" if file is None else file.line_of(f"{error.path}:", set_here)
-            raise ConfigError(f"{error}{option}{belongs}{at}") from None
+            error.reword(f"{error}{option}{belongs}{at}")
+            raise
         except ConfigError as error:
             at = "" if file is None else file.line_of(str(error), set_here)
-            raise ConfigError(f"{error}{at}") from None
+            error.reword(f"{error}{at}")
+            raise
         # A file may be of a whole configuration, what it does not need included; and need not stand by itself.
         require_effect(changed(config, changes), asked, merge({}, overrides))
         if base is not None and options.preset is None:
@@ -267,7 +295,7 @@ def _own_task(overrides: Mapping[str, Any]) -> PluginTask | None:
     """The task of the user's own that --task names, with its options: a preset is chosen for it, as for --data."""
     from pydantic import ValidationError
 
-    from rlgan.config.paths import described, merge, plain
+    from rlgan.config.paths import merge, plain, refused
     from rlgan.envs.tasks import PluginTask
     from rlgan.extensions import is_plugin_name, known
 
@@ -280,7 +308,7 @@ def _own_task(overrides: Mapping[str, Any]) -> PluginTask | None:
     try:
         return PluginTask.model_validate({"name": name, "options": values})
     except ValidationError as error:
-        raise ConfigError(described(error)) from None
+        raise refused(error) from None
 
 
 def split_overrides(arguments: Sequence[str], parser: argparse.ArgumentParser) -> tuple[list[str], dict[str, str]]:
@@ -300,7 +328,9 @@ def split_overrides(arguments: Sequence[str], parser: argparse.ArgumentParser) -
         path = name[2:]
         if not has_value:
             if not words or words[0].startswith("--"):
-                raise ConfigError(f"{name}: needs a value.{_nearest_option(path)}")
+                raise ConfigError(
+                    f"{name}: needs a value.{_nearest_option(path)}", code="option_needs_value", fields={"name": name}
+                )
             value = words.pop(0)
         overrides[path] = value
     return own, overrides

@@ -20,16 +20,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     ways = parser.add_subparsers(dest="way", metavar="WAY", required=True)
     convert = ways.add_parser(
         "convert",
-        help="from the parameters that were published with SeqGAN, a pickle of which only arrays are read",
+        help="convert the parameters that were published with SeqGAN, a pickle (only its arrays are read)",
         allow_abbrev=False,
     )
-    convert.add_argument("pickle", type=Path, metavar="FILE.pkl", help="save/target_params.pkl of LantaoYu/SeqGAN")
+    convert.add_argument(
+        "pickle", type=Path, metavar="FILE.pkl", help="path of save/target_params.pkl from LantaoYu/SeqGAN"
+    )
     convert.add_argument("out", type=Path, metavar="OUT.npz", help="file to write")
     generate = ways.add_parser(
-        "generate", help="an oracle of the same shape, all parameters drawn from N(0,1)", allow_abbrev=False
+        "generate", help="create an oracle of the same shape with all parameters drawn from N(0,1)", allow_abbrev=False
     )
     generate.add_argument("out", type=Path, metavar="OUT.npz", help="file to write")
-    generate.add_argument("--seed", type=_seed, default=0, help="of the draw (default 0)")
+    generate.add_argument("--seed", type=_seed, default=0, help="random seed (default 0)")
     generate.add_argument("--vocab-size", type=positive_int, default=None, metavar="V", help="default 5000")
     generate.add_argument("--embedding", type=positive_int, default=None, metavar="E", help="default 32")
     generate.add_argument("--hidden", type=positive_int, default=None, metavar="H", help="default 32")
@@ -73,11 +75,18 @@ def _drawn(options: argparse.Namespace) -> Mapping[str, np.ndarray]:
 
 def _require_new_npz(out: Path) -> None:
     if out.suffix != ".npz":
-        raise ConfigError(f"OUT {out}: must end in .npz, the format that --oracle-params reads. Name it so.")
+        raise ConfigError(
+            f"OUT {out}: must end in .npz, the format that --oracle-params reads. Rename it.", code="oracle_out_suffix"
+        )
     if out.exists():
-        raise ConfigError(f"OUT {out}: is there already. Name another file, or remove this one first.")
+        raise ConfigError(
+            f"OUT {out}: already exists. Use another file name, or remove the file first.", code="oracle_out_exists"
+        )
     if not out.parent.is_dir():
-        raise ConfigError(f"OUT {out}: its folder {out.parent} does not exist. Make it first, or name another.")
+        raise ConfigError(
+            f"OUT {out}: the folder {out.parent} does not exist. Create it first, or use another one.",
+            code="oracle_out_folder",
+        )
 
 
 def _write(out: Path, parameters: Mapping[str, np.ndarray]) -> None:

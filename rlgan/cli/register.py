@@ -14,28 +14,27 @@ from .runs import LATEST_HELP, named
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what the verb takes."""
     parser.description = (
-        "Registers the generator of a run as a new version of a model of MLflow, which can be served, and sampled "
-        "from by `rlgan sample --model`. The model is made if there is none of that name."
+        "Registers the generator of a run as a new version of a model in MLflow. The model can be served, and "
+        "sampled with `rlgan sample --model`. It is created if it does not exist."
     )
     of_run = parser.add_argument_group("run")
     of_run.add_argument("--run", required=True, metavar="DIR", help="folder of the run" + LATEST_HELP)
     of_run.add_argument(
         "--tracking-uri",
         metavar="URI",
-        help="MLflow server that has the run (default MLFLOW_TRACKING_URI, else mlruns.db beside the run)",
+        help="MLflow server of the run (default MLFLOW_TRACKING_URI, or mlruns.db beside the run)",
     )
     add_trust(of_run)
     settings = parser.add_argument_group("settings")
-    settings.add_argument("--name", required=True, metavar="NAME", help="of the model")
+    settings.add_argument("--name", required=True, metavar="NAME", help="name of the model")
     settings.add_argument(
         "--temperature",
         type=positive_float,
         metavar="τ",
-        help="at which it samples unless a request says otherwise (default: the one that validation data chose for "
-        "the run, else 1)",
+        help="default sampling temperature of the model (default: the one selected on validation data, or 1)",
     )
     settings.add_argument(
-        "--tag", action="append", default=[], metavar="KEY=VALUE", help="of the version; may be given several times"
+        "--tag", action="append", default=[], metavar="KEY=VALUE", help="tag of the version; may be given several times"
     )
 
 
@@ -64,5 +63,9 @@ def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
 def _tag(text: str) -> tuple[str, str]:
     key, is_pair, value = text.partition("=")
     if not key or not is_pair:
-        raise ConfigError(f"--tag {text}: is no KEY=VALUE. Write it so, such as --tag owner=me.")
+        raise ConfigError(
+            f"--tag {text}: is not of the form KEY=VALUE. Write, for example, --tag owner=me.",
+            code="tag_form",
+            fields={"tag": text},
+        )
     return key, value

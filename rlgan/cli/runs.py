@@ -10,7 +10,7 @@ from pathlib import Path
 from rlgan.base.errors import ConfigError
 from rlgan.runs.folders import LATEST, RUNS, as_json, latest_run, runs_in, table_of
 
-LATEST_HELP = f"; {LATEST} is the run of {RUNS}/ that was worked on last"
+LATEST_HELP = f"; {LATEST} is the most recently used run in {RUNS}/"
 """What the help of an option that names a run says at its end."""
 
 
@@ -19,8 +19,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     ways = parser.add_subparsers(dest="way", metavar="WAY", required=True)
     shown = ways.add_parser(
         "list",
-        help="the runs of a folder: name, preset, state, iterations, best figure, age",
-        description="Lists the runs and sweeps of a folder from their files, the one worked on last first.",
+        help="the runs in a folder: name, preset, state, iterations, best metric, age",
+        description="Lists the runs and sweeps in a folder from their files, most recently used first.",
         allow_abbrev=False,
     )
     shown.add_argument("folder", nargs="?", type=Path, default=RUNS, metavar="DIR", help=f"default {RUNS}")
@@ -30,14 +30,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
     """List runs; see `VerbModule`."""
     if not options.folder.is_dir() and options.folder != RUNS:
-        raise ConfigError(f"{options.folder}: is no folder. Name the one that holds runs (default {RUNS}).")
+        raise ConfigError(
+            f"{options.folder}: is not a folder. Give the folder that contains the runs (default {RUNS}).",
+            code="runs_no_folder",
+            fields={"path": options.folder},
+        )
     found = runs_in(options.folder)
     if options.json:
         print(json.dumps([as_json(one) for one in found], indent=2))
     elif found:
         print("\n".join(table_of(found, options.folder)))
     else:
-        print(f"{options.folder}: no runs. `rlgan train` makes one.")
+        print(f"{options.folder}: no runs. Start one with `rlgan train`.")
     return 0
 
 

@@ -25,105 +25,133 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     origin.add_argument(
         "--model", metavar="URI", help="a registered generator: models:/NAME/VERSION or models:/NAME@ALIAS"
     )
-    settings.add_argument("--num", type=positive_int, default=None, metavar="N", help="how many (default 10)")
+    settings.add_argument(
+        "--num", type=positive_int, default=None, metavar="N", help="number of sequences (default 10)"
+    )
     data.add_argument(
         "--input",
         default=None,
         metavar="FILE",
-        help="sources to write for, one a line, row or record: generators of pairs",
+        help="file of sources, one per line, row or record (only for generators of pairs)",
     )
     data.add_argument(
         "--column",
         type=column,
         default=None,
         metavar="NAME",
-        help="with --input: where the source stands in a file of several columns (default: by a well-known name)",
+        help="with --input: column of the source in files with several columns (default: detected by well-known names)",
     )
     data.add_argument(
         "--format",
         choices=FORMATS,
         default=None,
-        help="with --input: what that file holds (default: recognised)",
+        help="with --input: format of the file (default: detected)",
     )
     data.add_argument(
         "--encoding",
         default=None,
         metavar="NAME",
-        help="with --input: character encoding of that file (default: that of the files it was trained on)",
+        help="with --input: character encoding of the file (default: that of the training files)",
     )
     settings.add_argument(
         "--beam",
         type=positive_int,
         default=None,
         metavar="K",
-        help="with --input: the likeliest that K beams find",
+        help="with --input: write the most likely sequence found by beam search with K beams",
     )
     settings.add_argument(
         "--length-exponent",
         type=not_negative_float,
         default=None,
         metavar="α",
-        help="with --beam: log-probabilities are divided by ((5 + length)/6)^α (default 0)",
+        help=(
+            "with --beam: exponent α of the length penalty ((5 + length)/6)^α, which divides log-probabilities "
+            "(default 0)"
+        ),
     )
     settings.add_argument(
         "--replace-unknown",
         action="store_true",
-        help="with --input: the word of the source that was most attended to stands where a word is unknown",
+        help="with --input: replace unknown words by the most attended word of the source",
     )
     settings.add_argument(
         "--temperature",
         type=positive_float,
         default=None,
         metavar="τ",
-        help="divides logits (default 1; with --model, the registered one)",
+        help="temperature: divides the logits (default 1; with --model, the registered one)",
     )
     settings.add_argument(
         "--top-k",
         type=positive_int,
         default=None,
         metavar="K",
-        help="draw each token from the K likeliest ones, after --temperature (default: from all)",
+        help="sample each token from the K most likely ones, after --temperature (default: from all)",
     )
     settings.add_argument(
         "--top-p",
         type=share,
         default=None,
         metavar="P",
-        help="draw each token from the fewest likeliest ones that have the share P of the probability, after --top-k "
-        "(default: from all)",
+        help=(
+            "sample each token from the smallest set of most likely tokens with total probability P, after --top-k "
+            "(default: from all)"
+        ),
     )
-    settings.add_argument("--seed", type=int, metavar="N", default=None, help="of the draw (default 0)")
+    settings.add_argument("--seed", type=int, metavar="N", default=None, help="random seed (default 0)")
     add_trust(of_run)
     of_run.add_argument(
         "--tracking-uri",
         default=None,
         metavar="URI",
-        help="MLflow server that has --model (default MLFLOW_TRACKING_URI, else runs/mlruns.db)",
+        help="MLflow server of --model (default MLFLOW_TRACKING_URI, or runs/mlruns.db)",
     )
 
 
 def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
     """Print sequences; see `VerbModule`."""
     if options.input is not None and options.num is not None:
-        raise ConfigError("--num: has no effect beside --input, for each of whose lines one is written. Leave it out.")
+        raise ConfigError(
+            "--num: has no effect with --input; one sequence is written for each line of the file. Remove it.",
+            code="num_beside_input",
+        )
     if options.encoding is not None and options.input is None:
-        raise ConfigError("--encoding: has no effect without --input. Give a file of sources, or leave it out.")
+        raise ConfigError(
+            "--encoding: has no effect without --input. Give a file of sources, or remove it.",
+            code="encoding_without_input",
+        )
     for name in ("column", "format"):
         if getattr(options, name) is not None and options.input is None:
-            raise ConfigError(f"--{name}: has no effect without --input. Give a file of sources, or leave it out.")
+            raise ConfigError(
+                f"--{name}: has no effect without --input. Give a file of sources, or remove it.",
+                code="option_without_input",
+            )
     if options.beam is not None and options.input is None:
-        raise ConfigError("--beam: has no effect without --input. Give a file of sources, or leave it out.")
+        raise ConfigError(
+            "--beam: has no effect without --input. Give a file of sources, or remove it.", code="beam_without_input"
+        )
     if options.replace_unknown and options.input is None:
-        raise ConfigError("--replace-unknown: has no effect without --input. Give a file of sources, or leave it out.")
+        raise ConfigError(
+            "--replace-unknown: has no effect without --input. Give a file of sources, or remove it.",
+            code="replace_unknown_without_input",
+        )
     if options.seed is not None and options.beam is not None:
-        raise ConfigError("--seed: has no effect with --beam, which draws nothing. Leave it out.")
+        raise ConfigError(
+            "--seed: has no effect with --beam, because beam search is deterministic. Remove it.",
+            code="seed_beside_beam",
+        )
     for name in ("top_k", "top_p"):
         if getattr(options, name) is not None and options.beam is not None:
             raise ConfigError(
-                f"--{name.replace('_', '-')}: has no effect with --beam, which draws nothing. Leave it out."
+                f"--{name.replace('_', '-')}: has no effect with --beam, because beam search does not sample. "
+                "Remove it.",
+                code="option_beside_beam",
             )
     if options.length_exponent is not None and options.beam is None:
-        raise ConfigError("--length-exponent: has no effect without --beam. Give both.")
+        raise ConfigError(
+            "--length-exponent: has no effect without --beam. Give both, or remove it.", code="exponent_without_beam"
+        )
     lines = _of_run(options) if options.model is None else _of_model(options)
     for line in lines:
         print(line)
@@ -149,7 +177,7 @@ def _written(options: argparse.Namespace, folder: Path, temperature: float) -> l
         options.input,
         How(encoding, options.format or "auto", options="--"),
         Wanted("source", "--column", options.column),
-        "a text file with one source a line",
+        "a text file with one source per line",
         lists=exported.reading is not None,
     )
     number = len(raw.texts)
@@ -176,7 +204,8 @@ def _of_run(options: argparse.Namespace) -> list[str]:
 
     if options.tracking_uri is not None:
         raise ConfigError(
-            "--tracking-uri: has no effect beside --run, which asks no server. Leave it out, or give --model."
+            "--tracking-uri: has no effect with --run, which needs no server. Remove it, or give --model.",
+            code="tracking_uri_beside_run",
         )
     temperature = 1.0 if options.temperature is None else options.temperature
     asked = named(options.run, "--run")

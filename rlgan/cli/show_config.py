@@ -12,13 +12,13 @@ from .options import Resolved, add_choices, resolved
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what the verb takes."""
     add_choices(parser)
-    shown = parser.add_argument_group("what is shown")
+    shown = parser.add_argument_group("output")
     shown.add_argument(
         "--changed",
         action="store_true",
-        help="only what is not a setting's default: what the preset chose, and what you did",
+        help="only settings that differ from their defaults: those of the preset, and yours",
     )
-    shown.add_argument("--json", action="store_true", help="print JSON, as --config reads it")
+    shown.add_argument("--json", action="store_true", help="print JSON that --config can read")
 
 
 def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:

@@ -26,13 +26,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     of_run.add_argument(
         "--resume",
         metavar="DIR",
-        help="go on with the run in this folder, or at this URI in a storage" + LATEST_HELP,
+        help="resume the run in this folder, or at this URI in a storage" + LATEST_HELP,
     )
     of_run.add_argument(
         "--storage",
         metavar="WHERE",
-        help="folder that holds run folders, in place of runs. A URI (s3://BUCKET/runs, gs://…, file:///…, …) is a "
-        "second place: the run works in its local folder, and is sent there under its name after each checkpoint",
+        help=(
+            "folder that contains run folders (default runs). If it is a URI (s3://BUCKET/runs, gs://…, file:///…, …), "
+            "the run works in its local folder and uploads it there after each checkpoint"
+        ),
     )
     add_trust(of_run)
     add_accept_changed(of_run, "of a --resume: ")
@@ -40,12 +42,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--seeds",
         type=positive_int,
         metavar="N",
-        help="N runs, with --seed and those after it, each in FOLDER/seed-…; then their table with intervals over "
-        "seeds. The same command with --out FOLDER goes on where it stopped",
+        help=(
+            "train N runs with consecutive seeds from --seed on, each in FOLDER/seed-…, and print a table with "
+            "intervals over seeds. To continue after a stop, repeat the command with --out FOLDER"
+        ),
     )
-    of_run.add_argument(
-        "--dry-run", action="store_true", help="resolve and check the configuration and data, then stop"
-    )
+    of_run.add_argument("--dry-run", action="store_true", help="check the configuration and the data, then stop")
 
 
 def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
@@ -71,11 +73,14 @@ def _with_seeds(options: argparse.Namespace, overrides: dict[str, str]) -> int:
     for name in ("resume", "storage", "dry_run"):
         if getattr(options, name):
             raise ConfigError(
-                f"--{name.replace('_', '-')}: is not for --seeds, whose runs lie in one local folder. Leave out one. "
-                "To go on, give the same command with --out FOLDER."
+                f"--{name.replace('_', '-')}: cannot be used with --seeds, whose runs are in one local folder. "
+                "Remove one of the two. To continue, repeat the same command with --out FOLDER.",
+                code="not_with_seeds",
             )
     if options.seeds == 1:
-        raise ConfigError("--seeds 1: one seed has no interval. Give 2 or more, or leave it out.")
+        raise ConfigError(
+            "--seeds 1: an interval needs at least 2 seeds. Give 2 or more, or remove --seeds.", code="one_seed"
+        )
     config = resolve(options, overrides)
     name = f"{config.preset}-{config.task.kind}-{time.strftime('%Y%m%d-%H%M%S')}-seeds"
     folder = _local_folder(options.out) or Path("runs") / name
@@ -93,10 +98,15 @@ def _new(options: argparse.Namespace, overrides: dict[str, str]) -> RunRequest:
 
     if options.trust_code:
         raise ConfigError(
-            "--trust-code: has no effect without --resume, for a new run executes what it is told. Leave it out."
+            "--trust-code: has no effect without --resume, because a new run uses only code that you name. Remove it.",
+            code="trust_code_without_resume",
         )
     if options.accept_changed_plugins:
-        raise ConfigError("--accept-changed-plugins: has no effect without --resume. Leave it out.")
+        raise ConfigError(
+            "--accept-changed-plugins: has no effect without --resume. Remove it.",
+            code="accept_changed_without_resume",
+            fields={"option": "accept_changed_plugins"},
+        )
     config = resolve(options, overrides)
     out, runs_dir, storage = _local_folder(options.out), Path("runs"), None
     if options.storage is not None and is_uri(options.storage):
@@ -106,15 +116,21 @@ def _new(options: argparse.Namespace, overrides: dict[str, str]) -> RunRequest:
     elif options.storage is not None:
         if out is not None:
             raise ConfigError(
-                f"--out {out} and --storage {options.storage}: --out is the run's own folder, and a --storage that is "
-                "no URI the folder which holds it. Leave out one."
+                f"--out {out} and --storage {options.storage}: --out is the folder of the run itself, a --storage "
+                "that is not a URI is its parent folder. Remove one of the two.",
+                code="out_and_storage",
+                fields={"out": out},
             )
         if not options.storage:
-            raise ConfigError("--storage: is empty. Name a folder or a URI, or leave the option out for runs.")
+            raise ConfigError(
+                "--storage: is empty. Give a folder or a URI, or remove the option to use runs.", code="storage_empty"
+            )
         if re.match(r"[A-Za-z0-9+.-]+:", options.storage):
             raise ConfigError(
-                f"--storage {options.storage}: a URI has two slashes after its colon (s3://BUCKET/runs). A folder of "
-                f"this name is ./{options.storage}"
+                f"--storage {options.storage}: a URI needs two slashes after its colon (s3://BUCKET/runs). For a "
+                f"folder with this name give ./{options.storage}",
+                code="storage_slashes",
+                fields={"storage": options.storage},
             )
         runs_dir = Path(options.storage)
     # Ray and RLlib take seconds to import; what was typed wrong has been said by now.
@@ -140,7 +156,10 @@ def resumed(options: argparse.Namespace, overrides: dict[str, str]) -> RunReques
 
     if is_uri(options.resume):
         if options.storage is not None:
-            raise ConfigError("--storage: has no effect beside --resume of a URI, which says it. Leave out one.")
+            raise ConfigError(
+                "--storage: has no effect when --resume is a URI. Remove one of the two.",
+                code="storage_beside_resume_uri",
+            )
         storage = open_place(options.resume, "--resume")
         saved = storage.config()
         run_dir = _local_folder(options.out) or Path("runs") / storage.name
@@ -154,20 +173,28 @@ def resumed(options: argparse.Namespace, overrides: dict[str, str]) -> RunReques
             kept = kept_data(run_dir, asked)  # of an older version: nothing is known
     else:
         if options.out is not None:
-            raise ConfigError("--out: has no effect beside --resume, which goes on in its own folder. Leave out one.")
+            raise ConfigError(
+                "--out: has no effect with --resume, which continues in the folder of the run. Remove one of the two.",
+                code="out_beside_resume",
+            )
         run_dir, storage = Path(options.resume), None
         saved, kept = read_run_config(run_dir), kept_data(run_dir, f"--resume {run_dir}")
         if options.storage is not None:
             if not is_uri(options.storage):
                 raise ConfigError(
-                    f"--storage {options.storage}: has no effect beside --resume, which goes on in its own folder. "
-                    "Leave it out, or give the URI of a storage to which the run is to be sent."
+                    f"--storage {options.storage}: has no effect with --resume, which continues in the folder of "
+                    "the run. Remove it, or give the URI of a storage to upload the run to.",
+                    code="storage_beside_resume",
+                    fields={"storage": options.storage},
                 )
             storage = open_place(options.storage, "--storage").below(run_dir.resolve().name)
     base = located(from_kept(saved), kept)
     if options.preset is None:
         if options.tokens is not None:
-            raise ConfigError(f"--tokens: has no effect beside {kept.asked}, which keeps its tokens. Leave it out.")
+            raise ConfigError(
+                f"--tokens: has no effect with {kept.asked}, which keeps its tokens. Remove it.",
+                code="tokens_beside_resume",
+            )
         # The task is that of the run, and --data says where its file lies now.
         base = with_files(base, moved_files(options), kept.asked)
         options = argparse.Namespace(**{**vars(options), **dict.fromkeys(file_options())})
@@ -189,6 +216,8 @@ def _local_folder(out: str | None) -> Path | None:
 
     if out is not None and is_uri(out):
         raise ConfigError(
-            f"--out {out}: is a URI, and --out names a local folder. For a shared storage give --storage."
+            f"--out {out}: is a URI, but --out needs a local folder. For a shared storage use --storage.",
+            code="out_is_uri",
+            fields={"out": out},
         )
     return None if out is None else Path(out)

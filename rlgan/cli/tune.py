@@ -27,14 +27,16 @@ if TYPE_CHECKING:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what the verb takes."""
     parser.description = (
-        "Exit status: 0 done, or the time was spent and what there is was judged; 1 failed; 2 bad usage or bad input; "
-        f"{UNJUDGED} nothing could be judged: no trial ended, or the final race has no seed that all have run; "
-        f"{STOPPED} stopped by Ctrl-C.\n\nStudies:\n"
+        "Exit status: 0 success, also if the time limit was reached and the results so far were analysed; 1 "
+        f"failure; 2 bad usage or bad input; {UNJUDGED} no result (no trial finished, or no seed of the final race "
+        f"was completed by all); {STOPPED} stopped by Ctrl-C.\n\nStudies:\n"
     ) + "\n".join(f"  {name:<16}{question}" for name, question in READY.items())
     add_task_options(parser)
     of_run = parser.add_argument_group("run")
     settings = parser.add_argument_group("settings")
-    of_run.add_argument("study", nargs="?", metavar="STUDY", help="one of these, or your own file in .toml or .py")
+    of_run.add_argument(
+        "study", nargs="?", metavar="STUDY", help="one of these studies, or your own file in .toml or .py"
+    )
     for name, field in SweepSettings.model_fields.items():
         text = " ".join((field.description or "").split()).replace("%", "%%")
         default = "" if field.default is None else f" (default {field.default})"
@@ -46,14 +48,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     of_run.add_argument(
         "--no-training",
         action="store_true",
-        help="of a --resume: judge, report, upload and register what there is, and run nothing",
+        help="with --resume: analyse, report, upload and register the existing results without running anything",
     )
-    of_run.add_argument("--resume", metavar="DIR", help="go on with the sweep in this folder")
+    of_run.add_argument("--resume", metavar="DIR", help="continue the sweep in this folder")
     add_trust(of_run)
     of_run.add_argument(
         "--accept-changed-plugins",
         action="store_true",
-        help="of a --resume: go on with plug-ins and a study of yours whose source has changed; the folder says so",
+        help=(
+            "with --resume: continue with your plug-ins and your study although their source has changed; the folder "
+            "records the change"
+        ),
     )
     of_run.add_argument(
         "--dry-run", action="store_true", help="check the study and the data, show what varies, and stop"
@@ -81,17 +86,22 @@ def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
             result = sweeps.sweep(request, lambda line: print(line, flush=True))
         except ConfigPathError as error:
             option = "" if "." in error.path else nearest(error.path, _own_options())
-            raise ConfigError(f"{error}{option if option not in str(error) else ''}") from None
+            error.reword(f"{error}{option if option not in str(error) else ''}")
+            raise
     if result.end != "done":
         again = f"rlgan tune --resume {shlex.quote(str(request.folder))}"
-        print("the time is spent" if result.end == "time" else "stopped", f"; go on with: {again}", sep="")
+        print(
+            "the time limit was reached" if result.end == "time" else "stopped", f"; to continue, run: {again}", sep=""
+        )
     if result.end == "interrupted":
         return STOPPED
     if not result.is_judged:
         missing = (
-            "no seed of the final race was run by all" if result.ledger.ranked() else "no trial ended with a value"
+            "no seed of the final race was completed by all configurations"
+            if result.ledger.ranked()
+            else "no trial finished with a value"
         )
-        print(f"nothing could be judged: {missing} (exit status {UNJUDGED})", file=sys.stderr)
+        print(f"no result: {missing} (exit status {UNJUDGED})", file=sys.stderr)
         return UNJUDGED
     return 0
 
@@ -115,11 +125,18 @@ def _new(options: argparse.Namespace, overrides: Mapping[str, str], given: Mappi
     for name in ("trust_code", "accept_changed_plugins"):
         if getattr(options, name):
             raise ConfigError(
-                f"--{_flag(name)}: has no effect without --resume, for a new sweep executes what it is told. Leave it "
-                "out."
+                (
+                    f"--{_flag(name)}: has no effect without --resume, because a new sweep executes the code that you "
+                    "name. Remove it."
+                ),
+                code="code_option_without_resume",
+                fields={"option": name},
             )
     if options.study is None:
-        raise ConfigError(f"name a study: {', '.join(READY)}, or your own file in .toml or .py.")
+        raise ConfigError(
+            f"a study is missing. Give one of {', '.join(READY)}, or your own file in .toml or .py.",
+            code="study_missing",
+        )
     name = load_study(options.study).name
     folder = Path(options.out or Path("runs") / f"tune-{name}-{time.strftime('%Y%m%d-%H%M%S')}")
     request = new_request(options.study, task_of(options), overrides, settings_of(given), folder, train_command)
@@ -141,8 +158,9 @@ def _resumed(options: argparse.Namespace, overrides: Mapping[str, str], given: M
     other += [f"--{_flag(name)}" for name in given if name not in free]
     if other:
         raise ConfigError(
-            f"{', '.join(other)}: have no effect beside --resume, which goes on with the sweep as it was; only "
-            f"{', '.join(f'--{_flag(name)}' for name in free)} may be others. Leave them out."
+            f"{', '.join(other)}: cannot be changed with --resume; only "
+            f"{', '.join(f'--{_flag(name)}' for name in free)} can. Remove them.",
+            code="no_effect_beside_resume",
         )
     files = {**named, **moved_files(options)}
     return taken_up(

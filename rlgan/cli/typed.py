@@ -59,7 +59,7 @@ def _parsed(words: Sequence[str]) -> Config:
 
 class _Refusing(argparse.ArgumentParser):
     def error(self, message: str) -> Any:
-        raise ConfigError(message)
+        raise ConfigError(message, code="command_not_typeable")
 
 
 def _compared(config: Config, of: Config) -> dict[str, Any]:

@@ -48,7 +48,8 @@ class CallbackPlugin(Plugin):
     plugin_kind: ClassVar[PluginKind] = "callback"
 
     timeout_s: Annotated[float | None, FreeOnResume()] = Field(None, gt=0.0)
-    """Seconds that a method of it may take; null for its attribute `timeout_s`, which is an hour unless it says so."""
+    """Maximum number of seconds of a call of its methods; null for the callback's attribute `timeout_s`, which is
+    3600 by default."""
 
     def check_object(self, loaded: Loaded) -> None:
         """See `Plugin.check_object`; whether it is a callback is checked where the class of callbacks is known."""
@@ -56,8 +57,10 @@ class CallbackPlugin(Plugin):
             check_options(self, inspect.signature(loaded.object), ())
         elif self.options:
             raise ConfigError(
-                f"callback plug-in {self.name!r}: options are for a class, and it is a {type(loaded.object).__name__}. "
-                "Name the class, or leave out its options."
+                f"callback plug-in {self.name!r}: options need a class, but it is a "
+                f"{type(loaded.object).__name__}. Name the class, or remove the options.",
+                code="callback_options",
+                fields={"plugin": self.name},
             )
 
 
@@ -65,63 +68,70 @@ class Optimizers(Settings):
     """One optimiser a phase; their states are separate."""
 
     mle: Annotated[
-        OptimizerSettings, NotSearched("of the start that trials share"), OfTheStart(), ReadIf("pretraining")
+        OptimizerSettings,
+        NotSearched("belongs to the start that all trials share"),
+        OfTheStart(),
+        ReadIf("pretraining"),
     ] = Adam(lr=0.01, clip_norm=5.0)
-    """Generator, maximum-likelihood pretraining."""
+    """Optimiser of the generator in maximum-likelihood pretraining."""
     generator: Annotated[OptimizerSettings, ReadIf("adversarial updates")] = Adam(lr=0.01, clip_norm=5.0)
-    """Generator, adversarial phase, teacher forcing included."""
+    """Optimiser of the generator in the adversarial phase, including teacher forcing."""
     discriminator: Annotated[OptimizerSettings, ReadIf("discriminator")] = Adam(lr=1e-4)
-    """Discriminator."""
+    """Optimiser of the discriminator."""
 
 
 class Workers(Settings):
     """Who computes; never what is computed."""
 
     rollout: Annotated[int, FreeOnResume()] = Field(0, ge=0, le=10_000)
-    """Rollout actors. 0 runs everything in this process without Ray; from 1 on the discriminator is an actor too."""
+    """Number of rollout actors. 0 runs everything in this process without Ray; with 1 or more the discriminator is
+    an actor, too."""
     learners: Annotated[int, FreeOnResume()] = Field(0, ge=0, le=1_000)
-    """Learner actors; 0 learns in this process, from 2 on data-parallel."""
+    """Number of learner actors. 0 learns in this process; with 2 or more learning is data-parallel."""
     threads: Annotated[int, OfTheStart()] = Field(2, ge=1, le=256)
-    """Threads of the learner and of the discriminator. Sums are rounded by it, so it is part of the result."""
+    """Threads of the learner and of the discriminator. They affect rounding, so results depend on them."""
     cpus_per_rollout: Annotated[float, FreeOnResume()] = Field(1.0, gt=0.0)
-    """CPUs that a rollout actor reserves on the cluster; it computes with one thread."""
+    """CPUs that a rollout actor reserves on the cluster; it uses one thread."""
     cpus_discriminator: Annotated[float, FreeOnResume()] = Field(1.0, gt=0.0)
     """CPUs that the discriminator actor reserves."""
     gpus_per_rollout: Annotated[float, FreeOnResume()] = Field(0.0, ge=0.0, le=1.0)
-    """GPUs that a rollout worker reserves, a fraction to share one; 0 computes on CPUs. A GPU draws and rounds other
-    numbers than a CPU."""
+    """GPUs that a rollout worker reserves; a fraction shares one, and 0 uses CPUs. GPUs and CPUs draw and round
+    different numbers."""
     gpus_discriminator: Annotated[float, FreeOnResume()] = Field(0.0, ge=0.0, le=1.0)
     """GPUs that the discriminator reserves; as above."""
     gpus_per_learner: Annotated[float, FreeOnResume(), OfTheStart()] = Field(0.0, ge=0.0, le=1.0)
-    """GPUs that a learner reserves; as above. Several learners need a whole one each."""
+    """GPUs that a learner reserves; as above. With several learners each needs a whole GPU."""
     start_timeout_s: Annotated[float, FreeOnResume()] = Field(0.0, ge=0.0)
-    """Seconds to wait for nodes that are missing when the run begins, as an autoscaler adds them; 0 refuses at once."""
+    """Seconds to wait for missing nodes at the start of a run, for instance while an autoscaler adds them; 0 fails
+    at once."""
     max_retries: Annotated[int, FreeOnResume()] = Field(3, ge=0, le=1_000)
-    """Times that a call is made again after the actor that it was made to was lost, before the run stops."""
+    """Maximum number of times that a call is repeated after its actor was lost, before the run stops."""
     call_timeout_s: Annotated[float, FreeOnResume()] = Field(1800.0, gt=0.0)
-    """Seconds after which an actor that has not answered is taken for hung, and replaced."""
+    """Seconds after which an actor without an answer is considered hung and replaced."""
     shard_sequences: int = Field(16, ge=1)
-    """Sequences of a generator batch that one task samples and continues; part of the result's rounding."""
+    """Sequences of a generator batch that one task samples and continues; affects the rounding of results."""
     shard_fakes: int = Field(512, ge=1)
-    """Fakes for the discriminator that one task samples; part of the result's rounding."""
+    """Fakes for the discriminator that one task samples; affects the rounding of results."""
     chunk_rows: Annotated[int, FreeOnResume()] = Field(256, ge=1)
-    """Rows that the sampler advances together; bounds memory at about 4 · rows · vocabulary bytes. Part of the
-    result's rounding."""
+    """Rows that the sampler processes together; limits memory to about 4 · rows · vocabulary bytes. Affects the
+    rounding of results."""
     most_logprob_gap: Annotated[float | None, FreeOnResume()] = Field(1.0, gt=0.0)
-    """Nats by which the learner's log-probability of a drawn token may differ from the sampler's
-    (`rollouts/logprob_gap_max`), above which the run stops; null never stops it. In float32 they differ by 1e-5, in
-    bfloat16 by some hundredths."""
+    """Maximum difference in nats between the log-probabilities of a drawn token in the learner and in the sampler
+    (`rollouts/logprob_gap_max`); above it the run stops. null for no limit. Usual differences are 1e-5 in float32
+    and some hundredths in bfloat16."""
     tokens_at_once: Annotated[int | None, FreeOnResume()] = Field(None, ge=1)
-    """Most tokens, prompts and padding included, of which a learner computes the generator's gradients at once; null
-    for whole batches. Gradients of the parts add up to that of the batch, up to rounding; a sequence that alone has
-    more is a part of its own. Lower it when memory is short."""
+    """Maximum number of tokens, including prompts and padding, for which a learner computes gradients of the generator
+    at once; null for whole batches. Gradients of the parts are summed, which equals that of the batch up to rounding.
+    A longer sequence is a part of its own. Lower it when memory is short."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.learners > 1 and 0.0 < self.gpus_per_learner < 1.0:
             raise ConfigError(
                 f"workers.gpus_per_learner={self.gpus_per_learner:g}: learners that sum their gradients cannot share a "
-                f"GPU. Set it to 1 or 0, or workers.learners={self.learners} to 1."
+                f"GPU. Set it to 1 or 0, or workers.learners={self.learners} to 1.",
+                code="learners_share_gpu",
+                fields={"workers.gpus_per_learner": self.gpus_per_learner, "workers.learners": self.learners},
             )
         return self
 
@@ -130,55 +140,56 @@ class Config(Settings):
     """A run."""
 
     preset: Annotated[str, NotSearched("a label"), NeverMovesNumbers(), FreeOnResume()] = "custom"
-    """Name of the preset this began as; a label in logs and tracking."""
-    seed: Annotated[int, NotSearched("chance is averaged over, not chosen"), OfTheStart()] = Field(0, ge=0, lt=2**63)
-    """Seeds everything but the task's data, which has seeds of its own."""
-    task: Annotated[TaskSettings, NotSearched("what is asked, not how it is answered")]
-    """Where real sequences come from."""
+    """Name of the original preset; a label in logs and tracking."""
+    seed: Annotated[int, NotSearched("results are averaged over seeds"), OfTheStart()] = Field(0, ge=0, lt=2**63)
+    """Random seed of everything except the data of the task, which has its own seeds."""
+    task: Annotated[TaskSettings, NotSearched("defines the problem, not its solution")]
+    """Source of the real sequences."""
     generator: Annotated[GeneratorSettings, OfTheStart()] = LSTM()
-    """The generator's network."""
+    """Network of the generator."""
     discriminator: DiscriminatorSettings | None = CnnHighway()
-    """The discriminator's network; null for runs without an adversary."""
+    """Network of the discriminator; null for runs without an adversary."""
     adversary: Annotated[AdversarySettings, ReadIf("discriminator")] = AdversarySettings()
-    """How the discriminator is trained."""
+    """Training of the discriminator."""
     reward: Annotated[RewardSettings, ReadIf("adversarial updates")] = Probability()
-    """The reward of a sequence or token."""
+    """Reward of a sequence or token."""
     credit: Annotated[CreditSettings, ReadIf("rollouts")] = MonteCarlo()
     """How the reward of a sequence becomes the value of a token."""
     baseline: Annotated[BaselineSettings, ReadIf("adversarial updates")] = NoBaseline()
-    """What is subtracted from values."""
+    """Baseline that is subtracted from values."""
     normalisation: Annotated[NormalisationSettings, ReadIf("adversarial updates")] = NoScaling()
-    """The scale of advantages."""
+    """Scaling of advantages."""
     reference: Annotated[ReferenceSettings, ReadIf("adversarial updates")] = NoReference()
-    """What straying from the generator that adversarial training began with costs."""
+    """Penalty on the distance to the generator at the start of adversarial training."""
     objective: Annotated[ObjectiveSettings, ReadIf("rollouts")] = Reinforce(loss_normaliser="sum")
-    """The generator's loss."""
+    """Loss of the generator."""
     sampling: Annotated[
-        Sampling, NotSearched("changes no number"), NeverMovesNumbers(), FreeOnResume(), ReadIf("rollouts")
+        Sampling, NotSearched("does not change results"), NeverMovesNumbers(), FreeOnResume(), ReadIf("rollouts")
     ] = "batched"
     """How rollouts and fakes are drawn: all rows at once, or step by step through the Gymnasium environment, which
-    gives the same numbers bit for bit and takes 1.4 to 2 times as long. Measurements are drawn at once."""
+    gives bitwise identical numbers and takes 1.4 to 2 times as long. Sequences for evaluation are always drawn at
+    once."""
     schedule: Schedule = Schedule()
-    """Who trains when."""
+    """Phases of training: their order, lengths and batch sizes."""
     optimizers: Optimizers = Optimizers()
-    """How parameters move."""
-    evaluation: Annotated[EvaluationSettings, NotSearched("the same measure for all")] = EvaluationSettings()
-    """What is measured, and when."""
-    controls: Annotated[tuple[Control, ...], NotSearched("a study runs its controls itself"), NeverMovesNumbers()] = ()
-    """Controls run after this one from the same MLE start, for the final table."""
+    """Optimisers of generator and discriminator."""
+    evaluation: Annotated[EvaluationSettings, NotSearched("all runs need the same evaluation")] = EvaluationSettings()
+    """What is measured, and how often."""
+    controls: Annotated[tuple[Control, ...], NotSearched("a study runs its own controls"), NeverMovesNumbers()] = ()
+    """Control runs that are trained after this run from the same MLE start, for comparison in the final table."""
     callbacks: Annotated[tuple[CallbackPlugin, ...], NotSearched("watch a run")] = ()
-    """Callbacks of one's own, which see every iteration and may end training: `FILE.py:CLASS,...`, or settings of each
-    as JSON."""
-    workers: Annotated[Workers, NotSearched("who computes, never what")] = Workers()
-    """Who computes."""
-    checkpoint_every_s: Annotated[float, NotSearched("changes no number"), NeverMovesNumbers(), FreeOnResume()] = Field(
-        120.0, ge=0.0
-    )
-    """Least seconds between checkpoints; one is also kept at the end and at Ctrl-C."""
-    tracking: Annotated[TrackingSettings, NotSearched("changes no number"), NeverMovesNumbers(), FreeOnResume()] = (
-        TrackingSettings()
-    )
-    """Where the numbers go."""
+    """Your own callbacks, which see every iteration and may end training: `FILE.py:CLASS,...`, or a JSON list of
+    settings."""
+    workers: Annotated[Workers, NotSearched("does not change what is computed")] = Workers()
+    """Processes and devices."""
+    checkpoint_every_s: Annotated[
+        float, NotSearched("does not change results"), NeverMovesNumbers(), FreeOnResume()
+    ] = Field(120.0, ge=0.0)
+    """Minimum number of seconds between checkpoints. A checkpoint is also saved at the end and at Ctrl-C."""
+    tracking: Annotated[
+        TrackingSettings, NotSearched("does not change results"), NeverMovesNumbers(), FreeOnResume()
+    ] = TrackingSettings()
+    """Where metrics are logged."""
 
     @model_validator(mode="after")
     def _cross_checks(self) -> Self:

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
 
-from rlgan.base.errors import ConfigError, nearest
+from rlgan.base.errors import ConfigError, RlganError, nearest
 from rlgan.base.problems import ContradictionError
 from rlgan.base.settings import FollowsData, Settings, is_within, members_of, parts_of, settings_in
 from rlgan.extensions import Plugin, TakesPlugin, is_plugin_name, known, reading_a_folder, require_no_namesake
@@ -32,9 +32,12 @@ class ConfigPathError(ConfigError):
         message: what is there instead.
     """
 
-    def __init__(self, path: str, message: str) -> None:
-        super().__init__(message)
+    def __init__(self, path: str, message: str, *, code: str = "setting_unknown") -> None:
+        super().__init__(message, code=code, fields={"path": path})
         self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.path, str(self))
 
 
 def to_dict(config: Settings) -> dict[str, Any]:
@@ -66,10 +69,21 @@ def from_kept(values: Mapping[str, Any]) -> Config:
 
 
 def refused(error: ValidationError) -> ConfigError:
-    """The error to raise in the place of pydantic's; it keeps the problem of settings that contradict each other."""
-    causes = [problem.get("ctx", {}).get("error") for problem in error.errors(include_url=False)]
-    found = next((cause.problem for cause in causes if isinstance(cause, ContradictionError)), None)
-    return ConfigError(described(error)) if found is None else ContradictionError(found, described(error))
+    """The error to raise in place of pydantic's: with the code of its first problem and the fields of all of them."""
+    found = error.errors(include_url=False)
+    causes = [problem.get("ctx", {}).get("error") for problem in found]
+    problem = next((cause.problem for cause in causes if isinstance(cause, ContradictionError)), None)
+    if problem is not None:
+        return ContradictionError(problem, described(error))
+    code = ""
+    fields: dict[str, Any] = {}
+    for one, cause in zip(found, causes, strict=True):
+        if isinstance(cause, RlganError):
+            code, fields = code or cause.code, {**cause.fields, **fields}
+        else:
+            code = code or _CODES.get(str(one["type"]), "setting_value")
+            fields[_path_of(one)] = one.get("input")
+    return ConfigError(described(error), code=code, fields=fields)
 
 
 def described(error: ValidationError) -> str:
@@ -152,7 +166,11 @@ def changed(config: Config, changes: Mapping[str, Any]) -> dict[str, Any]:
         if leaf in owner.moved:
             now = ".".join([*parents, owner.moved[leaf]])
             if now in asked:
-                raise ConfigError(f"{path}={value!r}: is {now} of older versions, which is set, too. Leave out one.")
+                raise ConfigError(
+                    f"{path}={value!r}: is the old name of {now}, which is set, too. Remove one of them.",
+                    code="renamed_setting_twice",
+                    fields={path: value, "path": path},
+                )
             pending.append((now, value))
             continue
         if leaf not in owner.model_fields or leaf == "kind":
@@ -196,7 +214,8 @@ def check_value(path: str, variants: Mapping[str, str], value: Any) -> None:
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         message = str(problem["msg"])
-        raise ConfigError(f"{path}={value!r}: {message[:1].lower()}{message[1:]}.") from None
+        text = f"{path}={value!r}: {message[:1].lower()}{message[1:]}."
+        raise ConfigError(text, code="setting_value_not_allowed", fields={path: value}) from None
 
 
 def merge(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
@@ -227,7 +246,11 @@ def _variant_or_value(path: str, field: FieldInfo | None, value: Any) -> Any:
         return plugin
     if not isinstance(value, str) or value not in variants:
         allowed = [*variants, *(["none"] if _is_optional(field) else [])]
-        raise ConfigError(f"{path}={value!r}: choose one of {', '.join(allowed)}.{nearest(str(value), allowed)}")
+        raise ConfigError(
+            f"{path}={value!r}: choose one of {', '.join(allowed)}.{nearest(str(value), allowed)}",
+            code="unknown_variant",
+            fields={path: value, "path": path},
+        )
     return _defaults(variants[value])
 
 
@@ -274,7 +297,7 @@ def _element_class(field: FieldInfo | None) -> type[Settings] | None:
 def _element(values: list[Any], index: str, path: str, member: type[Settings]) -> dict[str, Any]:
     """One of a list of settings, as a dictionary of the list that may be changed."""
     if not index.isdecimal() or int(index) >= len(values):
-        raise ConfigPathError(path, f"{path}: no such setting; there are {len(values)}, counted from 0.")
+        raise ConfigPathError(path, f"{path}: no such setting; the list has {len(values)} elements, counted from 0.")
     place = int(index)
     if isinstance(values[place], str):
         values[place] = _defaults(member) | {"name": values[place]}
@@ -308,7 +331,9 @@ def _parsed(field: FieldInfo | None, value: Any) -> Any:
         try:
             return json.loads(value)
         except json.JSONDecodeError as error:
-            raise ConfigError(f"{value!r}: looks like JSON but is not ({error}).") from None
+            raise ConfigError(
+                f"{value!r}: looks like JSON but is not valid ({error}).", code="not_json", fields={"name": value}
+            ) from None
     if field is not None and typing.get_origin(field.annotation) is tuple:
         if value.lower() == "none":
             return []
@@ -387,7 +412,7 @@ def _unknown_path(
     above = ".".join(parents)
     if name in owner.model_fields and name != "kind":
         full = ".".join(first_unknown)
-        return ConfigPathError(path, f"{path}: no such setting; {full} has no settings below it as it stands.")
+        return ConfigPathError(path, f"{path}: no such setting; {full} currently has no settings below it.")
     siblings = [f"{above}.{field}" if above else field for field in owner.model_fields if field != "kind"]
     kind = owner.model_fields["kind"].default if "kind" in owner.model_fields else None
     # Once each: several settings may hold the same class.
@@ -456,7 +481,7 @@ def _rivals(variant: type[Settings]) -> set[str]:
     return set()
 
 
-FOLLOWS_DATA = "Unless set, it follows your data in presets without a paper's sizes, such as quick."
+FOLLOWS_DATA = "Default depends on your data in presets without published sizes, such as quick."
 """Stands behind the meaning of every size that does."""
 
 
@@ -487,12 +512,25 @@ def _documented(owner: type[Settings], node: Mapping[str, Any], prefix: str) -> 
         yield from _documented(below, value, f"{prefix}{name}.")
 
 
+_CODES = {
+    "missing": "setting_missing",
+    "extra_forbidden": "setting_not_known",
+    "union_tag_invalid": "setting_variant",
+    "union_tag_not_found": "setting_variant",
+}
+"""Codes of pydantic's types of errors; all others are `setting_value`."""
+
+
+def _path_of(problem: Mapping[str, Any]) -> str:
+    """Dotted path of the setting that one of pydantic's complaints is about."""
+    location, kinds = [str(part) for part in problem["loc"]], _kinds()
+    # The first is a field, though one of them has the name of a kind: `reward`.
+    return ".".join(part for index, part in enumerate(location) if index == 0 or part not in kinds)
+
+
 def _explain(problem: Mapping[str, Any]) -> str:
     """One of pydantic's complaints as: field, value, what is allowed, what to do."""
-    location = [str(part) for part in problem["loc"]]
-    kinds = _kinds()
-    # The first is a field, though one of them has the name of a kind: `reward`.
-    path = ".".join(part for index, part in enumerate(location) if index == 0 or part not in kinds)
+    path = _path_of(problem)
     value, message = problem.get("input"), str(problem["msg"])
     if problem["type"] == "value_error":
         text = message.removeprefix("Value error, ")
@@ -500,7 +538,7 @@ def _explain(problem: Mapping[str, Any]) -> str:
     if problem["type"] == "missing":
         return f"{path}: is not set, and has no default. Set {path}."
     if problem["type"] == "extra_forbidden":
-        return f"{path}={value!r}: no such setting.{nearest(location[-1], _all_field_names())}"
+        return f"{path}={value!r}: no such setting.{nearest(_path_of(problem).rpartition('.')[2], _all_field_names())}"
     if problem["type"] in ("union_tag_invalid", "union_tag_not_found"):
         expected = str(problem.get("ctx", {}).get("expected_tags", ""))
         return f"{path}: choose one of {expected}."

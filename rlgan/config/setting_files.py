@@ -24,8 +24,8 @@ else:
     import tomli as tomllib
 
 _WHAT = (
-    "Give a file of settings in YAML, TOML or JSON: a run's config.json, or what `rlgan show-config PRESET` prints, "
-    "changed."
+    "Give a file of settings in YAML, TOML or JSON: the config.json of a run, or an edited copy of the output of "
+    "`rlgan show-config PRESET`."
 )
 _MOST = 10_000
 _OF_SUFFIX = {".json": "JSON", ".yaml": "YAML", ".yml": "YAML", ".toml": "TOML"}
@@ -80,21 +80,38 @@ def read_settings(path: Path) -> SettingFile:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise ConfigError(f"--config {path}: cannot be read ({error.strerror}). {_WHAT}") from None
+        raise ConfigError(
+            f"--config {path}: cannot be read ({error.strerror}). {_WHAT}",
+            code="config_unreadable",
+            fields={"config": path},
+        ) from None
     except UnicodeDecodeError as error:
-        raise ConfigError(f"--config {path}: is not UTF-8 (byte {error.start}). Save it as UTF-8.") from None
+        raise ConfigError(
+            f"--config {path}: is not UTF-8 (byte {error.start}). Save it as UTF-8.",
+            code="config_not_utf8",
+            fields={"config": path},
+        ) from None
     read = _READERS[_OF_SUFFIX.get(path.suffix.lower()) or _kind_by_content(text)]
     values, lines = read(path, text)
     if values is None:
-        raise ConfigError(f"--config {path}: holds no setting. {_WHAT}")
+        raise ConfigError(
+            f"--config {path}: contains no settings. {_WHAT}", code="config_empty", fields={"config": path}
+        )
     if not isinstance(values, dict):
-        raise ConfigError(f"--config {path}: holds {type(values).__name__}, expected an object of settings.")
+        raise ConfigError(
+            f"--config {path}: contains {type(values).__name__}; expected an object of settings.",
+            code="config_no_object",
+            fields={"config": path},
+        )
     for place, value in _leaves(values, ""):
         if value is not None and not isinstance(value, str | int | float):
             at = f", line {lines[place]}" if place in lines else ""
             raise ConfigError(
-                f"--config {path}{at}: {place} is {value} ({type(value).__name__}). Settings are text, numbers, true "
-                "or false, lists and objects of these. Put it in quotes if text is meant."
+                f"--config {path}{at}: {place} is {value} ({type(value).__name__}). Settings must be text, "
+                "numbers, true or false, or lists and objects of these. If it is meant to be text, put it in "
+                "quotes.",
+                code="config_value_type",
+                fields={"config": path},
             )
     return SettingFile(path, values, lines)
 
@@ -114,10 +131,14 @@ def _read_json(path: Path, text: str) -> tuple[Any, dict[str, int]]:
         values = json.loads(text)
     except json.JSONDecodeError as error:
         raise ConfigError(
-            f"--config {path}, line {error.lineno}: not JSON ({error.msg}, column {error.colno})."
+            f"--config {path}, line {error.lineno}: not JSON ({error.msg}, column {error.colno}).",
+            code="config_not_json",
+            fields={"config": path, "line": error.lineno},
         ) from None
     except (ValueError, RecursionError) as error:
-        raise ConfigError(f"--config {path}: not JSON ({error}).") from None
+        raise ConfigError(
+            f"--config {path}: not JSON ({error}).", code="config_bad_json", fields={"config": path}
+        ) from None
     # JSON is YAML, but for tabs between its words; within text a tab may not stand.
     return values, _lines_of_yaml(path, text.replace("\t", " "))
 
@@ -130,7 +151,9 @@ def _read_toml(path: Path, text: str) -> tuple[Any, dict[str, int]]:
         found = re.search(r" \(at line (\d+), column (\d+)\)", described)
         at = f", line {found[1]}" if found else ""
         what = described.replace(found[0], f", column {found[2]}") if found else described
-        raise ConfigError(f"--config {path}{at}: not TOML ({what}).") from None
+        raise ConfigError(
+            f"--config {path}{at}: not TOML ({what}).", code="config_not_toml", fields={"config": path}
+        ) from None
     return values or None, _lines_of_toml(text)
 
 
@@ -172,17 +195,26 @@ def _lines_of_yaml(path: Path, text: str) -> dict[str, int]:
             ):
                 shown = key.value if isinstance(key, yaml.ScalarNode) else "a list or object"
                 raise ConfigError(
-                    f"--config {path}, line {line}: {shown!r} is not the name of a setting. Put it in quotes if it is."
+                    f"--config {path}, line {line}: {shown!r} is not the name of a setting. If it is, put it in "
+                    "quotes.",
+                    code="config_key",
+                    fields={"config": path, "line": line},
                 )
             if key.tag.endswith(":merge"):
                 continue
             place = _spelled(prefix + key.value)
             if place in lines:
                 raise ConfigError(
-                    f"--config {path}, line {line}: {place} is set in line {lines[place]} already. Leave out one."
+                    f"--config {path}, line {line}: {place} is already set in line {lines[place]}. Remove one of them.",
+                    code="config_key_twice",
+                    fields={"config": path, "line": line},
                 )
             if len(lines) == _MOST:  # an alias within itself has no end
-                raise ConfigError(f"--config {path}, line {line}: the file has more than {_MOST:,} settings.")
+                raise ConfigError(
+                    f"--config {path}, line {line}: the file has more than {_MOST:,} settings.",
+                    code="config_too_large",
+                    fields={"config": path, "line": line},
+                )
             lines[place] = line
             pending.append((f"{place}.", value))
     return lines
@@ -193,7 +225,9 @@ def _not_yaml(path: Path, error: Exception) -> ConfigError:
     at = "" if mark is None else f", line {mark.line + 1}"
     column = "" if mark is None else f", column {mark.column + 1}"
     what = getattr(error, "problem", None) or (str(error).splitlines() or [type(error).__name__])[0]
-    return ConfigError(f"--config {path}{at}: not YAML ({what}{column}).")
+    return ConfigError(
+        f"--config {path}{at}: not YAML ({what}{column}).", code="config_not_yaml", fields={"config": path}
+    )
 
 
 def _lines_of_toml(text: str) -> dict[str, int]:

@@ -21,27 +21,27 @@ from .discriminator import Architecture, EmbeddingDiscriminator, Granularity, Pl
 
 
 class CausalLSTM(Architecture):
-    """Recurrent discriminator with a logit for every token, which sees what came before and not what follows."""
+    """Recurrent discriminator with one logit per token. It sees the tokens before, but not after."""
 
     kind: Literal["causal_lstm"] = "causal_lstm"
     embedding: Annotated[int, Choice((32, 64))] = Field(64, ge=1)
     """Width of the token embedding, without the columns of `pretrained`."""
     pretrained: Pretrained = NoPretrained()
-    """Columns beside them that begin as the vectors of a file."""
+    """Additional columns that are initialised from a file of word vectors."""
     hidden: Annotated[int, Choice((64, 128, 512))] = Field(512, ge=1)
     """Width of each layer."""
     layers: Annotated[int, Choice((1, 2))] = Field(1, ge=1)
     """Number of layers."""
     layer_norm: Annotated[bool, Choice((True, False))] = True
-    """Normalise the four gates' inputs together, at each step."""
+    """Whether to normalise the inputs of the four gates together, at each step."""
     dropout: Annotated[float, Uniform(0.0, 0.5)] = Field(0.1, ge=0.0, lt=1.0)
-    """Dropout on the embedding table: one mask a minibatch, the same for a token wherever it stands."""
-    position_features: Annotated[int, NotSearched("8 in the released code; a linear layer weighs them")] = Field(
-        8, ge=0
+    """Dropout on the embedding table, with one mask per minibatch: a token is dropped at all positions or at none."""
+    position_features: Annotated[int, NotSearched("8 in the published implementation; a linear layer scales them")] = (
+        Field(8, ge=0)
     )
-    """Sinusoids of the position that are read beside the embedding."""
+    """Number of sinusoidal position features that are concatenated to the embedding."""
     members: Annotated[int, Choice((1, 4))] = Field(1, ge=1)
-    """Networks that learn side by side, whose logits are averaged."""
+    """Number of networks that are trained side by side; their logits are averaged."""
     reads: ClassVar[Reads] = "sequences"
     granularity: ClassVar[Granularity] = "token"
 

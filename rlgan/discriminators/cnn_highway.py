@@ -34,15 +34,15 @@ class CnnHighway(Architecture):
     """Width of the token embedding."""
     # Text, for that is what Optuna and JSON hand back as they were given it.
     windows: Annotated[tuple[int, ...], Choice(("1,2", "1,2,3,4", "1,2,3,4,5,6,8,10"))] = SEQGAN_WINDOWS
-    """Window sizes in tokens; sequences shorter than a window are extended by zeros."""
+    """Window sizes in tokens; sequences shorter than a window are padded with zeros."""
     filters: Annotated[tuple[int, ...], Choice(("32", "64", "128"))] = SEQGAN_FILTERS
-    """Number of filters of each window size, or one number for all."""
+    """Number of filters for each window size, or one number for all."""
     dropout: Annotated[float, Uniform(0.0, 0.5)] = Field(0.25, ge=0.0, lt=1.0)
     """Dropout before the output layer."""
     l2_out: Annotated[float, LogUniform(1e-3, 1.0)] = Field(0.2, ge=0.0)
-    """λ of the penalty λ·(½‖W_out‖² + ½‖b_out‖²)."""
+    """Weight λ of the penalty λ·(½‖W_out‖² + ½‖b_out‖²)."""
     members: Annotated[int, Choice((1, 4))] = Field(1, ge=1)
-    """Networks that learn side by side, whose logits are averaged."""
+    """Number of networks that are trained side by side; their logits are averaged."""
     reads: ClassVar[Reads] = "sequences"
     granularity: ClassVar[Granularity] = "sequence"
 
@@ -65,11 +65,15 @@ def filters_of_each(windows: tuple[int, ...], filters: tuple[int, ...]) -> tuple
     """
     if not windows or len(filters) not in (1, len(windows)):
         raise ConfigError(
-            f"discriminator.filters={list(filters)}: needs one number of filters for each of the "
-            f"{len(windows)} windows {list(windows)}, or one for all."
+            f"discriminator.filters={list(filters)}: must be one number of filters for each of the {len(windows)} "
+            f"windows {list(windows)}, or one for all.",
+            code="filters_per_window",
         )
     if min(windows) < 1 or min(filters) < 1:
-        raise ConfigError("discriminator.windows and discriminator.filters: every entry must be at least 1.")
+        raise ConfigError(
+            "discriminator.windows and discriminator.filters: every entry must be at least 1.",
+            code="windows_and_filters",
+        )
     return filters * len(windows) if len(filters) == 1 else filters
 
 

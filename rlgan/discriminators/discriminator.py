@@ -35,9 +35,9 @@ class Architecture(Settings):
     """What every discriminator's settings declare. Beside these each has `reads`, `granularity` and `members`."""
 
     gives_distribution: ClassVar[bool] = False
-    """Whether its logits are log-probabilities of tokens, of a distribution of its own."""
+    """Whether its logits are log-probabilities of tokens under its own distribution."""
     has_embedding: ClassVar[bool] = True
-    """Whether tokens are embedded, so that a gradient penalty can be taken there."""
+    """Whether it embeds tokens, so that a gradient penalty can be computed on embeddings."""
 
     @property
     def has_spectral_norm(self) -> bool:

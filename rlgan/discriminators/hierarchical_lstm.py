@@ -24,9 +24,9 @@ from .pair_discriminator import EmbeddedPair, PairDiscriminator
 
 
 class HierarchicalLSTM(Architecture):
-    """Discriminator of dialogues: utterances of words. Published widths are 512; the defaults are smaller."""
+    """Discriminator of dialogues as utterances of words. Published widths are 512; the defaults are smaller."""
 
-    not_searched: ClassVar[NotSearched] = NotSearched("needs a task that gives something")
+    not_searched: ClassVar[NotSearched] = NotSearched("needs a task with conditions")
     kind: Literal["hierarchical_lstm"] = "hierarchical_lstm"
     embedding: Annotated[int, Choice((32, 64, 128))] = Field(64, ge=1)
     """Width of both embeddings."""
@@ -35,7 +35,7 @@ class HierarchicalLSTM(Architecture):
     dropout: Annotated[float, Uniform(0.0, 0.5)] = Field(0.2, ge=0.0, lt=1.0)
     """Dropout on the embeddings, on utterances, and before the output layer."""
     members: Annotated[int, Choice((1, 4))] = Field(1, ge=1)
-    """Networks that learn side by side, whose logits are averaged."""
+    """Number of networks that are trained side by side; their logits are averaged."""
     reads: ClassVar[Reads] = "pairs"
     granularity: ClassVar[Granularity] = "sequence"
 

@@ -34,29 +34,29 @@ _GRID_NUMBERS = 32_000_000  # of the largest tensor in scoring: 128 MB, of which
 
 
 class InteractionCnn(Architecture):
-    """Discriminator that sees which token stands across from which: alignment, and not only fluency.
+    """Discriminator that compares each source token with each target token, to judge alignment and fluency.
 
-    Published are 20 feature maps and 20 hidden units over embeddings as wide as the translator's (1,000 numbers a cell,
-    2E·S·T a pair); the projection keeps the grid small.
+    Published sizes are 20 feature maps and 20 hidden units over embeddings as wide as the translator's (1,000 numbers
+    per cell, 2E·S·T per pair); the projection keeps the grid small.
     """
 
-    not_searched: ClassVar[NotSearched] = NotSearched("needs a task that gives something")
+    not_searched: ClassVar[NotSearched] = NotSearched("needs a task with conditions")
     kind: Literal["interaction_cnn"] = "interaction_cnn"
     embedding: Annotated[int, Choice((32, 64, 128))] = Field(64, ge=1)
     """Width of both embeddings."""
     embeddings: Annotated[Literal["own", "generator"], Choice(("own", "generator"))] = "own"
-    """Whose both embeddings are: its own, learned with everything else; or copies of the generator's, made when
-    maximum-likelihood pretraining is over, which stay as they are."""
+    """Origin of both embeddings: its own, trained with everything else; or fixed copies of the generator's, made at
+    the end of maximum-likelihood pretraining."""
     projection: Annotated[int, Choice((8, 16, 32))] = Field(16, ge=1)
-    """Numbers that each side has in a cell of the grid: memory is 2·projection·S·T numbers a pair."""
+    """Numbers per side in each cell of the grid; memory is 2·projection·S·T numbers per pair."""
     channels: Annotated[int, Choice((16, 20, 32))] = Field(20, ge=1)
-    """Feature maps of both convolutions."""
+    """Number of feature maps of both convolutions."""
     mlp_hidden: Annotated[int, Choice((20, 64, 128))] = Field(20, ge=1)
-    """Width of the hidden layer behind them."""
+    """Width of the hidden layer after the convolutions."""
     dropout: Annotated[float, Uniform(0.0, 0.5)] = Field(0.25, ge=0.0, lt=1.0)
-    """Dropout behind the hidden layer."""
+    """Dropout after the hidden layer."""
     members: Annotated[int, Choice((1, 4))] = Field(1, ge=1)
-    """Networks that learn side by side, whose logits are averaged."""
+    """Number of networks that are trained side by side; their logits are averaged."""
     reads: ClassVar[Reads] = "pairs"
     granularity: ClassVar[Granularity] = "sequence"
 
@@ -74,15 +74,19 @@ class InteractionCnn(Architecture):
             yield Problem(
                 "no_tables_to_copy",
                 {"discriminator.embeddings": self.embeddings},
-                f"copies two tables of tokens, and generator={generator.kind!r} has no such tables. Use generator "
-                "seq2seq_lstm, or set it to own.",
+                (
+                    f"copies two embedding tables, but generator={generator.kind!r} does not have them. Use generator "
+                    "seq2seq_lstm, or set it to own."
+                ),
             )
         elif self.embedding != generator.table_width:
             yield Problem(
                 "tables_of_another_width",
                 {"discriminator.embedding": self.embedding},
-                "with discriminator.embeddings='generator' it is "
-                f"generator.embedding={generator.table_width}. Set both to the same.",
+                (
+                    f"must equal generator.embedding={generator.table_width} with "
+                    "discriminator.embeddings='generator'. Set both to the same value."
+                ),
             )
 
 

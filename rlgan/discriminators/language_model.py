@@ -21,9 +21,9 @@ from .discriminator import Architecture, Discriminator, Granularity, PlainScorer
 
 
 class LanguageModel(Architecture):
-    """LSTM language model of its own capacity: log p_φ of each token, given those before it."""
+    """LSTM language model with its own parameters: log p_φ of each token, given the tokens before it."""
 
-    not_searched: ClassVar[NotSearched] = NotSearched("goes with one loss alone: presets lm_ratio, mediator")
+    not_searched: ClassVar[NotSearched] = NotSearched("only for one loss: presets lm_ratio, mediator")
     kind: Literal["language_model"] = "language_model"
     embedding: Annotated[int, Choice((32, 48, 64))] = Field(48, ge=1)
     """Width of the token embedding."""
@@ -32,9 +32,10 @@ class LanguageModel(Architecture):
     layers: Annotated[int, Choice((1, 2))] = Field(1, ge=1)
     """Number of layers."""
     dropout: Annotated[float, Uniform(0.0, 0.5)] = Field(0.3, ge=0.0, lt=1.0)
-    """Dropout on the embedding and on each layer's output."""
+    """Dropout on the embedding and on the output of each layer."""
     tied: Annotated[bool, Choice((True, False))] = True
-    """The output layer is the embedding (Press & Wolf 2017), behind a projection where the widths differ."""
+    """Whether the output layer shares the embedding matrix (Press & Wolf 2017), with a projection if the widths
+    differ."""
     # Logits of members are averaged, and a geometric mean of distributions is no distribution: it does not sum to 1.
     members: ClassVar[int] = 1
     reads: ClassVar[Reads] = "sequences"
@@ -85,7 +86,8 @@ class LanguageModelDiscriminator(Discriminator):
         if tokens.is_floating_point():
             raise ShapeError(
                 f"tokens {tuple(tokens.shape)} {tokens.dtype}: discriminator='language_model' reads tokens (B, T) "
-                "int64, and no soft rows. Use another discriminator."
+                "int64, not soft rows. Use another discriminator.",
+                code="language_model_reads_tokens",
             )
         return self.model.logprobs(tokens).masked_fill(~mask, 0.0)
 

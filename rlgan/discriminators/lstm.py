@@ -15,7 +15,7 @@ from .discriminator import Architecture, EmbeddingDiscriminator, Granularity, Pl
 
 
 class BidirectionalLSTM(Architecture):
-    """Recurrent discriminator that reads a finished sequence from both ends."""
+    """Recurrent discriminator that reads finished sequences in both directions."""
 
     kind: Literal["lstm"] = "lstm"
     embedding: Annotated[int, Choice((16, 32, 64))] = Field(32, ge=1)
@@ -27,9 +27,9 @@ class BidirectionalLSTM(Architecture):
     dropout: Annotated[float, Uniform(0.0, 0.5)] = Field(0.25, ge=0.0, lt=1.0)
     """Dropout on the embedding, between layers, and before the output layer."""
     l2_out: Annotated[float, LogUniform(1e-3, 1.0)] = Field(0.0, ge=0.0)
-    """λ of the penalty λ·(½‖W_out‖² + ½‖b_out‖²)."""
+    """Weight λ of the penalty λ·(½‖W_out‖² + ½‖b_out‖²)."""
     members: Annotated[int, Choice((1, 4))] = Field(1, ge=1)
-    """Networks that learn side by side, whose logits are averaged."""
+    """Number of networks that are trained side by side; their logits are averaged."""
     reads: ClassVar[Reads] = "sequences"
     granularity: ClassVar[Granularity] = "sequence"
 

@@ -19,31 +19,31 @@ from .two_towers import HeadSettings, JointHead, Tower, TwoTowerDiscriminator
 
 
 class PairCnn(Architecture):
-    """Discriminator of pairs that looks for tokens and runs of tokens on both sides.
+    """Discriminator of pairs with convolutions over both sides.
 
-    The released code has embeddings of 512, windows 1, 5, 9 … 49 of 100 + 10·window filters, and batch norm; the
-    defaults are of a size for short sentences.
+    The published implementation has embeddings of 512, windows 1, 5, 9 … 49 with 100 + 10·window filters, and batch
+    norm; the defaults suit short sentences.
     """
 
-    not_searched: ClassVar[NotSearched] = NotSearched("needs a task that gives something")
+    not_searched: ClassVar[NotSearched] = NotSearched("needs a task with conditions")
     kind: Literal["pair_cnn"] = "pair_cnn"
     embedding: Annotated[int, Choice((32, 64, 128))] = Field(64, ge=1)
     """Width of both embeddings."""
     # Text, for that is what Optuna and JSON hand back as they were given it.
     windows: Annotated[tuple[int, ...], Choice(("1,2", "1,2,3,4", "1,2,3,4,5,6,8,10"))] = (1, 2, 3, 4)
-    """Window sizes in tokens, of both towers; sequences shorter than a window are extended by zeros."""
+    """Window sizes of both towers in tokens; sequences shorter than a window are padded with zeros."""
     filters: Annotated[tuple[int, ...], Choice(("32", "64", "128"))] = (64,)
-    """Number of filters of each window size, or one number for all."""
+    """Number of filters for each window size, or one number for all."""
     batch_norm: Annotated[bool, Choice((True, False))] = True
-    """Normalise responses of each filter over all windows of a minibatch."""
+    """Whether to normalise the responses of each filter over all windows of a minibatch."""
     mlp_hidden: Annotated[int, Choice((64, 128, 256))] = Field(128, ge=1)
-    """Width of the hidden layer that both towers are joined in."""
+    """Width of the hidden layer that joins both towers."""
     dropout: Annotated[float, Uniform(0.0, 0.5)] = Field(0.25, ge=0.0, lt=1.0)
-    """Dropout on what each tower says, and behind the hidden layer."""
+    """Dropout on the output of each tower, and after the hidden layer."""
     head: HeadSettings = JointHead()
-    """One score of the pair, or one of the sequence and one of the pair."""
+    """One score for the pair, or separate scores for the sequence and for the pair."""
     members: Annotated[int, Choice((1, 4))] = Field(1, ge=1)
-    """Networks that learn side by side, whose logits are averaged."""
+    """Number of networks that are trained side by side; their logits are averaged."""
     reads: ClassVar[Reads] = "pairs"
     granularity: ClassVar[Granularity] = "sequence"
 

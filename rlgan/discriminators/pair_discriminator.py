@@ -62,8 +62,9 @@ class PairDiscriminator(Discriminator):
         super().__init__()
         if space.condition is None:
             raise ConfigError(
-                f"{type(self).__name__}: judges pairs, and these sequences are given nothing. Use a discriminator of "
-                "sequences."
+                f"{type(self).__name__}: judges pairs, but these sequences have no conditions. Use a discriminator "
+                "of sequences.",
+                code="pairs_without_conditions",
             )
         self._source_space = space.condition
         table = FrozenEmbedding if is_frozen else nn.Embedding
@@ -81,7 +82,7 @@ class PairDiscriminator(Discriminator):
     def embedded(self, tokens: Tensor, mask: Tensor, conditions: Tensor | None) -> EmbeddedPair:
         """Both sides embedded; arguments as those of `forward`."""
         if conditions is None:
-            raise ValueError(f"{type(self).__name__} needs conditions to read.")
+            raise ValueError(f"{type(self).__name__} needs conditions.")
         return EmbeddedPair(
             conditions,
             embed(self.source_embedding, conditions),

@@ -16,22 +16,22 @@ from .two_towers import HeadSettings, JointHead, Tower, TwoTowerDiscriminator
 
 
 class PairLSTM(Architecture):
-    """Recurrent discriminator of pairs. Published embeddings are of 512; the defaults are smaller."""
+    """Recurrent discriminator of pairs. Published embeddings have width 512; the defaults are smaller."""
 
-    not_searched: ClassVar[NotSearched] = NotSearched("needs a task that gives something")
+    not_searched: ClassVar[NotSearched] = NotSearched("needs a task with conditions")
     kind: Literal["pair_lstm"] = "pair_lstm"
     embedding: Annotated[int, Choice((32, 64, 128))] = Field(64, ge=1)
     """Width of both embeddings."""
     hidden: Annotated[int, Choice((64, 128, 256))] = Field(128, ge=1)
     """Width of each LSTM."""
     mlp_hidden: Annotated[int, Choice((64, 128, 256))] = Field(128, ge=1)
-    """Width of the hidden layer that both are joined in."""
+    """Width of the hidden layer that joins both sides."""
     dropout: Annotated[float, Uniform(0.0, 0.5)] = Field(0.25, ge=0.0, lt=1.0)
-    """Dropout on the embeddings, and behind the hidden layer."""
+    """Dropout on the embeddings, and after the hidden layer."""
     head: HeadSettings = JointHead()
-    """One score of the pair, or one of the sequence and one of the pair."""
+    """One score for the pair, or separate scores for the sequence and for the pair."""
     members: Annotated[int, Choice((1, 4))] = Field(1, ge=1)
-    """Networks that learn side by side, whose logits are averaged."""
+    """Number of networks that are trained side by side; their logits are averaged."""
     reads: ClassVar[Reads] = "pairs"
     granularity: ClassVar[Granularity] = "sequence"
 

@@ -36,7 +36,7 @@ from rlgan.layers.plugin_modules import (
 
 from .discriminator import Architecture, Discriminator, Granularity, PlainScorer, Reads, Scorer
 
-_FORMS = "forward(self, tokens, mask), or forward(self, tokens, mask, conditions) for a task that gives conditions"
+_FORMS = "forward(self, tokens, mask), or forward(self, tokens, mask, conditions) for a task with conditions"
 
 
 class PluginDiscriminator(TimedPlugin, Architecture):
@@ -46,13 +46,13 @@ class PluginDiscriminator(TimedPlugin, Architecture):
     has_embedding: ClassVar[bool] = False
 
     members: int = Field(1, ge=1)
-    """Networks that learn side by side, whose logits are averaged."""
+    """Number of networks that are trained side by side; their logits are averaged."""
     reads: Reads = "sequences"
-    """"pairs" where its `forward` has the parameter `conditions`; filled in by rlgan."""
+    """"pairs" if its `forward` has the parameter `conditions`; filled in by rlgan."""
     granularity: Granularity = "sequence"
-    """What has a logit of its own, as the network says; filled in by rlgan."""
+    """Whether it has one logit per sequence or per token, as the network declares; filled in by rlgan."""
     soft_rows: bool = False
-    """Whether it says that it reads distributions in the place of tokens; filled in by rlgan."""
+    """Whether it declares that it accepts distributions in place of tokens; filled in by rlgan."""
 
     @property
     def reads_soft_rows(self) -> bool:
@@ -67,7 +67,11 @@ class PluginDiscriminator(TimedPlugin, Architecture):
         require_parameters(self, network.forward, names, _FORMS)
         granularity = getattr(network, "granularity", "sequence")
         if granularity not in get_args(Granularity):
-            raise ConfigError(f"{described(self)}: granularity={granularity!r}. Set it to 'sequence' or 'token'.")
+            raise ConfigError(
+                f"{described(self)}: granularity={granularity!r}. Set it to 'sequence' or 'token'.",
+                code="granularity",
+                fields={"granularity": granularity},
+            )
         note(self, "reads", "pairs" if judges_pairs else "sequences")
         note(self, "granularity", granularity)
         note(self, "soft_rows", bool(getattr(network, "reads_soft_rows", False)))
@@ -98,8 +102,11 @@ class AdaptedDiscriminator(Discriminator):
             raise ValueError(f"{who} {'needs' if conditions is None else 'cannot read'} conditions.")
         if tokens.is_floating_point() and not self._settings.reads_soft_rows:
             raise ConfigError(
-                f"{who}: is shown soft rows, and does not say that it reads them. Set reads_soft_rows = True on its "
-                "class, and let forward take distributions (B, T, V); or use an objective and a penalty without them."
+                f"{who}: soft rows are required, but it does not declare that it reads them. Set reads_soft_rows = "
+                "True on its class, and let forward accept distributions (B, T, V); or use an objective and a "
+                "penalty without soft rows.",
+                code="no_soft_rows_declared",
+                fields={"plugin": who},
             )
         found = self.network(*((tokens, mask) if conditions is None else (tokens, mask, conditions)))
         if self._settings.granularity == "token":

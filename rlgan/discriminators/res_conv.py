@@ -16,24 +16,28 @@ from .discriminator import Architecture, EmbeddingDiscriminator, Granularity, Pl
 
 
 class ResConv(Architecture):
-    """Discriminator of residual convolutions, with a weight for every position at the end."""
+    """Discriminator of residual convolutions, with a separate weight for every position in the output layer."""
 
     kind: Literal["res_conv"] = "res_conv"
     width: Annotated[int, Choice((32, 64, 128))] = Field(512, ge=1)
-    """Channels, and width of the embedding."""
+    """Number of channels, and width of the embedding."""
     blocks: Annotated[int, Choice((1, 3, 5))] = Field(5, ge=1)
-    """Residual blocks of two convolutions each."""
+    """Number of residual blocks of two convolutions each."""
     window: Annotated[int, Choice((3, 5))] = Field(5, ge=1)
-    """Window of every convolution in tokens; odd, so that it has a middle."""
+    """Window of every convolution in tokens; must be odd."""
     members: Annotated[int, Choice((1, 4))] = Field(1, ge=1)
-    """Networks that learn side by side, whose logits are averaged."""
+    """Number of networks that are trained side by side; their logits are averaged."""
     reads: ClassVar[Reads] = "sequences"
     granularity: ClassVar[Granularity] = "sequence"
 
     @model_validator(mode="after")
     def _check(self) -> ResConv:
         if self.window % 2 == 0:
-            raise ConfigError(f"discriminator.window={self.window}: has no middle. Use an odd number.")
+            raise ConfigError(
+                f"discriminator.window={self.window}: must be odd. Use an odd number.",
+                code="even_window",
+                fields={"discriminator.window": self.window},
+            )
         return self
 
 

@@ -19,9 +19,9 @@ MAX_SEQUENCES = 100_000
 
 
 class Tabular(Architecture):
-    """A table: what a discriminator would learn that generalises not at all and is bound by nothing."""
+    """A table with one logit for every sequence: an unconstrained discriminator that does not generalise at all."""
 
-    not_searched: ClassVar[NotSearched] = NotSearched("for worlds small enough to enumerate")
+    not_searched: ClassVar[NotSearched] = NotSearched("only for tasks that are small enough to enumerate")
     kind: Literal["tabular"] = "tabular"
     members: ClassVar[int] = 1
     reads: ClassVar[Reads] = "either"
@@ -53,8 +53,9 @@ class TabularDiscriminator(Discriminator):
             described = f"{space.condition.vocab_size}**{space.condition.max_length} conditions times {described}"
         if number > MAX_SEQUENCES:
             raise ConfigError(
-                f"discriminator='tabular': {described} are more than the {MAX_SEQUENCES:,} that a table has room for. "
-                "Use a smaller task, or another discriminator."
+                f"discriminator='tabular': {described} exceed the limit of {MAX_SEQUENCES:,} for a table. Use a "
+                "smaller task, or another discriminator.",
+                code="tabular_too_large",
             )
         self.space = space
         self.table = nn.Parameter(torch.zeros(number))

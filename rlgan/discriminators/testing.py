@@ -54,7 +54,7 @@ def check_discriminator(
             mask[1, -1] = False  # prefixes are judged, too, where a credit asks for them
         conditions = None
         if judges_pairs:
-            _require(space.condition is not None, "it judges pairs, and sequences of this task are given nothing")
+            _require(space.condition is not None, "it judges pairs, but sequences of this task have no conditions")
             assert space.condition is not None
             conditions = random_sequences(space.condition, _ROWS, seed=1)
         _check_logits(judge, space, tokens, mask, conditions, granularity, tolerance)
@@ -80,9 +80,11 @@ def _check_logits(
     _require(tuple(logits.shape) == shape, f"logits have shape {tuple(logits.shape)}; expected {shape}")
     _require(logits.dtype == torch.float32, f"logits are {logits.dtype}; expected float32")
     _require(bool(torch.isfinite(logits).all()), "a logit is NaN or infinite")
-    _require(torch.equal(handed[0], tokens) and torch.equal(handed[1], mask), "it changes the tensors it is given")
+    _require(torch.equal(handed[0], tokens) and torch.equal(handed[1], mask), "it modifies its input tensors")
     again = judge(tokens, mask, conditions)
-    _require(torch.equal(logits, again), "in evaluation mode the same sequences get other logits the second time")
+    _require(
+        torch.equal(logits, again), "in evaluation mode the same sequences get different logits when it is called again"
+    )
     alone = torch.cat(
         [judge(tokens[one], mask[one], None if conditions is None else conditions[one]) for one in _each(tokens)]
     )
@@ -90,12 +92,12 @@ def _check_logits(
     padded = torch.where(mask, tokens, (tokens + 1) % space.vocab_size)
     _require(
         _near(judge(padded, mask, conditions), logits, tolerance),
-        "what stands where the mask is False changes a logit",
+        "tokens where the mask is False change a logit",
     )
     if conditions is not None:
         assert space.condition is not None
         others = random_sequences(space.condition, len(conditions), seed=2)
-        _require(not torch.equal(judge(tokens, mask, others), logits), "it judges the same under any condition")
+        _require(not torch.equal(judge(tokens, mask, others), logits), "its logits do not depend on the condition")
     if granularity == "token":
         _require(bool((logits[~mask] == 0).all()), "a logit is not 0 where the mask is False")
         for place in range(1, space.max_length):
@@ -107,7 +109,7 @@ def _check_logits(
                 f"not causal: a logit before token {place} changes when tokens from {place} on do",
             )
     scores = judge.scorer()(tokens, mask, conditions)
-    _require(_near(scores, logits, tolerance), "its frozen copy gives other logits")
+    _require(_near(scores, logits, tolerance), "its frozen copy returns different logits")
 
 
 @torch.no_grad()
@@ -117,8 +119,10 @@ def _check_weights_travel(
     load_weights(other, weights_of(judge, 0).complete)
     _require(
         torch.equal(other(tokens, mask, conditions), judge(tokens, mask, conditions)),
-        "a second network with the weights of the first (state_dict) gives other logits: something that it computes "
-        "with is neither a parameter nor a buffer that is saved",
+        (
+            "a second network with the weights of the first (state_dict) returns different logits: it computes with "
+            "something that is neither a parameter nor a saved buffer"
+        ),
     )
 
 
@@ -127,9 +131,9 @@ def _check_gradients(judge: Discriminator, tokens: Tensor, mask: Tensor, conditi
     judge.zero_grad()
     judge(tokens, mask, conditions).sum().backward()
     learned = [(name, one) for name, one in judge.named_parameters() if one.requires_grad]
-    _require(bool(learned), "it has no parameter that can be learned")
+    _require(bool(learned), "it has no trainable parameter")
     for name, parameter in learned:
-        _require(parameter.grad is not None, f"the parameter {name} has no gradient: it takes no part in the logits")
+        _require(parameter.grad is not None, f"the parameter {name} has no gradient: the logits do not depend on it")
         assert parameter.grad is not None
         _require(bool(torch.isfinite(parameter.grad).all()), f"the gradient of {name} is NaN or infinite")
     judge.zero_grad()
@@ -148,7 +152,9 @@ def _check_soft_rows(
         logits = judge(tokens, mask, conditions)
     rows = functional.one_hot(tokens, space.vocab_size).float().requires_grad_()
     found = judge(rows, mask, conditions)
-    _require(_near(found.detach(), logits, tolerance), "one-hot rows get other logits than the tokens that they are")
+    _require(
+        _near(found.detach(), logits, tolerance), "one-hot rows get different logits than the tokens they represent"
+    )
     (slope,) = torch.autograd.grad(found.sum(), rows, create_graph=True)
     _require(bool(slope.abs().sum() > 0), "soft rows have no gradient")
     penalty = slope.square().sum()

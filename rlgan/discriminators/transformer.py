@@ -22,21 +22,22 @@ from .discriminator import Architecture, EmbeddingDiscriminator, Granularity, Pl
 
 
 class Transformer(Architecture):
-    """Discriminator of self-attention layers."""
+    """Discriminator with self-attention layers."""
 
     kind: Literal["transformer"] = "transformer"
     width: Annotated[int, Choice((32, 64, 128))] = Field(64, ge=1)
-    """Width of embedding and layers; heads share it."""
+    """Width of embedding and layers; the heads divide it among them."""
     layers: Annotated[int, Choice((1, 2, 4))] = Field(2, ge=1)
     """Number of layers."""
     heads: Annotated[int, Choice((1, 2, 4))] = Field(4, ge=1)
-    """Attention heads a layer."""
+    """Number of attention heads per layer."""
     dropout: Annotated[float, Uniform(0.0, 0.5)] = Field(0.1, ge=0.0, lt=1.0)
-    """Dropout on the embedding and on what each layer adds."""
+    """Dropout on the embedding and on the output of each layer."""
     spectral_norm: Annotated[bool, Choice((False, True))] = False
-    """Divide the matrix of each linear layer by its greatest singular value, by one power iteration a pass."""
+    """Whether to divide the matrix of each linear layer by its largest singular value, estimated by one power
+    iteration per pass."""
     members: Annotated[int, Choice((1, 4))] = Field(1, ge=1)
-    """Networks that learn side by side, whose logits are averaged."""
+    """Number of networks that are trained side by side; their logits are averaged."""
     reads: ClassVar[Reads] = "sequences"
     granularity: ClassVar[Granularity] = "sequence"
 
@@ -49,7 +50,9 @@ class Transformer(Architecture):
     def _check(self) -> Transformer:
         if self.width % self.heads:
             raise ConfigError(
-                f"discriminator.heads={self.heads}: must divide discriminator.width={self.width}, which they share."
+                f"discriminator.heads={self.heads}: must divide discriminator.width={self.width}.",
+                code="discriminator_heads",
+                fields={"discriminator.heads": self.heads, "discriminator.width": self.width},
             )
         return self
 

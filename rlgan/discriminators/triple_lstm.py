@@ -24,20 +24,20 @@ from .pair_discriminator import EmbeddedPair, PairDiscriminator, multilayer_perc
 
 
 class TripleLSTM(Architecture):
-    """Recurrent discriminator of pairs that attends to the condition; no sizes are published."""
+    """Recurrent discriminator of pairs that attends to the condition. The paper gives no sizes."""
 
-    not_searched: ClassVar[NotSearched] = NotSearched("needs a task that gives something")
+    not_searched: ClassVar[NotSearched] = NotSearched("needs a task with conditions")
     kind: Literal["triple_lstm"] = "triple_lstm"
     embedding: Annotated[int, Choice((32, 64, 128))] = Field(64, ge=1)
     """Width of both embeddings."""
     hidden: Annotated[int, Choice((64, 128, 256))] = Field(128, ge=1)
     """Width of each LSTM."""
     mlp_hidden: Annotated[int, Choice((64, 128, 256))] = Field(128, ge=1)
-    """Width of the hidden layer that all are joined in."""
+    """Width of the hidden layer that joins all three."""
     dropout: Annotated[float, Uniform(0.0, 0.5)] = Field(0.25, ge=0.0, lt=1.0)
-    """Dropout on the embeddings, and behind the hidden layer."""
+    """Dropout on the embeddings, and after the hidden layer."""
     members: Annotated[int, Choice((1, 4))] = Field(1, ge=1)
-    """Networks that learn side by side, whose logits are averaged."""
+    """Number of networks that are trained side by side; their logits are averaged."""
     reads: ClassVar[Reads] = "pairs"
     granularity: ClassVar[Granularity] = "sequence"
 

@@ -23,24 +23,24 @@ from .pair_discriminator import EmbeddedPair, PairDiscriminator, multilayer_perc
 
 
 class JointHead(Settings):
-    """One score of the pair."""
+    """One score for the pair."""
 
     kind: Literal["joint"] = "joint"
 
 
 class SplitHead(Settings):
-    """Whether the sequence is real, and whether it belongs to its condition, judged apart: which of both failed shows.
+    """Two scores: whether the sequence is real, and whether it fits its condition. They show which of both failed.
 
-    Nothing but what it reads keeps the second from judging realism, too; negatives of real sequences with conditions of
-    others make it a judge of belonging.
+    Only its input prevents the second score from judging realism, too; negative examples that pair real sequences with
+    the conditions of others teach it to judge the fit.
     """
 
     kind: Literal["split"] = "split"
     combination: Annotated[
         Literal["sum_of_logits", "product_of_probs"], Choice(("sum_of_logits", "product_of_probs"))
     ] = "sum_of_logits"
-    """How both become one: the sum lets a very real sequence make up for one that does not belong, the product (D =
-    D_realism · D_matching) lets neither make up for the other."""
+    """How the two scores are combined. With the sum, a very real sequence can make up for a poor fit; with the
+    product (D = D_realism · D_matching) it cannot."""
 
 
 HeadSettings = Annotated[JointHead | SplitHead, Field(discriminator="kind")]

@@ -70,39 +70,44 @@ _MOST_ASSIGNED = 256  # pairs that are deranged together, which costs their squa
 
 
 class FreshEvaluator(Settings):
-    """A discriminator of pairs that is trained from nothing for each figure, never the run's own."""
+    """A discriminator of pairs that is trained from scratch for each metric; never the one of the run."""
 
     kind: Literal["fresh_evaluator"] = "fresh_evaluator"
     network: Annotated[
         HierarchicalLSTM | PairCnn | PairLSTM | InteractionCnn | TripleLSTM, Field(discriminator="kind")
     ] = HierarchicalLSTM(embedding=32, hidden=64)
-    """Its network; figures of two networks are not comparable."""
+    """Network of the evaluator; metrics from different networks are not comparable."""
     optimizer: OptimizerSettings = Adam(lr=2e-3, clip_norm=5.0)
-    """Its optimiser."""
+    """Optimiser of the evaluator."""
     batch: int = Field(64, ge=2)
-    """Pairs a minibatch."""
+    """Pairs per minibatch."""
     epochs: int = Field(40, ge=1)
-    """Most passes over its training part."""
+    """Maximum number of epochs on its training part."""
     patience: int = Field(8, ge=1)
-    """Passes without a lower cross-entropy of its development part after which it stops; the best is kept."""
+    """Early stopping: number of epochs without a lower cross-entropy on its development part; the best weights are
+    used."""
     num_pairs: int = Field(2_000, ge=1)
-    """Human pairs, the first of the test split, or all where there are fewer."""
+    """Number of human pairs, taken from the start of the test split; all if it has fewer."""
     dev_fraction: float = Field(0.2, gt=0.0, lt=1.0)
-    """Share of the pairs by which it stops."""
+    """Fraction of the pairs for early stopping."""
     test_fraction: float = Field(0.3, gt=0.0, lt=1.0)
-    """Share of the pairs that it is tested on."""
+    """Fraction of the pairs for testing."""
 
     @model_validator(mode="after")
     def _check(self) -> FreshEvaluator:
         if self.network.copies_embeddings:
             raise ConfigError(
-                "network.embeddings='generator': no generator's embeddings are copied into a fresh evaluator. Set it "
-                "to own."
+                "network.embeddings='generator': a fresh evaluator cannot copy the generator's embeddings. Set it "
+                "to own.",
+                code="evaluator_embeddings",
+                fields={"network.embeddings": "generator"},
             )
         if self.dev_fraction + self.test_fraction >= 1.0:
             raise ConfigError(
-                f"dev_fraction={self.dev_fraction:g}, test_fraction={self.test_fraction:g}: leave nothing to learn "
-                "from. Together they must be below 1."
+                f"dev_fraction={self.dev_fraction:g}, test_fraction={self.test_fraction:g}: leave nothing for "
+                "training. Set them so that their sum is below 1.",
+                code="evaluator_fractions",
+                fields={"dev_fraction": self.dev_fraction, "test_fraction": self.test_fraction},
             )
         return self
 
@@ -112,7 +117,7 @@ class FreshEvaluator(Settings):
             yield Problem(
                 "evaluator_without_pairs",
                 {"evaluation.adversarial": self.kind},
-                f"judges pairs, and task={fields.task.kind!r} gives nothing with its sequences. Set it to none.",
+                f"judges pairs, but task={fields.task.kind!r} has no conditions. Set it to none.",
             )
 
 
@@ -401,9 +406,11 @@ class AdversarialMeasures:
             found[part] = torch.cat(pieces)
             if len(found[part]) < _FEWEST_PAIRS:
                 raise ConfigError(
-                    f"evaluation.adversarial: of the {len(rows)} human pairs of its {part} part {len(found[part])} "
-                    "can be given the sequence of another condition that is none of their own, and there must be at "
-                    f"least {_FEWEST_PAIRS}. Give the task a larger test split, or set evaluation.adversarial to none."
+                    f"evaluation.adversarial: among the {len(rows)} human pairs of its {part} part, "
+                    f"{len(found[part])} can be paired with a wrong sequence from another condition; at least "
+                    f"{_FEWEST_PAIRS} are needed. Give the task a larger test split, or set evaluation.adversarial "
+                    "to none.",
+                    code="evaluator_no_negatives",
                 )
         return found
 
@@ -422,7 +429,8 @@ def _figures(human: Accuracy, random: Accuracy) -> dict[str, float]:
 def _checked(sequences: Tensor, human: Tensor) -> Tensor:
     if sequences.shape != human.shape:
         raise ShapeError(
-            f"sequences has shape {tuple(sequences.shape)}: expected {tuple(human.shape)}, one for each condition."
+            f"sequences has shape {tuple(sequences.shape)}: expected {tuple(human.shape)}, one sequence per condition.",
+            code="evaluator_shape",
         )
     return sequences
 
@@ -437,7 +445,10 @@ def _require_enough(settings: FreshEvaluator, part: str, conditions: Tensor, row
     is_vain = has_all and (part == "train" or len(conditions) < 3 * _FEWEST_PAIRS)
     remedy = "Give" if is_vain else "Raise it, give"
     raise ConfigError(
-        f"evaluation.adversarial.{field}={getattr(settings, field):g}: of {len(conditions)} human pairs the {part} "
-        f"part gets {len(rows)} of {num_conditions} different conditions, and there must be at least {_FEWEST_PAIRS} "
-        f"of 2. {remedy} the task a larger test split, or set evaluation.adversarial to none."
+        f"evaluation.adversarial.{field}={getattr(settings, field):g}: the {part} part gets {len(rows)} of "
+        f"{len(conditions)} human pairs, with {num_conditions} different conditions; at least {_FEWEST_PAIRS} "
+        f"pairs and 2 conditions are needed. {remedy} the task a larger test split, or set evaluation.adversarial "
+        "to none.",
+        code="evaluator_too_few",
+        fields={f"evaluation.adversarial.{field}": getattr(settings, field)},
     )

@@ -48,49 +48,52 @@ class EvaluationSettings(Settings):
     """What is measured, and when."""
 
     every: Annotated[int, ReadIf("adversarial updates")] = Field(5, ge=1)
-    """Adversarial units between measurements."""
+    """Adversarial iterations between evaluations."""
     mle_every: Annotated[int, ReadIf("pretraining")] = Field(5, ge=1)
-    """Epochs of maximum-likelihood pretraining between measurements."""
+    """Epochs of maximum-likelihood pretraining between evaluations."""
     num_sequences: Annotated[int, FollowsData("evaluation")] = Field(2_000, ge=2)
-    """Sequences sampled for a measurement during training."""
+    """Number of sequences sampled for an evaluation during training."""
     final_sequences: Annotated[int, FollowsData("evaluation")] = Field(10_000, ge=2)
-    """Sequences sampled for each row of the final table."""
+    """Number of sequences sampled for each row of the final table."""
     num_bleu: Annotated[int, ReadIf("text")] = Field(1_000, ge=2)
-    """Of those, how many are hypotheses of BLEU and Self-BLEU; both depend on it. Text only."""
+    """Number of these sequences used for BLEU and Self-BLEU, whose values depend on it. Text only."""
     temperatures: tuple[Annotated[float, Field(gt=0.0)], ...] = (1.0, 0.95, 0.9, 0.85, 0.8, 0.7)
-    """Temperatures at which the MLE start, the controls and the run itself stand in the final table, and of which the
-    verdict takes for each the one that is best on validation data."""
+    """Temperatures at which the final table has the MLE start, the controls and the run itself. For each of them the
+    verdict uses the temperature that is best on validation data."""
     equal_trainings: Annotated[int, ReadIf("control of its kind")] = Field(3, ge=0)
-    """Further trainings, with other seeds, of the control that is most like the run (constant_reward, else
-    random_reward), by which the verdict knows how much two equal trainings differ; with 0 it claims nothing."""
+    """Number of repeated trainings of one control with other seeds, which estimate how much two equal trainings
+    differ. The control is constant_reward, or else random_reward. With 0 the verdict makes no claim."""
     encoders: tuple[EncoderName, ...] = ("ngram64",)
-    """Sentence encoders in whose spaces FED and nearest neighbours are measured; `minilm` reads English, takes minutes
-    of the final table, and needs the extra `encoder`. Text only."""
+    """Sentence encoders for FED and nearest neighbours. `minilm` is for English, takes minutes for the final table,
+    and needs the extra `encoder`. Text only."""
     num_nearest: Annotated[int, ReadIf("text")] = Field(500, ge=2)
-    """Samples of a final row whose nearest training sequences are found, and as many of the test split. Text only."""
+    """Number of samples, and of test sequences, whose nearest training sequences are searched for each row of the
+    final table. Text only."""
     beam: Annotated[int, ReadIf("decoding")] = Field(1, ge=1)
-    """Beams of the search for the likeliest sequence, which BLEU and chrF of pairs are of, and the decoded figures of
-    `adversarial`; 1 is greedy."""
+    """Beam width for the most likely sequence, which is used for BLEU and chrF of pairs and for decoded metrics of
+    `adversarial`; 1 is greedy decoding."""
     length_exponent: Annotated[float, ReadIf("decoding")] = Field(0.0, ge=0.0)
-    """α of ((5 + |y|)/6)^α, by which log-probabilities of beams are divided at the end."""
+    """Exponent α of the length penalty ((5 + |y|)/6)^α, which divides the log-probability of finished beams."""
     bleu_tokens: Annotated[BleuTokens, ReadIf("pairs of texts")] = "auto"
-    """How sacrebleu cuts text into words for BLEU and, of summaries, ROUGE; auto follows the script of the references:
-    13a where words have spaces between them, zh for Chinese, char for other scripts without spaces. Pairs only."""
+    """Tokeniser of sacrebleu for BLEU and, for summaries, ROUGE. auto follows the script of the references: 13a for
+    text with spaces between words, zh for Chinese, char for other scripts without spaces. Pairs only."""
     replace_unknown: bool = False
-    """In the texts that BLEU and chrF are of, the word of the source that was most attended to stands where a word is
-    unknown. Pairs of words only."""
+    """Whether unknown words are replaced by the most attended word of the source in the texts for BLEU and chrF.
+    Pairs of words only."""
     adversarial: FreshEvaluator | None = None
-    """Evaluator that is trained anew to tell rows of the final table from human pairs, which takes minutes; null for
-    none. Only where the task gives something with each sequence."""
+    """Evaluator that is trained from scratch to distinguish each row of the final table from human pairs, which
+    takes minutes; null disables. Only for tasks with conditions."""
     language_model: LearnedLanguageModel | None = None
-    """LSTMs that are trained anew for LM and reverse-LM scores of rows of the final table, which takes minutes a row;
-    null for none, and the n-gram models alone. Text only."""
+    """LSTMs that are trained from scratch for LM and reverse-LM scores of the final table, which takes minutes per
+    row; null uses n-gram models only. Text only."""
     collapse_share: Annotated[float | None, ReadIf("adversarial updates")] = Field(0.5, gt=0.0, lt=1.0)
-    """Share of the effective rank with which adversarial training began; below it a warning is told. null for none."""
+    """A warning is logged when the effective rank falls below this share of its value at the start of adversarial
+    training. null disables."""
     num_shown: int = Field(10, ge=0)
-    """Samples written to samples.txt at each measurement."""
+    """Number of samples that are written to samples.txt at each evaluation."""
     metrics: tuple[OwnMetric, ...] = ()
-    """Functions of texts of one's own, measured beside what ships: `FILE.py:NAME,...`, or settings of each as JSON."""
+    """Your own functions of texts, measured beside the built-in metrics: `FILE.py:NAME,...`, or a JSON list of
+    settings."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -107,7 +110,7 @@ class EvaluationSettings(Settings):
             yield Problem(
                 "words_of_no_source",
                 at,
-                f"takes words of a source, and task={task.kind!r} has none. Set it to false.",
+                f"copies words of the source, but task={task.kind!r} has none. Set it to false.",
             )
         elif refusal := no_words(*task.are_words):
             yield Problem("no_words", at, f"{refusal}. Set it to false.")
@@ -115,8 +118,10 @@ class EvaluationSettings(Settings):
             yield Problem(
                 "generator_attends_to_nothing",
                 at,
-                f"takes the word that was attended to, and generator={fields.generator.kind!r} does not say what it "
-                "attends to. Set it to false.",
+                (
+                    f"needs the attention of the generator, which generator={fields.generator.kind!r} does not "
+                    "provide. Set it to false."
+                ),
             )
 
 
@@ -222,7 +227,10 @@ class Evaluator:
             ConfigError: it is 0 for all of them.
         """
         if measure == "corpus_bleu" and self._pairs is not None and self._pairs.why_zero is not None:
-            raise ConfigError(f"schedule.selection.measure='corpus_bleu': {self._pairs.why_zero}, and select by chrf.")
+            raise ConfigError(
+                f"schedule.selection.measure='corpus_bleu': {self._pairs.why_zero}, and select by chrf.",
+                code="bleu_selects_nothing",
+            )
 
     def is_higher_better(self, measure: Measure) -> bool | None:
         """Whether a figure of a metric of one's own is better where it is higher; None of what ships."""
@@ -408,7 +416,7 @@ class Evaluator:
         """The likeliest sequences (n, T) that are given conditions (n, S)."""
         sampler, settings = sampler_of(generator, self._task.space, Draw(temperature)), self._settings
         number = len(conditions)
-        with stage("decode", f"the likeliest of {number} sources"):
+        with stage("decode", f"most likely sequences for {number} sources"):
             return sampler.likeliest(number, settings.beam, settings.length_exponent, conditions).tokens
 
     def measure_real(self, num_sequences: int | None = None) -> Measurement:
@@ -484,7 +492,7 @@ class Evaluator:
         if decodes:
             different, place = torch.unique(conditions, dim=0, return_inverse=True)
             found_sequences = self._decoded(generator, temperature, different)[place]
-            with stage("judge", "fresh evaluators of the likeliest (evaluation.adversarial)"):
+            with stage("judge", "fresh evaluators on decoded sequences (evaluation.adversarial)"):
                 found = self._adversarial.measure(found_sequences)
             metrics |= {name.replace("eval/", "eval/decoded_"): value for name, value in found.items()}
         return metrics
@@ -493,7 +501,7 @@ class Evaluator:
         """The same of people, half of whom are taken for the machine: the yardstick of `measure_adversarially`."""
         if self._adversarial is None:
             return {}
-        with stage("judge", "fresh evaluators of people (evaluation.adversarial)"):
+        with stage("judge", "fresh evaluators on human pairs (evaluation.adversarial)"):
             return self._adversarial.measure_people()
 
     @property
@@ -564,7 +572,9 @@ def _text_measures(task: Task, settings: EvaluationSettings, seed: int) -> TextM
         )
     if "minilm" in settings.encoders:
         raise ConfigError(
-            f"evaluation.encoders={list(settings.encoders)}: 'minilm' reads text, and task={task.name!r} has none. "
-            "Leave it out."
+            f"evaluation.encoders={list(settings.encoders)}: 'minilm' reads text, but task={task.name!r} has none. "
+            "Remove it.",
+            code="minilm_reads_text",
+            fields={"task": task.name},
         )
     return None

@@ -50,26 +50,28 @@ QUANTITIES = (
 
 
 class LearnedLanguageModel(Settings):
-    """An LSTM that is trained from nothing for each figure."""
+    """An LSTM that is trained from scratch for each metric."""
 
     kind: Literal["learned_language_model"] = "learned_language_model"
     network: LSTM = LSTM(embedding=128, hidden=256, dropout=0.5)
-    """Its network; figures of two networks are not comparable."""
+    """Network of the language model; metrics from different networks are not comparable."""
     optimizer: OptimizerSettings = Adam(lr=2e-3, clip_norm=5.0)
-    """Its optimiser."""
+    """Optimiser of the language model."""
     batch: int = Field(64, ge=1)
-    """Sequences a minibatch."""
+    """Sequences per minibatch."""
     epochs: int = Field(40, ge=1)
-    """Most passes over what it learns from."""
+    """Maximum number of epochs."""
     patience: int = Field(2, ge=1)
-    """Passes without a lower NLL of the validation split after which it stops; the best is kept."""
+    """Early stopping: number of epochs without a lower NLL of the validation split; the best weights are used."""
 
     @model_validator(mode="after")
     def _check(self) -> LearnedLanguageModel:
         if self.network.pretrained.reads_file:
             raise ConfigError(
-                f"network.pretrained={self.network.pretrained.kind!r}: it learns from its sequences alone. Set it to "
-                "none."
+                f"network.pretrained={self.network.pretrained.kind!r}: this model learns from its sequences only. "
+                "Set it to none.",
+                code="learned_model_pretrained",
+                fields={"network.pretrained": self.network.pretrained.kind},
             )
         return self
 
@@ -79,7 +81,7 @@ class LearnedLanguageModel(Settings):
             yield Problem(
                 "language_model_without_text",
                 {"evaluation.language_model": self.kind},
-                f"is trained on text, and task={fields.task.kind!r} has none. Set it to none.",
+                f"is trained on text, but task={fields.task.kind!r} has none. Set it to none.",
             )
 
 

@@ -38,7 +38,10 @@ from rlgan.metrics.quantity import Better, Quantity
 Direction = Literal["min", "max", "none"]
 
 _OFFERED = ("references", "prompts")
-_FORM = "f(texts), which returns a number or a dictionary of numbers; it may also name `references` and `prompts`"
+_FORM = (
+    "f(texts), which returns a number or a dictionary of numbers; it may also have the parameters `references` and "
+    "`prompts`"
+)
 _NUM_CHECKED = 8  # texts of the held-out split that metrics are tried on before a run
 OWN = "own_"
 """Begins the names of all figures of metrics of one's own, so that none is taken for what ships."""
@@ -52,11 +55,11 @@ class OwnMetric(Plugin):
     plugin_kind: ClassVar[PluginKind] = "metric"
 
     direction: Direction = "none"
-    """Which values are better: min, max, or none of them, so that what counts is the distance from real sequences."""
+    """Which values are better: min, max, or none if only the distance from real sequences matters."""
     unit: str = ""
-    """What a value is counted in, for the note below the table."""
+    """Unit of the values, for the note below the table."""
     timeout_s: Annotated[float, FreeOnResume()] = Field(600.0, gt=0.0)
-    """Seconds that a call may take; the run then stops."""
+    """Maximum number of seconds for a call; the run stops if a call takes longer."""
 
     def check_object(self, loaded: Loaded) -> None:
         """See `Plugin.check_object`."""
@@ -85,7 +88,7 @@ class OwnMetric(Plugin):
     def note(self) -> str:
         """How to read it, in a line."""
         what = {"min": "lower is better", "max": "higher is better"}.get(
-            self.direction, f"neither more nor less is better: read {self.figure}{GAP}, the distance from real data"
+            self.direction, f"use {self.figure}{GAP}, the distance from real data"
         )
         return f"{self.figure}{f' ({self.unit})' if self.unit else ''}: {self.name}, {what}"
 
@@ -105,21 +108,24 @@ def require_apart(metrics: Sequence[OwnMetric]) -> None:
     for index, name in enumerate(names):
         if name in names[:index]:
             raise ConfigError(
-                f"evaluation.metrics: two are called {name!r}: {metrics[names.index(name)].name} and "
-                f"{metrics[index].name}. Name one of the functions otherwise."
+                f"evaluation.metrics: two metrics are named {name!r}: {metrics[names.index(name)].name} and "
+                f"{metrics[index].name}. Rename one of the functions.",
+                code="metric_named_twice",
             )
         if f"_{name}".endswith(GAP):
             raise ConfigError(
-                f"evaluation.metrics: {metrics[index].name} is called {name!r}, and what ends with {GAP!r} is the "
-                "distance of a metric from real sequences. Name the function otherwise."
+                f"evaluation.metrics: {metrics[index].name} is named {name!r}, but the ending {GAP!r} is reserved "
+                "for the distance from real sequences. Rename the function.",
+                code="metric_ends_with_gap",
             )
     for shorter in names:
         for longer in names:
             if longer.startswith(f"{shorter}_"):
                 raise ConfigError(
-                    f"evaluation.metrics: {OWN}{longer} would be the metric {longer!r}, and the figure "
-                    f"{longer.removeprefix(f'{shorter}_')!r} of the metric {shorter!r}. Name one of the functions "
-                    "otherwise."
+                    f"evaluation.metrics: {OWN}{longer} would be both the metric {longer!r} and the value "
+                    f"{longer.removeprefix(f'{shorter}_')!r} of the metric {shorter!r}. Rename one of the "
+                    "functions.",
+                    code="metric_name_clash",
                 )
 
 
@@ -204,7 +210,11 @@ class OwnMetrics:
         key = f"eval/{name}{GAP}" if metric.direction == "none" else f"eval/{name}"
         if key not in measured:
             there = [one.removeprefix("eval/") for one in measured if metric.has(one.removeprefix("eval/"))]
-            raise ConfigError(f"schedule.selection.measure={name!r}: {metric.name} returned {', '.join(there)} alone.")
+            raise ConfigError(
+                f"schedule.selection.measure={name!r}: {metric.name} returned only {', '.join(there)}.",
+                code="metric_has_no_key",
+                fields={"schedule.selection.measure": name},
+            )
         return measured[key]
 
     def _of_real(self, metric: OwnMetric, name: str) -> float:
@@ -215,8 +225,9 @@ class OwnMetrics:
             self._real = {name: value for values in each for name, value in values.items()}
         if name not in self._real:
             raise PluginError(
-                f"{_described(metric)}: returned {name!r} of the generator's texts, and not of real ones. Return the "
-                "same keys for all texts."
+                f"{_described(metric)}: returned {name!r} for the generator's texts but not for real texts. Return "
+                "the same keys for all texts.",
+                code="metric_keys_differ",
             )
         return self._real[name]
 
@@ -249,7 +260,10 @@ def _signature(metric: OwnMetric, target: Any) -> inspect.Signature:
     signature = signature_of(metric, target, _FORM)
     first = next(iter(signature.parameters.values()), None)
     if first is None or first.kind not in (first.POSITIONAL_ONLY, first.POSITIONAL_OR_KEYWORD):
-        raise ConfigError(f"{_described(metric)}: has the signature {signature}. Let it take texts: {_FORM}.")
+        raise ConfigError(
+            f"{_described(metric)}: has the signature {signature}. It must accept texts: {_FORM}.",
+            code="metric_signature",
+        )
     of_call = metric.model_copy(update={"options": {}}) if inspect.isclass(target) else metric
     check_options(of_call, signature, (first.name, *_OFFERED))
     return signature
@@ -263,14 +277,16 @@ def _called(metric: OwnMetric, call: Callable[[], Any], path: str, number: int) 
             call,
             metric.timeout_s,
             lambda: (
-                f"{who}: has not returned after timeout_s={metric.timeout_s:g} seconds for {number} texts. Raise its "
-                "timeout_s (evaluation.metrics.N.timeout_s, where N counts metrics from 0), or make it return."
+                f"{who}: did not return within timeout_s={metric.timeout_s:g} seconds for {number} texts. Raise "
+                "its timeout_s (evaluation.metrics.N.timeout_s, where N counts metrics from 0), or make it return."
             ),
         )
     except RaisedError as raised:
         error = raised.error
         raise PluginError(
-            f"{who}: raises {type(error).__name__}: {error} for {number} texts. Mend it.{own_lines(error, path)}"
+            f"{who}: raised {type(error).__name__}: {error} for {number} texts. Fix it.{own_lines(error, path)}",
+            code="metric_raised",
+            fields={"plugin": who},
         ) from error
     name = metric.figure
     many = isinstance(returned, Mapping)
@@ -279,18 +295,24 @@ def _called(metric: OwnMetric, call: Callable[[], Any], path: str, number: int) 
     for key, value in values:
         if many and key.endswith(GAP):
             raise PluginError(
-                f"{who}: returned the key {key.removeprefix(f'{name}_')!r}, and what ends with {GAP!r} is the distance "
-                "from real sequences. Name the key otherwise."
+                f"{who}: returned the key {key.removeprefix(f'{name}_')!r}, but the ending {GAP!r} is reserved for "
+                "the distance from real sequences. Rename the key.",
+                code="metric_key_ends_with_gap",
+                fields={"plugin": who},
             )
         if key in found:
             raise PluginError(
-                f"{who}: returned two values as {key!r}: keys are told apart as text. Name one of them otherwise."
+                f"{who}: returned two values with the key {key!r}: keys are compared as text. Rename one of them.",
+                code="metric_key_twice",
+                fields={"plugin": who},
             )
         read = as_number(value)
         if read is None:
             raise PluginError(
                 f"{who}: returned {brief(value)}{'' if key == name else f' as {key!r}'} for {number} texts. Return a "
-                "finite number, or a dictionary of them."
+                "finite number, or a dictionary of them.",
+                code="metric_value",
+                fields={"plugin": who},
             )
         found[key] = read
     return found

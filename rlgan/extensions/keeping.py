@@ -15,7 +15,7 @@ from .sources import Code, Source, digest_of, memory, source_now, source_of
 FOLDER = "plugins"
 """Folder of a run that holds the sources of its plug-ins."""
 
-ACCEPT_CHANGED = "--accept-changed-plugins (accept_changed_plugins=True from Python)"
+ACCEPT_CHANGED = "--accept-changed-plugins (accept_changed_plugins=True in Python)"
 """How a user says that a run is to go on with another source of a plug-in."""
 
 
@@ -96,8 +96,12 @@ def require_unchanged(plugins: Iterable[Code], run: str) -> None:
     """
     for plugin, now in changed(plugins):
         raise ConfigError(
-            f"{run}: {plugin.plugin_kind} plug-in {plugin.name!r} is another one than the run began with: digest "
-            f"{now}, and the run has {plugin.digest} (its folder keeps the source in {FOLDER}/"
-            f"{plugin.digest[:16]}.py). Put the source back as it was, go on with the new one by "
-            f"{ACCEPT_CHANGED}, or begin a new run."
+            (
+                f"{run}: the {plugin.plugin_kind} plug-in {plugin.name!r} has changed since the run began: its digest "
+                f"is {now}, but the run has {plugin.digest} (its folder keeps the source in "
+                f"{FOLDER}/{plugin.digest[:16]}.py). Restore the source, continue with the new one by "
+                f"{ACCEPT_CHANGED}, or start a new run."
+            ),
+            code="plugin_changed",
+            fields={"run": run, "plugin": plugin.name},
         )

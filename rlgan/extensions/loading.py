@@ -63,8 +63,10 @@ def load(name: str, kind: PluginKind, digest: str = "") -> Loaded:
     if not hasattr(module, attribute):
         names = [one for one in vars(module) if not one.startswith("_")]
         raise ConfigError(
-            f"{kind} plug-in {name!r}: {place} has no {attribute!r}.{nearest(attribute, names)} Name something that "
-            "it defines."
+            f"{kind} plug-in {name!r}: {place} has no {attribute!r}.{nearest(attribute, names)} Name an object "
+            "that it defines.",
+            code="plugin_no_attribute",
+            fields={"plugin": name},
         )
     return Loaded(getattr(module, attribute), attribute if ":" in name else name, source.digest, source.path)
 
@@ -75,9 +77,11 @@ def _imported(target: str, kind: PluginKind, digest: str) -> types.ModuleType:
     found = source_of_module(target, kind)
     if found.digest != digest:
         raise ConfigError(
-            f"{kind} plug-in {target!r}: the module that is installed here, {found.path or place}, is another one than "
-            f"the run began with: digest {found.digest}, and the configuration has {digest}. Install it as it was, or "
-            "begin a new run with digest ''."
+            f"{kind} plug-in {target!r}: the installed module {found.path or place} has changed since the run "
+            f"began: its digest is {found.digest}, but the configuration has {digest}. Install the earlier "
+            "version, or start a new run with digest ''.",
+            code="plugin_module_changed",
+            fields={"plugin": target},
         )
     late = partial(_late, target, kind)
     try:
@@ -87,7 +91,9 @@ def _imported(target: str, kind: PluginKind, digest: str) -> types.ModuleType:
         if error.name is not None and (place == error.name or place.startswith(f"{error.name}.")):
             raise ConfigError(
                 f"{kind} plug-in {target!r}: there is no module {error.name!r}.{near_module(place)} Install it in "
-                "this environment, or write FILE.py:NAME for a file of your own."
+                "this environment, or write FILE.py:NAME for your own file.",
+                code="plugin_module_missing",
+                fields={"plugin": target},
             ) from None
         raise _import_error(target, kind, error, None) from error
     except PluginError:
@@ -124,19 +130,20 @@ def _of_text(target: str, kind: PluginKind, source: Source) -> types.ModuleType:
 
 def _late(target: str, kind: PluginKind) -> str:
     return (
-        f"{kind} plug-in {target!r}: importing it has not ended after {IMPORT_TIMEOUT_S:g} seconds. Make it return: do "
-        "what takes long where it is called first."
+        f"{kind} plug-in {target!r}: its import has not finished after {IMPORT_TIMEOUT_S:g} seconds. Move slow "
+        "work into the function that needs it."
     )
 
 
 def _import_error(target: str, kind: PluginKind, error: Exception, path: str | None) -> ConfigError:
-    advice = "Mend it, and try again."
+    advice = "Fix it, and try again."
     if isinstance(error, ModuleNotFoundError):
         advice = (
-            "Install what it imports wherever the run computes; a file of a plug-in stands alone, and cannot import "
-            "the files beside it."
+            "Install what it imports on all machines of the run. The file of a plug-in cannot import files beside it."
         )
     return ConfigError(
-        f"{kind} plug-in {target!r}: importing it raises {type(error).__name__}: {error}. {advice}"
-        f"{own_lines(error, path)}"
+        f"{kind} plug-in {target!r}: importing it raised {type(error).__name__}: {error}. "
+        f"{advice}{own_lines(error, path)}",
+        code="plugin_import_raised",
+        fields={"plugin": target},
     )

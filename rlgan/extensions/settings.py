@@ -33,7 +33,7 @@ class TakesPlugin(Settings):
     """A variant that the name of a plug-in chooses: `--reward mine.py:brevity`."""
 
     plugin_kind: ClassVar[PluginKind]
-    """What the plug-in stands for."""
+    """Kind of the plug-in."""
 
     @classmethod
     @abstractmethod
@@ -51,10 +51,10 @@ class TakesPlugin(Settings):
 
 
 class Plugin(TakesPlugin):
-    """Something of the user's own, in the place of what ships: a base for one variant of each axis.
+    """Your own code in place of a built-in variant: the base class of one variant of each axis.
 
-    The digest is filled in when the configuration is built. One that has a digest was built before: nothing is loaded
-    until it is used, so that reading the configuration of a run executes nothing of it.
+    The digest is filled in when the configuration is built. A plug-in with a digest was built before: it is loaded only
+    when it is used, so that reading the configuration of a run executes none of its code.
     """
 
     not_searched: ClassVar[NotSearched] = NotSearched("one's own")
@@ -62,9 +62,9 @@ class Plugin(TakesPlugin):
     name: str = Field(min_length=1)
     """`FILE.py:NAME`, `package.module:NAME`, or a registered name."""
     options: Mapping[str, PlainValue] = Field(default_factory=dict)
-    """Handed over as keyword arguments."""
+    """Keyword arguments of the plug-in."""
     digest: str = ""
-    """Of the source, sha256; filled in by rlgan. A run does not go on with another source."""
+    """SHA-256 digest of the source; filled in by rlgan. A run cannot continue with another source."""
 
     @model_validator(mode="before")
     @classmethod
@@ -76,8 +76,10 @@ class Plugin(TakesPlugin):
         if not self.digest:
             if _is_reading.get():
                 raise NoDigestError(
-                    f"{self.plugin_kind} plug-in {self.name!r}: has no digest, so nothing says which code it is, and a "
-                    "file that is read may not name code so. Every run that was begun has one: restore the file."
+                    f"{self.plugin_kind} plug-in {self.name!r}: has no digest, so it is unknown which code is "
+                    "meant, and rlgan does not execute it. Every run has a digest. Restore the file.",
+                    code="plugin_no_digest",
+                    fields={"plugin": self.name},
                 )
             loaded = self.load()
             self.check_object(loaded)
@@ -127,7 +129,8 @@ class TimedPlugin(Plugin):
     """One whose calls are interrupted where they never return; see `in_time`."""
 
     timeout_s: Annotated[float, FreeOnResume()] = Field(600.0, gt=0.0)
-    """Seconds that a call of it may take; the run then stops, and its last whole iteration is kept."""
+    """Maximum number of seconds of a call. After that the run stops with the checkpoint of its last complete
+    iteration."""
 
     def late(self, doing: str) -> str:
         """What to say of a call that takes longer.
@@ -136,8 +139,8 @@ class TimedPlugin(Plugin):
             doing: what was called, as a sentence part.
         """
         return (
-            f"{self.plugin_kind} plug-in {self.name!r}: {doing} has not returned after timeout_s={self.timeout_s:g} "
-            f"seconds. Raise {self.timeout_path}, or make it return."
+            f"{self.plugin_kind} plug-in {self.name!r}: {doing} has not returned after "
+            f"timeout_s={self.timeout_s:g} seconds. Increase {self.timeout_path}, or fix the plug-in."
         )
 
     @property
@@ -169,7 +172,9 @@ def note(plugin: Plugin, name: str, value: object) -> None:
     asked, default = getattr(plugin, name), type(plugin).model_fields[name].default
     if asked not in (value, default):
         raise ConfigError(
-            f"{plugin.plugin_kind}.{name}={asked!r}: is {value!r} by {plugin.name!r} itself. Leave it out."
+            f"{plugin.plugin_kind}.{name}={asked!r}: but {plugin.name!r} itself declares {value!r}. Remove it.",
+            code="plugin_fact_contradicted",
+            fields={name: asked},
         )
     object.__setattr__(plugin, name, value)
 
@@ -189,7 +194,7 @@ def reading_a_folder() -> Iterator[None]:
     except ValidationError as error:
         causes = [problem.get("ctx", {}).get("error") for problem in error.errors(include_url=False)]
         if (found := next((cause for cause in causes if isinstance(cause, NoDigestError)), None)) is not None:
-            raise CheckpointError(str(found)) from None
+            raise CheckpointError(str(found), code=found.code, fields=found.fields) from None
         raise
     finally:
         _is_reading.reset(token)

@@ -127,7 +127,10 @@ def register(kind: PluginKind, name: str, plugin: Any) -> None:
     """
     _require_kind(kind)
     if not name or ":" in name:
-        raise ConfigError(f"register({kind!r}, {name!r}): a name is not empty and has no colon. Use another name.")
+        raise ConfigError(
+            f"register({kind!r}, {name!r}): a name must not be empty or contain a colon. Use another name.",
+            code="register_name",
+        )
     memory.registered[kind, name] = _source_of_object(plugin, f"register({kind!r}, {name!r})")
 
 
@@ -145,8 +148,10 @@ def require_no_namesake(kind: PluginKind, shipped: str, where: str) -> None:
     for name in known(kind):
         if name.replace("-", "_") == shipped.replace("-", "_"):
             raise ConfigError(
-                f"{where}={shipped!r}: is the name of a {kind} that ships, and of one of your own ({name!r}, "
-                "registered or an entry point). Register yours under another name."
+                f"{where}={shipped!r}: is the name of a built-in {kind}, and of your own one ({name!r}, registered "
+                "or an entry point). Register yours under another name.",
+                code="plugin_name_taken",
+                fields={where: shipped, "where": where},
             )
 
 
@@ -174,8 +179,10 @@ def source_of(name: str, kind: PluginKind, digest: str = "") -> Source:
     found = source_now(name, kind)
     if digest and found.digest != digest:
         raise ConfigError(
-            f"{kind} plug-in {name!r}: its source is another one than the run began with: digest {found.digest}, and "
-            f"the configuration has {digest}. Put the source back as it was, or begin a new run with digest ''."
+            f"{kind} plug-in {name!r}: its source has changed since the run began: its digest is {found.digest}, "
+            f"but the configuration has {digest}. Restore the source, or start a new run with digest ''.",
+            code="plugin_source_changed",
+            fields={"plugin": name},
         )
     if found.registered is None:
         memory.sources.setdefault(found.digest, found)
@@ -196,14 +203,18 @@ def source_now(name: str, kind: PluginKind) -> Source:
     if not path.is_file():
         beside = [one.name for one in path.parent.glob("*.py")] if path.parent.is_dir() else []
         raise ConfigError(
-            f"{kind} plug-in {name!r}: there is no file {path.absolute()}.{nearest(path.name, beside)} Give the path "
-            "from the folder where rlgan is started, or from the root."
+            f"{kind} plug-in {name!r}: there is no file {path.absolute()}.{nearest(path.name, beside)} Give an "
+            "absolute path, or one relative to the current folder.",
+            code="plugin_no_file",
+            fields={"plugin": name},
         )
     try:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
-            f"{kind} plug-in {name!r}: {path} cannot be read ({error}). Make it a Python file in UTF-8."
+            f"{kind} plug-in {name!r}: {path} cannot be read ({error}). It must be a Python file in UTF-8.",
+            code="plugin_unreadable",
+            fields={"plugin": name},
         ) from None
     return Source(text, digest_of(text), str(path.absolute()))
 
@@ -217,7 +228,9 @@ def source_of_module(target: str, kind: PluginKind) -> Source:
         missing = next(one for one, found in zip(parents, origins(place), strict=False) if found is None)
         raise ConfigError(
             f"{kind} plug-in {target!r}: there is no module {missing!r}.{near_module(place)} Install it in this "
-            "environment, or write FILE.py:NAME for a file of your own."
+            "environment, or write FILE.py:NAME for your own file.",
+            code="plugin_no_module",
+            fields={"plugin": target},
         )
     linecache.checkcache(origin)
     # As `inspect.getsource` has it: every line has an end, whichever the file has.
@@ -274,8 +287,12 @@ def _source_of_object(plugin: Any, who: str) -> Source:
     """Its digest is of the source, and of what the object holds besides: closure, defaults, attributes."""
     if hasattr(plugin, "cache_parameters") and ("<" in plugin.__qualname__ or plugin.__module__ == "__main__"):
         raise ConfigError(
-            f"{who}: is a functools.lru_cache around {plugin.__qualname__}, which workers find in an installed module "
-            "alone. Register a function that calls it, or the one inside of it."
+            (
+                f"{who}: is a functools.lru_cache around {plugin.__qualname__}, which workers can find only in an "
+                "installed module. Register a function that calls it, or the function inside."
+            ),
+            code="plugin_is_cache",
+            fields={"plugin": who},
         )
     described = plugin if inspect.isroutine(plugin) or inspect.isclass(plugin) else type(plugin)
     text = source_text(described)
@@ -284,8 +301,10 @@ def _source_of_object(plugin: Any, who: str) -> Source:
     except (UndescribableError, RecursionError) as error:
         where = f"{error.where or 'it'} ({error.what})" if isinstance(error, UndescribableError) else "it"
         raise ConfigError(
-            f"{who}: {where} cannot be compared with what another process would register, nor travel to workers. Make "
-            "it at the first call, or leave it out by __getstate__."
+            f"{who}: {where} cannot be compared between processes or sent to workers. Create it at the first call, "
+            "or exclude it with __getstate__.",
+            code="plugin_not_describable",
+            fields={"plugin": who},
         ) from None
     if text is None:  # of C, or typed into an interpreter that keeps no source
         digest = f"{_BY_NAME}{described.__module__}.{described.__qualname__}"
@@ -301,13 +320,19 @@ def target_of(name: str, kind: PluginKind) -> str:
     entries = entry_points(kind)
     if name in entries:
         return entries[name]
-    forms = "FILE.py:NAME, package.module:NAME, or a name that was registered"
+    forms = "FILE.py:NAME, package.module:NAME, or a registered name"
     if ":" in name or name.endswith(".py"):
-        raise ConfigError(f"{kind} plug-in {name!r}: is not the name of a plug-in. Write {forms}.")
+        raise ConfigError(
+            f"{kind} plug-in {name!r}: is not a valid name of a plug-in. Write {forms}.",
+            code="plugin_bad_name",
+            fields={"plugin": name},
+        )
     there = known(kind)
     raise ConfigError(
         f"{kind} plug-in {name!r}: nothing is registered under this name; registered are {', '.join(there) or 'none'}."
-        f"{nearest(name, there)} Write {forms}."
+        f"{nearest(name, there)} Write {forms}.",
+        code="plugin_not_registered",
+        fields={"plugin": name},
     )
 
 
@@ -334,7 +359,9 @@ def _is_dotted(place: str) -> bool:
 
 def _require_kind(kind: str) -> None:
     if kind not in _KINDS:
-        raise ConfigError(f"plug-ins of kind {kind!r}: choose one of {', '.join(_KINDS)}.{nearest(kind, _KINDS)}")
+        raise ConfigError(
+            f"plug-ins of kind {kind!r}: choose one of {', '.join(_KINDS)}.{nearest(kind, _KINDS)}", code="plugin_kind"
+        )
 
 
 def digest_of(text: str) -> str:

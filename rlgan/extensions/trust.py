@@ -45,11 +45,13 @@ def admit(
         digest = digest_of(text)
         memory.sources.setdefault(digest, Source(text, digest, str(path.absolute())))
     for plugin in plugins:
-        who = f"{asked}: {plugin.plugin_kind} plug-in {plugin.name!r} is code of somebody's own, which"
+        who = f"{asked}: the {plugin.plugin_kind} plug-in {plugin.name!r} is foreign code that"
         is_told = (plugin.plugin_kind, plugin.name, plugin.digest) in memory.own
         if not trust_code and not is_told and (reason := _not_ones_own(plugin, folder)) is not None:
             raise CheckpointError(
-                f"{who} {reason}. Read it, and let it be executed by --trust-code (trust_code=True from Python)."
+                f"{who} {reason}. Inspect it, then allow its execution with --trust-code (trust_code=True in Python).",
+                code="code_not_trusted",
+                fields={"plugin": who},
             )
         try:
             source_of(plugin.name, plugin.plugin_kind, plugin.digest)
@@ -58,10 +60,14 @@ def admit(
             advice = (
                 ""
                 if copy is None
-                else f" Or read the source in {copy}, and let it be executed by --trust-code (trust_code=True from "
-                "Python)."
+                else (
+                    f" Or inspect the source in {copy}, then allow its execution with --trust-code (trust_code=True in "
+                    "Python)."
+                )
             )
-            raise CheckpointError(f"{who} is not at hand: {error}{advice}") from None
+            raise CheckpointError(
+                f"{who} is not available: {error}{advice}", code="plugin_not_at_hand", fields={"plugin": who}
+            ) from None
 
 
 def needs_trust(plugins: Iterable[Code], folder: Path) -> bool:
@@ -79,11 +85,11 @@ def _not_ones_own(plugin: Code, folder: Path) -> str | None:
     files = [place] if is_file else [one for one in origins(place) if one]
     paths = [Path(one).expanduser().resolve() for one in files]
     if any(path.is_relative_to(folder.resolve()) for path in paths):
-        return "lies in that folder itself, and came along with it"
+        return "is stored in that folder itself"
     if not is_file and name in entry_points(kind).values():
         return None
     if not is_file and origins(place)[-1] is not None:
-        return "is of an installed module that does not offer it as a plug-in (an entry point of rlgan.plugins)"
+        return "belongs to an installed module that does not offer it as a plug-in (an entry point of rlgan.plugins)"
     if is_file and any(_is_installed(path) for path in paths):
         return "is a file of an installed package or of Python itself"
     return None

@@ -70,7 +70,9 @@ class in_time:  # read as a function: `with in_time(...)`; it is called for ever
         if self._fired_at is not None:
             # Where it returned at the last moment, too: what interrupts it may be on its way.
             lines = "" if error is None else own_lines(error, self._path)
-            raise self._error(f"{self._late()}{lines}") from None
+            raise self._error(
+                f"{self._late()}{lines}", code="plugin_interrupted", fields={"timeout_s": self._timeout_s}
+            ) from None
 
     def look(self, now: float) -> None:
         """Interrupt the block where it is late; called by the thread that watches."""
@@ -97,7 +99,7 @@ class in_time:  # read as a function: `with in_time(...)`; it is called for ever
     def _tell(self) -> None:
         frame = sys._current_frames().get(self._thread)
         lines = "".join(traceback.format_stack(frame)[-3:])
-        message = f"{self._late()} It cannot be interrupted; end the process. It stands here:\n{lines}"
+        message = f"{self._late()} It cannot be interrupted; end the process. It is executing:\n{lines}"
         print(message, file=sys.stderr, flush=True)
         for listener in list(_WATCHER.listeners):
             listener()

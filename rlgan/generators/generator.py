@@ -34,15 +34,15 @@ class GeneratorKind(Settings):
     """What the settings of a generator declare of its network, for whoever asks before there is one."""
 
     reads_conditions: ClassVar[bool] = False
-    """Whether it writes sequences that are given something."""
+    """Whether it generates sequences for conditions."""
     has_likelihood: ClassVar[bool] = True
-    """Whether it knows how likely a sequence is: `Generator.conditional` then gives its distribution."""
+    """Whether it knows the likelihood of a sequence: `Generator.conditional` then returns its distribution."""
     draws_tokens: ClassVar[bool] = True
-    """Whether it draws one token after another; else it writes the likeliest of rows that are soft in themselves."""
+    """Whether it draws tokens one after another; otherwise it returns the most likely tokens of soft rows."""
     attends: ClassVar[bool] = False
-    """Whether it says which tokens of a condition it attends to while it writes (`AttendingDistribution`)."""
+    """Whether it returns which tokens of a condition it attends to (`AttendingDistribution`)."""
     relaxes: ClassVar[bool] = False
-    """Whether it gives soft rows (`Generator.soft_rows`), through which it can be differentiated as a function of
+    """Whether it provides soft rows (`Generator.soft_rows`), through which it can be differentiated as a function of
     noise."""
 
     def settled(self) -> Self:
@@ -217,8 +217,10 @@ Conditional = Callable[[Tensor | None], Distribution]
 def no_soft_rows(asked: object) -> ConfigError:
     """The error of a generator, or its distribution, that is asked for soft rows and gives none."""
     return ConfigError(
-        f"{type(asked).__name__}: gives no soft rows, through which an objective could be differentiated. Use an "
-        "objective that learns from drawn tokens, such as objective reinforce, or a generator that declares relaxes."
+        f"{type(asked).__name__}: provides no soft rows, which this objective needs to differentiate the "
+        "generator. Use an objective that learns from drawn tokens, such as objective reinforce, or a generator "
+        "that declares relaxes.",
+        code="generator_gives_no_rows",
     )
 
 
@@ -242,7 +244,7 @@ class Generator(nn.Module, ABC):
 
     vocab_size: int
     has_likelihood: ClassVar[bool] = True
-    """See `GeneratorKind`; a network and its settings say the same."""
+    """See `GeneratorKind`; a network and its settings declare the same."""
     draws_tokens: ClassVar[bool] = True
     """See `GeneratorKind`."""
     relaxes: ClassVar[bool] = False

@@ -26,26 +26,30 @@ from .generator import Distribution, Generator, GeneratorKind, State, Stepper
 
 
 class LatentConv(GeneratorKind):
-    """Residual convolutions of noise, that write all tokens at once."""
+    """Residual convolutions of noise that generate all tokens at once."""
 
     has_likelihood: ClassVar[bool] = False
     draws_tokens: ClassVar[bool] = False
     relaxes: ClassVar[bool] = True
-    not_searched: ClassVar[NotSearched] = NotSearched("has no likelihood, and learns by objective soft alone")
+    not_searched: ClassVar[NotSearched] = NotSearched("has no likelihood, and is trained by objective soft only")
     kind: Literal["latent_conv"] = "latent_conv"
     latent: int = Field(128, ge=1)
     """Width of the noise."""
     width: int = Field(512, ge=1)
-    """Channels."""
+    """Number of channels."""
     blocks: int = Field(5, ge=1)
-    """Residual blocks of two convolutions each."""
+    """Number of residual blocks of two convolutions each."""
     window: int = Field(5, ge=1)
-    """Window of every convolution in tokens; odd, so that it has a middle."""
+    """Window of every convolution in tokens; must be odd."""
 
     @model_validator(mode="after")
     def _check(self) -> LatentConv:
         if self.window % 2 == 0:
-            raise ConfigError(f"generator.window={self.window}: has no middle. Use an odd number.")
+            raise ConfigError(
+                f"generator.window={self.window}: must be odd. Use an odd number.",
+                code="generator_even_window",
+                fields={"generator.window": self.window},
+            )
         return self
 
 
@@ -79,7 +83,7 @@ class LatentConvGenerator(Generator):
         Raises:
             ValueError: always.
         """
-        raise ValueError("a generator that draws no tokens has no distribution of them.")
+        raise ValueError("a generator that draws no tokens has no distribution over tokens.")
 
     def soft_rows(
         self, space: SequenceSpace, seeds: Tensor, relaxation: Relaxation | None, conditions: Tensor | None = None
@@ -99,8 +103,10 @@ class LatentConvGenerator(Generator):
         """
         if temperature != 1.0:
             raise ConfigError(
-                f"temperature={temperature:g}: generator='latent_conv' writes its likeliest tokens, whatever the "
-                "temperature. Leave it at 1."
+                f"temperature={temperature:g}: has no effect on generator='latent_conv', which always returns its "
+                "most likely tokens. Leave it at 1.",
+                code="temperature_no_effect",
+                fields={"temperature": temperature},
             )
         return LatentConvStepper(self)
 
@@ -124,7 +130,7 @@ class LatentConvStepper(Stepper):
             ValueError: no source of noise.
         """
         if rng is None:
-            raise ValueError("a generator of noise needs a source of it to start from.")
+            raise ValueError("a generator of noise needs a random number generator.")
         noise = torch.randn(num_rows, self._generator.latent, generator=rng, device=rng.device)
         tokens = self._generator(noise).argmax(2)
         return tokens, torch.zeros_like(tokens[:, 0])

@@ -30,27 +30,31 @@ class LSTM(GeneratorKind):
     embedding: Annotated[int, Choice((32, 64, 128)), FollowsData("generator")] = Field(32, ge=1)
     """Width of the token embedding, without the columns of `pretrained`."""
     pretrained: Pretrained = NoPretrained()
-    """Columns beside them that begin as the vectors of a file."""
+    """Additional columns that are initialised from a file of word vectors."""
     hidden: Annotated[int, Choice((32, 64, 128)), FollowsData("generator")] = Field(32, ge=1)
     """Width of each LSTM layer."""
     layers: Annotated[int, Choice((1, 2))] = Field(1, ge=1)
     """Number of LSTM layers."""
     output_layers: Annotated[
-        Literal["last", "all"], NotSearched("has no effect on a single layer, which is among those tried")
+        Literal["last", "all"], NotSearched("has no effect with one layer, which is among the values tried")
     ] = "last"
-    """Whose outputs the output layer reads: the last layer's, or those of all layers side by side (Graves 2013)."""
+    """Input of the output layer: the outputs of the last layer, or of all layers (Graves 2013)."""
     dropout: Annotated[float, Uniform(0.0, 0.5)] = Field(0.0, ge=0.0, lt=1.0)
-    """Dropout on the embedding and on each layer's output in maximum-likelihood pretraining."""
+    """Dropout on the embedding and on the output of each layer in maximum-likelihood pretraining."""
     tied: Annotated[bool, Choice((True, False))] = False
-    """The output layer is the embedding (Press & Wolf 2017), behind a projection where the widths differ."""
-    init_std: Annotated[float, NotSearched("Adam soon forgets it")] = Field(0.1, gt=0.0)
-    """Every parameter starts from N(0, init_std²), but for the columns of `pretrained`."""
+    """Whether the output layer shares the embedding matrix (Press & Wolf 2017), with a projection if the widths
+    differ."""
+    init_std: Annotated[float, NotSearched("loses its effect soon with Adam")] = Field(0.1, gt=0.0)
+    """Standard deviation of the initial parameters, drawn from N(0, init_std²); the columns of `pretrained` are not
+    drawn."""
 
     @model_validator(mode="after")
     def _check(self) -> LSTM:
         if self.output_layers == "all" and self.layers == 1:
             raise ConfigError(
-                "generator.output_layers='all': has no effect with generator.layers=1. Set it to last, or add layers."
+                "generator.output_layers='all': has no effect with generator.layers=1. Set it to last, or add layers.",
+                code="output_layers_of_one",
+                fields={"generator.output_layers": "all"},
             )
         return self
 

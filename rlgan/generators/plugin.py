@@ -43,7 +43,7 @@ from rlgan.layers.relaxation import relaxed_rows
 
 from .generator import Distribution, Generator, State, Stepper, shift_right
 
-_FORMS = "forward(self, tokens), or forward(self, tokens, conditions) for a task that gives conditions"
+_FORMS = "forward(self, tokens), or forward(self, tokens, conditions) for a task with conditions"
 
 
 class PluginGenerator(TimedPlugin):
@@ -59,7 +59,7 @@ class PluginGenerator(TimedPlugin):
     reads_conditions: bool = False
     """Whether its `forward` has the parameter `conditions`; filled in by rlgan."""
     relaxes: bool = False
-    """Whether it says `reads_soft_rows`; filled in by rlgan."""
+    """Whether it declares `reads_soft_rows`; filled in by rlgan."""
 
     def settled(self) -> Self:
         """See `GeneratorKind`; what a plug-in reads is its own."""
@@ -83,8 +83,10 @@ class PluginGenerator(TimedPlugin):
         steps = [name for name in ("start", "step") if hasattr(network, name)]
         if len(steps) == 1:
             raise ConfigError(
-                f"{described(self)}: has {steps[0]}, and drawing step by step takes both start and step. Give both, "
-                "or none."
+                f"{described(self)}: has {steps[0]}, but sampling step by step needs both start and step. Give "
+                "both, or none.",
+                code="step_without_start",
+                fields={"plugin": self.name},
             )
         if steps:
             first = "conditions" if reads_conditions else "num_rows"
@@ -209,7 +211,7 @@ class _AdaptedStepper(Stepper):
         if conditions is None:
             return ()
         if len(conditions) != num_rows:
-            raise ValueError(f"{num_rows} rows are begun for {len(conditions)} conditions.")
+            raise ValueError(f"{num_rows} rows are started for {len(conditions)} conditions.")
         return (conditions,)
 
     def _weights(self, logits: Tensor) -> Tensor:
@@ -220,8 +222,10 @@ class _AdaptedStepper(Stepper):
         """
         if not bool(torch.isfinite(logits).all()):
             raise PluginError(
-                f"{described(self._network.plugin)}: a logit is NaN or infinite. Lower the learning rate, or mend the "
-                "network; a token that must not be drawn gets a large negative number."
+                f"{described(self._network.plugin)}: a logit is NaN or infinite. Lower the learning rate, or fix "
+                "the network; to forbid a token, give it a large negative number.",
+                code="generator_logit_not_finite",
+                fields={"plugin": self._network.plugin.name},
             )
         logits = logits / self._temperature
         weights = logits.new_zeros(len(logits), padded_vocab_size(self._generator.vocab_size))
@@ -284,12 +288,18 @@ class StatefulStepper(_AdaptedStepper):
         if not is_state or any(part.dim() == 0 or len(part) != number for part in state):
             shapes = [tuple(part.shape) if isinstance(part, Tensor) else type(part).__name__ for part in state or ()]
             raise PluginError(
-                f"{described(plugin)}: a state of {number} rows is {shapes}. Make it a tuple of tensors whose first "
-                "dimension is the rows."
+                f"{described(plugin)}: a state of {number} rows is {shapes}. Make it a tuple of tensors whose "
+                "first dimension is the number of rows.",
+                code="generator_state",
+                fields={"plugin": plugin.name},
             )
         found = self._network.call("step", tuple(state), tokens)
         if not isinstance(found, tuple | list) or len(found) != 2:
-            raise PluginError(f"{described(plugin)}: step returned no pair. Return logits (R, V) and the next state.")
+            raise PluginError(
+                f"{described(plugin)}: step did not return a pair. Return logits (R, V) and the next state.",
+                code="step_returns_no_pair",
+                fields={"plugin": plugin.name},
+            )
         logits = self._network.checked(found[0], (number, self._generator.vocab_size), "(R, V)")
         return (logits, *found[1])
 

@@ -47,18 +47,23 @@ class Draw:
     def __post_init__(self) -> None:
         if not 0.0 < self.temperature < math.inf:
             raise ConfigError(
-                f"temperature={self.temperature:g}: must be a positive number. For the likeliest token at each "
-                "step set top_k to 1."
+                f"temperature={self.temperature:g}: must be a positive number. For the most likely token at each "
+                "step set top_k to 1.",
+                code="temperature",
+                fields={"temperature": self.temperature},
             )
         if self.top_k is not None and self.top_k < 1:
             raise ConfigError(
-                f"top_k={self.top_k}: must be at least 1, for one token must be left to draw. Set it to 1 or more, or "
-                "leave it out to keep all tokens."
+                f"top_k={self.top_k}: must be at least 1. Set it to 1 or more, or remove it to keep all tokens.",
+                code="top_k",
+                fields={"top_k": self.top_k},
             )
         if self.top_p is not None and not 0.0 < self.top_p <= 1.0:
             raise ConfigError(
-                f"top_p={self.top_p:g}: must be above 0 and at most 1, for one token must be left to draw. Set it to a "
-                "share such as 0.9, or leave it out to keep all tokens."
+                f"top_p={self.top_p:g}: must be above 0 and at most 1. Set it to a value such as 0.9, or remove it "
+                "to keep all tokens.",
+                code="top_p",
+                fields={"top_p": self.top_p},
             )
 
     @property

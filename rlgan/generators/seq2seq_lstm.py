@@ -39,22 +39,22 @@ class Seq2SeqLSTM(GeneratorKind):
     embedding: Annotated[int, Choice((64, 128, 256))] = Field(64, ge=1)
     """Width of both embeddings."""
     hidden: Annotated[int, Choice((64, 128, 256))] = Field(128, ge=1)
-    """Width of each layer; of the encoder in each direction."""
+    """Width of each layer; in the encoder, of each direction."""
     layers: Annotated[int, Choice((1, 2))] = Field(1, ge=1)
-    """Layers of the encoder, and of the decoder."""
+    """Number of layers of the encoder, and of the decoder."""
     attention: Annotated[Literal["additive", "multiplicative"], Choice(("additive", "multiplicative"))] = "additive"
-    """How a state is compared with the memory: additive is RNNSearch's, multiplicative holds (B, T, S) instead of
+    """How attention scores are computed: additive (RNNSearch), or multiplicative, which stores (B, T, S) instead of
     (B, T, S, H) numbers."""
     input_feeding: Annotated[bool, Choice((True, False))] = False
-    """The decoder reads its last output beside the last token."""
+    """Whether the decoder also reads its last output beside the last token."""
     self_attention: Annotated[bool, Choice((True, False))] = False
-    """The decoder attends to its own earlier states, too: the double attention of summarisers."""
+    """Whether the decoder also attends to its own earlier states, as in summarisation models."""
     dropout: Annotated[float, Uniform(0.0, 0.5)] = Field(0.0, ge=0.0, lt=1.0)
     """Dropout on embeddings and outputs in maximum-likelihood pretraining."""
     tied: Annotated[bool, Choice((True, False))] = False
-    """The output layer is the embedding, behind a projection where the widths differ."""
-    init_std: Annotated[float, NotSearched("Adam soon forgets it")] = Field(0.1, gt=0.0)
-    """Every parameter starts from N(0, init_std²)."""
+    """Whether the output layer shares the embedding matrix, with a projection if the widths differ."""
+    init_std: Annotated[float, NotSearched("loses its effect soon with Adam")] = Field(0.1, gt=0.0)
+    """Standard deviation of the initial parameters, drawn from N(0, init_std²)."""
     reads_conditions: ClassVar[bool] = True
     attends: ClassVar[bool] = True
     relaxes: ClassVar[bool] = True
@@ -153,7 +153,7 @@ class Seq2SeqLSTMGenerator(Generator):
             ValueError: no conditions.
         """
         if conditions is None:
-            raise ValueError("an encoder-decoder needs conditions to read.")
+            raise ValueError("an encoder-decoder needs conditions.")
         return _Seq2SeqDistribution(self, self.encode(conditions))
 
     def stepper(self, temperature: float = 1.0) -> Seq2SeqLSTMStepper:
@@ -327,7 +327,7 @@ class Seq2SeqLSTMStepper(Stepper):
             ValueError: no conditions.
         """
         if conditions is None:
-            raise ValueError("an encoder-decoder needs conditions to read.")
+            raise ValueError("an encoder-decoder needs conditions.")
         return Seq2SeqLSTMStepper(self._generator, self._temperature, self._generator.encode(conditions))
 
     @torch.no_grad()

@@ -29,7 +29,7 @@ from .transformer_stack import Cache, Decoder, Layer, TransformerSizes
 
 
 class Seq2SeqTransformer(TransformerSizes):
-    """Transformer encoder-decoder; `layers` are those of the encoder, and those of the decoder."""
+    """Transformer encoder-decoder; encoder and decoder have `layers` layers each."""
 
     reads_conditions: ClassVar[bool] = True
     attends: ClassVar[bool] = True
@@ -120,7 +120,7 @@ class Seq2SeqTransformerGenerator(Decoder, Generator):
             ValueError: no conditions.
         """
         if conditions is None:
-            raise ValueError("an encoder-decoder needs conditions to read.")
+            raise ValueError("an encoder-decoder needs conditions.")
         return _Seq2SeqDistribution(self, self.encode(conditions))
 
     def stepper(self, temperature: float = 1.0) -> Seq2SeqTransformerStepper:
@@ -195,7 +195,7 @@ class Seq2SeqTransformerStepper(Stepper):
             ValueError: no conditions.
         """
         if conditions is None:
-            raise ValueError("an encoder-decoder needs conditions to read.")
+            raise ValueError("an encoder-decoder needs conditions.")
         return Seq2SeqTransformerStepper(self._generator, self._cache, self._generator.encode(conditions))
 
     def start(self, num_rows: int, rng: torch.Generator | None = None) -> State:

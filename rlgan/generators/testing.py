@@ -48,9 +48,7 @@ def check_generator(build: Callable[[], Generator], space: SequenceSpace, *, tol
 def _built(build: Callable[[], Generator], seed: int) -> Generator:
     torch.manual_seed(seed)
     generator = build()
-    _require(
-        any(parameter.requires_grad for parameter in generator.parameters()), "it has no parameter that can be learned"
-    )
+    _require(any(parameter.requires_grad for parameter in generator.parameters()), "it has no trainable parameter")
     return generator.eval()
 
 
@@ -63,10 +61,14 @@ def _check_logits(
     shape = (*tokens.shape, space.vocab_size)
     _require(tuple(logits.shape) == shape, f"logits have shape {tuple(logits.shape)}; expected {shape}")
     _require(logits.dtype == torch.float32, f"logits are {logits.dtype}; expected float32")
-    _require(bool(torch.isfinite(logits).all()), "a logit is NaN or infinite; a large negative number forbids a token")
-    _require(torch.equal(handed, tokens), "it changes the tokens it is given")
+    _require(
+        bool(torch.isfinite(logits).all()), "a logit is NaN or infinite; use a large negative number to forbid a token"
+    )
+    _require(torch.equal(handed, tokens), "it modifies its input tokens")
     again = generator.conditional(conditions).logits(tokens)
-    _require(torch.equal(logits, again), "in evaluation mode the same tokens give other logits the second time")
+    _require(
+        torch.equal(logits, again), "in evaluation mode the same tokens give different logits when it is called again"
+    )
     alone = torch.cat(
         [
             generator.conditional(None if conditions is None else conditions[row : row + 1]).logits(
@@ -82,20 +84,20 @@ def _check_logits(
         found = generator.conditional(conditions).logits(changed)
         _require(
             _near(found[:, : place + 1], logits[:, : place + 1], tolerance),
-            f"not causal: logits of token {place} or of one before it change when tokens from {place} on do",
+            f"not causal: logits of token {place} or earlier change when tokens from {place} on do",
         )
         if place + 1 < space.max_length:
             shorter = generator.conditional(conditions).logits(tokens[:, : place + 1])
             _require(
                 _near(shorter, logits[:, : place + 1], tolerance),
-                f"logits of the first {place + 1} tokens are others when the sequence ends there",
+                f"logits of the first {place + 1} tokens differ when the sequence ends there",
             )
     if conditions is not None:
         assert space.condition is not None
         others = random_sequences(space.condition, len(conditions), seed=2)
         _require(
             not torch.equal(generator.conditional(others).logits(tokens), logits),
-            "it gives the same under any condition",
+            "its logits do not depend on the condition",
         )
 
 
@@ -105,8 +107,10 @@ def _check_weights_travel(generator: Generator, other: Generator, tokens: Tensor
     load_weights(other, weights_of(generator, 0).complete)
     _require(
         torch.equal(other.conditional(conditions).logits(tokens), logits),
-        "a second network with the weights of the first (state_dict) gives other logits: something that it computes "
-        "with is neither a parameter nor a buffer that is saved",
+        (
+            "a second network with the weights of the first (state_dict) returns different logits: it computes with "
+            "something that is neither a parameter nor a saved buffer"
+        ),
     )
 
 
@@ -116,7 +120,10 @@ def _check_gradients(generator: Generator, tokens: Tensor, conditions: Tensor | 
     generator.train()
     generator.use_dropout(False)
     loud = generator.conditional(conditions).logits(tokens)
-    _require(_near(loud, quiet, tolerance), "in training mode without dropout logits are others than in evaluation")
+    _require(
+        _near(loud, quiet, tolerance),
+        "in training mode without dropout its logits differ from those in evaluation mode",
+    )
     generator.use_dropout(True)
     generator.zero_grad()
     generator.conditional(conditions).logprobs(tokens).sum().backward()
@@ -125,8 +132,10 @@ def _check_gradients(generator: Generator, tokens: Tensor, conditions: Tensor | 
             continue
         _require(
             parameter.grad is not None,
-            f"the parameter {name} has no gradient: it takes no part in the logits. Leave it out, or freeze it by "
-            "requires_grad_(False)",
+            (
+                f"the parameter {name} has no gradient: the logits do not depend on it. Remove it, or freeze it with "
+                "requires_grad_(False)"
+            ),
         )
         assert parameter.grad is not None
         _require(bool(torch.isfinite(parameter.grad).all()), f"the gradient of {name} is NaN or infinite")
@@ -149,8 +158,10 @@ def _check_stepper(
             expected = torch.softmax(logits[:, place] / temperature, 1)
             _require(
                 _near(weights / weights.sum(1, keepdim=True), expected, tolerance),
-                f"drawing step by step gives other probabilities of token {place} than the logits at temperature "
-                f"{temperature:g}",
+                (
+                    f"sampling step by step gives other probabilities of token {place} than the logits, at temperature "
+                    f"{temperature:g}"
+                ),
             )
     states = stepper.prefix_states(tokens)
     order = torch.arange(len(tokens) - 1, -1, -1)
@@ -160,7 +171,7 @@ def _check_stepper(
         expected = torch.softmax(logits[order, place + 1] / 0.5, 1)
         _require(
             _near(weights / weights.sum(1, keepdim=True), expected, tolerance),
-            "rows of its state cannot be chosen: their first dimension is not the rows",
+            "rows of its state cannot be selected: their first dimension is not the number of rows",
         )
 
 
@@ -172,9 +183,7 @@ def _check_soft_rows(generator: Generator, space: SequenceSpace, conditions: Ten
         logits = generator.conditional(conditions).logits(tokens)
         drawn = logits.gather(2, tokens.unsqueeze(2)).squeeze(2) + noise.gather(2, tokens.unsqueeze(2)).squeeze(2)
         greatest = (logits + noise).amax(2)
-        _require(
-            _near(drawn, greatest, tolerance), "one-hot rows give other logits than the tokens that they stand for"
-        )
+        _require(_near(drawn, greatest, tolerance), "one-hot rows give different logits than the tokens they represent")
     generator.zero_grad()
     (rows * torch.arange(space.vocab_size)).sum().backward()
     reached = any(bool(one.grad.abs().sum() > 0) for one in generator.parameters() if one.grad is not None)

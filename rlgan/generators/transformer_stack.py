@@ -40,23 +40,26 @@ class TransformerSizes(GeneratorKind):
     width: Annotated[int, Choice((32, 64, 128))] = Field(64, ge=1)
     """Width of the token embedding and of every layer."""
     heads: Annotated[int, Choice((2, 4))] = Field(4, ge=1)
-    """Attention heads, which share the width."""
+    """Number of attention heads, which divide the width among them."""
     layers: Annotated[int, Choice((1, 2, 4))] = Field(2, ge=1)
     """Number of layers."""
     expansion: Annotated[int, NotSearched("4 everywhere since 2017")] = Field(4, ge=1)
-    """Width of the feed-forward part over that of the layer."""
+    """Width of the feed-forward layer as a multiple of `width`."""
     dropout: Annotated[float, Uniform(0.0, 0.5)] = Field(0.0, ge=0.0, lt=1.0)
-    """Dropout on the embedding and on what each part adds, in maximum-likelihood pretraining."""
+    """Dropout on the embedding and on the output of each sublayer, in maximum-likelihood pretraining."""
     tied: Annotated[bool, Choice((True, False))] = True
-    """The output layer is the embedding (Press & Wolf 2017)."""
-    init_std: Annotated[float, NotSearched("Adam soon forgets it")] = Field(0.02, gt=0.0)
-    """Matrices and embeddings start from N(0, init_std²); what is added to the stream, less by √(2·layers)."""
+    """Whether the output layer shares the embedding matrix (Press & Wolf 2017)."""
+    init_std: Annotated[float, NotSearched("loses its effect soon with Adam")] = Field(0.02, gt=0.0)
+    """Standard deviation of the initial matrices and embeddings, drawn from N(0, init_std²); projections into the
+    residual stream are divided by √(2·layers)."""
 
     @model_validator(mode="after")
     def _heads_divide(self) -> TransformerSizes:
         if self.width % self.heads:
             raise ConfigError(
-                f"generator.width={self.width}: is not divided by generator.heads={self.heads}. Use a multiple."
+                f"generator.width={self.width}: must be a multiple of generator.heads={self.heads}.",
+                code="generator_heads",
+                fields={"generator.width": self.width, "generator.heads": self.heads},
             )
         return self
 

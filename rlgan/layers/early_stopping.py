@@ -34,5 +34,5 @@ def best_of_passes(
         if num_worse == patience:
             break
     if not reached:
-        raise FloatingPointError("the held-out loss is not finite. Lower the learning rate.")
+        raise FloatingPointError("the validation loss is not finite. Lower the learning rate.")
     return reached[0]

@@ -31,29 +31,30 @@ _LEAST_DIMENSION = 2  # of 1 a first line of two numbers would mean two things
 
 
 class NoPretrained(Settings):
-    """All columns are the network's own."""
+    """All columns are trained from random initial values."""
 
     kind: Literal["none"] = "none"
     reads_file: ClassVar[bool] = False
 
 
 class WordVectors(Settings):
-    """Columns that begin as the vectors of a file, beside the network's own (ScratchGAN: GloVe 300 and 64)."""
+    """Columns initialised from a file of word vectors, beside the network's own (ScratchGAN: GloVe 300 and 64)."""
 
     kind: Literal["word_vectors"] = "word_vectors"
     path: Annotated[str, IsFile()] = Field(min_length=1)
-    """Text file of GloVe or word2vec: a word and its numbers a line; read when the run begins and never again."""
+    """Text file in GloVe or word2vec format, with a word and its numbers on each line; read only when the run
+    starts."""
     dimension: int = Field(300, ge=_LEAST_DIMENSION)
-    """Numbers of a vector, as in the file."""
+    """Dimension of the vectors in the file."""
     freeze: bool = False
-    """Whether these columns stay as they are; false trains them with everything else, as ScratchGAN's code does."""
+    """Whether these columns stay fixed; false trains them, as in the implementation of ScratchGAN."""
     reads_file: ClassVar[bool] = True
 
 
 PretrainedSettings = Annotated[NoPretrained | WordVectors, Field(discriminator="kind")]
 """Settings of the columns that begin as something; `reads_file` says whether that is a file's."""
 
-Pretrained = Annotated[PretrainedSettings, NotSearched("needs a file of the language at hand")]
+Pretrained = Annotated[PretrainedSettings, NotSearched("needs a local file for the language")]
 """The same, as a field of a network's settings."""
 
 
@@ -76,7 +77,7 @@ class PretrainedEmbedding(nn.Module):
     """
 
     constant_buffers: ClassVar[frozenset[str]] = frozenset({"pretrained"})
-    """See `rlgan.base.weights.base_of`; where the table is trained it is no buffer."""
+    """See `rlgan.base.weights.base_of`; if the table is trained, it is not a buffer."""
 
     pretrained: Tensor
 
@@ -244,13 +245,18 @@ def read_word_vectors(
             if found_dimension < _LEAST_DIMENSION or (announced is None and not _is_number(fields[-1])):
                 begin = beginning(b" ".join(fields).decode(errors="replace"))
                 raise DataError(
-                    f"{path}, line 1: is no word with its numbers ({begin!r}). Give a text file of GloVe or word2vec."
+                    f"{path}, line 1: is not a word followed by numbers ({begin!r}). Give a text file in GloVe or "
+                    "word2vec format.",
+                    code="vectors_first_line",
+                    fields={"path": path},
                 )
             if found_dimension != dimension:
                 names = [f"{owner}.pretrained.dimension" for owner in owners] or ["pretrained.dimension"]
                 raise DataError(
-                    f"{path}: its vectors are of {found_dimension} numbers, and {' and '.join(names)} is {dimension}. "
-                    f"Set {' and '.join(names)} to {found_dimension}, or give another file."
+                    f"{path}: its vectors have dimension {found_dimension}, but {' and '.join(names)} is "
+                    f"{dimension}. Set {' and '.join(names)} to {found_dimension}, or give another file.",
+                    code="vectors_dimension",
+                    fields={"path": path},
                 )
             if announced is not None:
                 continue
@@ -258,24 +264,35 @@ def read_word_vectors(
         word, numbers = fields[: len(fields) - dimension], fields[len(fields) - dimension :]
         if len(fields) <= dimension or any(_is_number(part) for part in word[1:]):
             raise DataError(
-                f"{path}, line {number}: has {max(0, len(fields) - 1)} numbers after the word, and the lines before "
-                f"{dimension}. Mend or fetch the file again."
+                f"{path}, line {number}: has {max(0, len(fields) - 1)} numbers after the word, but the lines "
+                f"before have {dimension}. Fix the line, or download the file again.",
+                code="vectors_line_length",
+                fields={"path": path, "line": number},
             )
         token = wanted.get(word[0]) if len(word) == 1 else None
         if token is None:
             continue
         if token in line_of:
             raise DataError(
-                f"{path}, line {number}: the word {word[0].decode()!r} stands in line {line_of[token]}, too. Remove "
-                "one of them."
+                f"{path}, line {number}: the word {word[0].decode()!r} already appears in line {line_of[token]}. "
+                "Remove one of them.",
+                code="vectors_word_twice",
+                fields={"path": path, "line": number},
             )
         line_of[token] = number
         table[token] = _numbers(path, number, numbers)
     if num_vectors == 0:
-        raise DataError(f"{path}: holds no vector. Give a text file with a word and its numbers a line.")
+        raise DataError(
+            f"{path}: contains no vectors. Give a text file with a word and its numbers on each line.",
+            code="vectors_empty",
+            fields={"path": path},
+        )
     if announced is not None and announced[0] != num_vectors:
         raise DataError(
-            f"{path}: its first line says {announced[0]} vectors, and there are {num_vectors}. Fetch the file again."
+            f"{path}: its first line announces {announced[0]} vectors, but the file has {num_vectors}. Download "
+            "the file again.",
+            code="vectors_count",
+            fields={"path": path},
         )
     is_found = torch.zeros(vocab_size, dtype=torch.bool)
     is_found[list(line_of)] = True
@@ -335,12 +352,14 @@ def read_start(wanted: Mapping[str, WordVectors], task: Task, seed: int) -> Star
         number = int(vectors.is_found.sum())
         if number == 0:
             raise DataError(
-                f"{settings.path}: has a vector of none of the {len(ids)} tokens (task.tokens, task.lowercase say what "
-                "they are). Give vectors of the language and spelling of the text."
+                f"{settings.path}: contains a vector for none of the {len(ids)} tokens (see task.tokens and "
+                "task.lowercase). Give vectors for the language and spelling of the text.",
+                code="vectors_no_token",
+                fields={"path": settings.path},
             )
         notes.append(
-            f"{name}: {settings.path} has vectors of {number} of {len(ids)} tokens ({number / len(ids):.1%}); the "
-            "others are drawn"
+            f"{name}: {settings.path} has vectors for {number} of {len(ids)} tokens ({number / len(ids):.1%}); the "
+            "others are drawn at random"
         )
         tables[name] = fill_missing(vectors, stream(seed, name, "pretrained"))
     return Start(tables, tuple(notes))
@@ -353,18 +372,28 @@ def _lines(path: str) -> Iterator[tuple[int, list[bytes]]]:
             for number, line in enumerate(file, start=1):
                 yield number, line.split()
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}). Give a file that this user may read.") from None
+        raise DataError(
+            f"{path}: cannot be read ({error.strerror}). Give a file that this user has permission to read.",
+            code="vectors_unreadable",
+            fields={"path": path},
+        ) from None
 
 
 def _open(path: str) -> BinaryIO:
     file = Path(path).expanduser()
     if not file.is_file():
         if file.exists():
-            raise DataError(f"{path}: is no file. Give the text file with the vectors itself.")
+            raise DataError(
+                f"{path}: is not a file. Give the text file with the vectors.",
+                code="vectors_no_regular_file",
+                fields={"path": path},
+            )
         siblings = [entry.name for entry in file.parent.iterdir()] if file.parent.is_dir() else []
         raise DataError(
-            f"{path}: no such file. Give a text file of GloVe or word2vec, with a word and its numbers a line."
-            + nearest(file.name, siblings)
+            f"{path}: no such file. Give a text file in GloVe or word2vec format, with a word and its numbers on "
+            "each line." + nearest(file.name, siblings),
+            code="vectors_no_such_file",
+            fields={"path": path},
         )
     return file.open("rb")
 
@@ -388,11 +417,19 @@ def _numbers(path: str, line: int, fields: list[bytes]) -> np.ndarray:
     for field in fields:
         if not _is_number(field):
             shown = field.decode(errors="replace")
-            raise DataError(f"{path}, line {line}: {shown!r} is not a number. Mend or fetch the file again.")
+            raise DataError(
+                f"{path}, line {line}: {shown!r} is not a number. Fix the line, or download the file again.",
+                code="vectors_no_number",
+                fields={"path": path, "line": line},
+            )
     # Rounded to what is kept first: 1e39 is finite, and no float32.
     with np.errstate(over="ignore"):
         numbers = np.array([float(field) for field in fields]).astype(np.float32)
     if not np.isfinite(numbers).all():
         shown = fields[int(np.argmin(np.isfinite(numbers)))].decode()
-        raise DataError(f"{path}, line {line}: {shown} is not finite. Mend or fetch the file again.")
+        raise DataError(
+            f"{path}, line {line}: {shown} is not finite. Fix the line, or download the file again.",
+            code="vectors_not_finite",
+            fields={"path": path, "line": line},
+        )
     return numbers

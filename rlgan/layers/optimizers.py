@@ -22,14 +22,14 @@ class Adam(Settings):
     """Learning rate."""
     beta1: Annotated[float, Choice((0.5, 0.9))] = Field(0.9, ge=0.0, lt=1.0)
     """Decay of the first moment."""
-    beta2: Annotated[float, NotSearched("0.999 in every paper but one")] = Field(0.999, ge=0.0, lt=1.0)
+    beta2: Annotated[float, NotSearched("0.999 in all papers but one")] = Field(0.999, ge=0.0, lt=1.0)
     """Decay of the second moment."""
     weight_decay: Annotated[float, Choice((0.0, 1e-4, 1e-2))] = Field(0.0, ge=0.0)
     """Decoupled weight decay (AdamW)."""
     clip_norm: Annotated[float | None, Choice((None, 1.0, 5.0))] = Field(None, gt=0.0)
-    """Greatest global norm of the gradient; null for no clipping."""
+    """Maximum global norm of the gradient; null disables clipping."""
     clip_value: Annotated[float | None, Choice((None, 0.1, 1.0))] = Field(None, gt=0.0)
-    """Greatest size of each number of the gradient, after clip_norm; null for no clipping."""
+    """Maximum absolute value of each gradient entry, clipped after clip_norm; null disables clipping."""
 
 
 class RMSProp(Settings):
@@ -39,9 +39,9 @@ class RMSProp(Settings):
     lr: Annotated[float, LogUniform(1e-5, 1e-2)] = Field(1e-4, gt=0.0)
     """Learning rate."""
     clip_norm: Annotated[float | None, Choice((None, 1.0, 5.0))] = Field(None, gt=0.0)
-    """Greatest global norm of the gradient; null for no clipping."""
+    """Maximum global norm of the gradient; null disables clipping."""
     clip_value: Annotated[float | None, Choice((None, 0.1, 1.0))] = Field(None, gt=0.0)
-    """Greatest size of each number of the gradient, after clip_norm; null for no clipping."""
+    """Maximum absolute value of each gradient entry, clipped after clip_norm; null disables clipping."""
 
 
 class SGD(Settings):
@@ -52,17 +52,21 @@ class SGD(Settings):
     """Learning rate."""
     momentum: Annotated[float, Choice((0.0, 0.5, 0.9))] = Field(0.0, ge=0.0, lt=1.0)
     """Momentum."""
-    nesterov: Annotated[bool, NotSearched("contradicts a momentum of 0, which is among those tried")] = False
-    """Nesterov's momentum: the gradient is followed as if the step of the momentum had been made."""
+    nesterov: Annotated[bool, NotSearched("incompatible with a momentum of 0, which is among the values tried")] = False
+    """Whether to use Nesterov's momentum: the gradient is taken after the momentum step."""
     clip_norm: Annotated[float | None, Choice((None, 1.0, 5.0))] = Field(None, gt=0.0)
-    """Greatest global norm of the gradient; null for no clipping."""
+    """Maximum global norm of the gradient; null disables clipping."""
     clip_value: Annotated[float | None, Choice((None, 0.1, 1.0))] = Field(None, gt=0.0)
-    """Greatest size of each number of the gradient, after clip_norm; null for no clipping."""
+    """Maximum absolute value of each gradient entry, clipped after clip_norm; null disables clipping."""
 
     @model_validator(mode="after")
     def _check(self) -> SGD:
         if self.nesterov and not self.momentum:
-            raise ConfigError("nesterov=True: needs a momentum above 0. Set momentum, or nesterov to false.")
+            raise ConfigError(
+                "nesterov=True: needs a momentum above 0. Set momentum, or nesterov to false.",
+                code="nesterov_needs_momentum",
+                fields={"nesterov": True},
+            )
         return self
 
 
@@ -71,13 +75,13 @@ class Adadelta(Settings):
 
     kind: Literal["adadelta"] = "adadelta"
     lr: Annotated[float, LogUniform(1e-2, 1.0)] = Field(1.0, gt=0.0)
-    """Factor of each step; the paper's is 1."""
+    """Factor of each step; 1 in the paper."""
     rho: Annotated[float, Choice((0.9, 0.95))] = Field(0.9, ge=0.0, lt=1.0)
-    """Decay of both running means of squares, of gradients and of steps."""
+    """Decay of the running averages of squared gradients and squared steps."""
     clip_norm: Annotated[float | None, Choice((None, 1.0, 5.0))] = Field(None, gt=0.0)
-    """Greatest global norm of the gradient; null for no clipping."""
+    """Maximum global norm of the gradient; null disables clipping."""
     clip_value: Annotated[float | None, Choice((None, 0.1, 1.0))] = Field(None, gt=0.0)
-    """Greatest size of each number of the gradient, after clip_norm; null for no clipping."""
+    """Maximum absolute value of each gradient entry, clipped after clip_norm; null disables clipping."""
 
 
 OptimizerSettings = Annotated[Adam | RMSProp | SGD | Adadelta, Field(discriminator="kind")]
@@ -133,7 +137,8 @@ def clip_gradients(parameters: Iterable[nn.Parameter], clip_norm: float | None) 
     value = float(norm)
     if not torch.isfinite(norm):
         raise FloatingPointError(
-            f"the gradient's norm is {value}: the update was not made. Lower the learning rate or set clip_norm."
+            f"the norm of the gradient is {value}; the update was not applied. Lower the learning rate, or set "
+            "clip_norm."
         )
     if clip_norm is not None and value > clip_norm:
         for gradient in gradients:

@@ -41,19 +41,28 @@ def module_class(plugin: Plugin, loaded: Loaded) -> type[nn.Module]:
         made = None
     if made is None or not issubclass(made, nn.Module):
         raise ConfigError(
-            f"{described(plugin)}: is {_what(found)}. Name a class derived from torch.nn.Module, or a function whose "
-            "annotation says which such class it returns: def make(space, ...) -> MyModule."
+            f"{described(plugin)}: is {_what(found)}. Name a class derived from torch.nn.Module, or a function "
+            "with the return annotation of such a class: def make(space, ...) -> MyModule.",
+            code="plugin_is_no_module",
+            fields={"plugin": plugin.name},
         )
     if getattr(made, "forward", nn.Module.forward) is nn.Module.forward:
-        raise ConfigError(f"{described(plugin)}: {made.__name__} has no method forward. Give it one.")
+        raise ConfigError(
+            f"{described(plugin)}: {made.__name__} has no method forward. Add one.",
+            code="plugin_has_no_forward",
+            fields={"plugin": plugin.name},
+        )
     signature = inspect.signature(found)
     if "space" not in signature.parameters:
         raise ConfigError(
-            f"{described(plugin)}: has no parameter 'space', by which it is told the size of the vocabulary and the "
-            f"greatest length. Write {found.__name__}({'self, ' if inspect.isclass(found) else ''}space, ...)."
+            f"{described(plugin)}: has no parameter 'space', which provides the vocabulary size and the maximum "
+            f"length. Write {found.__name__}({'self, ' if inspect.isclass(found) else ''}space, ...)."
             if not inspect.isclass(found)
-            else f"{described(plugin)}: has no parameter 'space', by which it is told the size of the vocabulary and "
-            "the greatest length. Write def __init__(self, space, ...)."
+            else (
+                f"{described(plugin)}: has no parameter 'space', which provides the vocabulary size and the maximum "
+                "length. Write def __init__(self, space, ...)."
+            ),
+            code="plugin_needs_space",
         )
     check_options(plugin, signature, ("space",))
     return made
@@ -85,7 +94,9 @@ def require_parameters(plugin: Plugin, method: Callable[..., Any], named: tuple[
     ]
     if tuple(names[: len(named)]) != named or others:
         raise ConfigError(
-            f"{described(plugin)}: its method is {method.__name__}({', '.join(['self', *names])}). Write {allowed}."
+            f"{described(plugin)}: its method is {method.__name__}({', '.join(['self', *names])}). Write {allowed}.",
+            code="plugin_method_parameters",
+            fields={"plugin": plugin.name},
         )
 
 
@@ -106,7 +117,10 @@ def build_module(plugin: TimedPlugin, space: SequenceSpace) -> nn.Module:
         raise raised(plugin, "building it", error) from error
     if not isinstance(module, expected):
         raise PluginError(
-            f"{described(plugin)}: made {_what(module)}, and says that it makes {expected.__name__}. Return the latter."
+            f"{described(plugin)}: returned {_what(module)}, but its annotation is {expected.__name__}. Return the "
+            "annotated class.",
+            code="plugin_made_other_class",
+            fields={"plugin": plugin.name},
         )
     return module
 
@@ -115,7 +129,9 @@ def raised(plugin: Plugin, doing: str, error: Exception) -> PluginError:
     """The error of code of the user's own that raised, with the lines of the user's file."""
     path = plugin.load().path
     return PluginError(
-        f"{described(plugin)}: {doing} raises {type(error).__name__}: {error}. Mend it.{own_lines(error, path)}"
+        f"{described(plugin)}: {doing} raised {type(error).__name__}: {error}. Fix it.{own_lines(error, path)}",
+        code="plugin_network_raised",
+        fields={"plugin": plugin.name},
     )
 
 
@@ -180,8 +196,10 @@ class OwnModule(nn.Module):
         """
         if not isinstance(found, Tensor) or not found.is_floating_point() or tuple(found.shape) != shape:
             raise PluginError(
-                f"{described(self.plugin)}: returned {_what(found)} for logits {what}, which are {shape} here. Return "
-                "a tensor of floats of that shape."
+                f"{described(self.plugin)}: returned {_what(found)} for logits {what}, which must have shape "
+                f"{shape} here. Return a float tensor of that shape.",
+                code="plugin_logits_shape",
+                fields={"plugin": self.plugin.name},
             )
         return found.float()
 
@@ -227,7 +245,9 @@ def _returned(plugin: Plugin, function: Callable[..., Any]) -> type[Any] | None:
         found = typing.get_type_hints(function).get("return")
     except Exception as error:  # annotations are the user's own code, too
         raise ConfigError(
-            f"{described(plugin)}: its annotations cannot be read ({type(error).__name__}: {error}). Mend them."
+            f"{described(plugin)}: its annotations cannot be read ({type(error).__name__}: {error}). Fix them.",
+            code="plugin_annotations",
+            fields={"plugin": plugin.name},
         ) from None
     return found if inspect.isclass(found) else None
 
@@ -242,7 +262,7 @@ def _what(found: object) -> str:
     if inspect.isclass(found):
         return f"the class {found.__name__}, which is not derived from torch.nn.Module"
     if inspect.isfunction(found):
-        return f"the function {found.__name__}, which does not say what it returns"
+        return f"the function {found.__name__}, which has no return annotation"
     return f"an object of {type(found).__name__}"
 
 
@@ -267,7 +287,9 @@ def require_kept(plugin: Plugin, space: SequenceSpace, check: Callable[[], None]
     try:
         check()
     except AssertionError as error:
-        raise ConfigError(f"{described(plugin)}: {error}. Mend it.") from None
+        raise ConfigError(
+            f"{described(plugin)}: {error}. Fix it.", code="plugin_contract", fields={"plugin": plugin.name}
+        ) from None
     except (ConfigError, PluginError):
         raise
     except Exception as error:  # between the calls of the network there may be errors of what it returned

@@ -17,11 +17,11 @@ Shape = Literal["linear", "exponential", "logarithmic", "sigmoid", "square_root"
 
 
 class FixedTemperature(Settings):
-    """The same all the time."""
+    """A constant temperature."""
 
     kind: Literal["fixed"] = "fixed"
     value: Annotated[float, LogUniform(0.1, 5.0)] = Field(1.0, gt=0.0)
-    """τ."""
+    """Temperature τ."""
 
 
 class DecayingTemperature(Settings):
@@ -29,19 +29,19 @@ class DecayingTemperature(Settings):
 
     kind: Literal["decaying"] = "decaying"
     rate: Annotated[float, LogUniform(1e-5, 1e-2)] = Field(1e-4, gt=0.0)
-    """Decay of log τ an update."""
+    """Decay of log τ per update."""
     least: Annotated[float, Choice((0.1, 0.5))] = Field(0.5, gt=0.0, le=1.0)
-    """Least τ."""
+    """Minimum τ."""
 
 
 class RisingInverse(Settings):
-    """τ = 1/β, and β rises from 1 to its greatest value at the end of the adversarial phase (RelGAN)."""
+    """τ = 1/β, where β rises from 1 to its maximum at the end of the adversarial phase (RelGAN)."""
 
     kind: Literal["rising_inverse"] = "rising_inverse"
     greatest: Annotated[float, LogUniform(1.0, 1_000.0)] = Field(100.0, ge=1.0)
-    """Greatest β."""
+    """Maximum β."""
     shape: Annotated[Shape, Choice(("linear", "exponential", "logarithmic", "sigmoid", "square_root"))] = "exponential"
-    """How it rises; exponential is greatest^progress."""
+    """Shape of the increase; exponential is greatest^progress."""
 
 
 TemperatureSettings = Annotated[FixedTemperature | DecayingTemperature | RisingInverse, Field(discriminator="kind")]

@@ -165,7 +165,11 @@ def _left_out_matches(ngrams: Integers, counts: Integers) -> Integers:
 
 def _require_order(max_order: int) -> None:
     if max_order < 2:
-        raise ShapeError(f"max_order={max_order}: BLEU is given from order 2 on. Use max_order=2 or more.")
+        raise ShapeError(
+            f"max_order={max_order}: must be at least 2.",
+            code="bleu_order",
+            fields={"max_order": max_order},
+        )
 
 
 def _nearest_length(lengths: Iterable[int], length: int) -> int:

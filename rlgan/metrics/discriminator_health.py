@@ -146,6 +146,7 @@ def _share_positive(logits: Tensor) -> float:
 def _checked(logits: Tensor, name: str) -> Tensor:
     if logits.dim() != 1 or len(logits) == 0:
         raise ShapeError(
-            f"{name} has shape {tuple(logits.shape)}: expected (n,), n ≥ 1. Select real tokens by mask first."
+            f"{name} has shape {tuple(logits.shape)}: expected (n,) with n ≥ 1. Select real tokens by the mask first.",
+            code="health_logits_shape",
         )
     return logits.detach().double()

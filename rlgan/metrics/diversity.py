@@ -145,7 +145,10 @@ def share_unfinished(space: SequenceSpace, tokens: Tensor) -> float:
         ShapeError: `tokens` is not (B, T) with at least one row.
     """
     if tokens.dim() != 2 or tokens.shape[0] == 0:
-        raise ShapeError(f"tokens has shape {tuple(tokens.shape)}: expected (B, T) with at least one row.")
+        raise ShapeError(
+            f"tokens has shape {tuple(tokens.shape)}: expected (B, T) with at least one row.",
+            code="diversity_tokens_shape",
+        )
     if space.end_id is None:
         return 0.0
     return (tokens != space.end_id).all(1).double().mean().item()
@@ -153,4 +156,4 @@ def share_unfinished(space: SequenceSpace, tokens: Tensor) -> float:
 
 def _require_order(order: int) -> None:
     if order < 1:
-        raise ShapeError(f"order={order}: an n-gram has at least 1 token.")
+        raise ShapeError(f"order={order}: must be at least 1.", code="diversity_order", fields={"order": order})

@@ -38,12 +38,16 @@ def effective_rank(matrix: Tensor) -> float:
         ShapeError: not (m, n), empty, or all 0, for then there is no direction.
     """
     if matrix.dim() != 2 or matrix.numel() == 0:
-        raise ShapeError(f"matrix has shape {tuple(matrix.shape)}: expected (m, n), both at least 1.")
+        raise ShapeError(
+            f"matrix has shape {tuple(matrix.shape)}: expected (m, n), both at least 1.", code="matrix_shape"
+        )
     exact = matrix.detach().double()
     if not torch.isfinite(exact).all():
         return math.nan
     if not exact.any():
-        raise ShapeError(f"matrix {tuple(matrix.shape)} is 0 everywhere: it has no direction.")
+        raise ShapeError(
+            f"matrix {tuple(matrix.shape)} is 0 everywhere: its effective rank is undefined.", code="matrix_is_zero"
+        )
     values = torch.linalg.svdvals(exact)
     shares = values / values.sum()
     return float(torch.special.entr(shares).sum().exp())
@@ -65,11 +69,18 @@ def first_fall(history: Sequence[float], share: float, patience: int = 1) -> int
         ShapeError: share outside (0, 1), patience below 1, or a start that is not positive, of which there is no share.
     """
     if not 0.0 < share < 1.0 or patience < 1:
-        raise ShapeError(f"share={share}, patience={patience}: expected a share between 0 and 1, patience from 1 on.")
+        raise ShapeError(
+            f"share={share}, patience={patience}: expected a share between 0 and 1, and a patience of at least 1.",
+            code="collapse_share",
+            fields={"share": share, "patience": patience},
+        )
     if not history:
         return None
     if not history[0] > 0.0:
-        raise ShapeError(f"history starts at {history[0]}: only of a positive start is there a share to fall below.")
+        raise ShapeError(
+            f"history starts at {history[0]}: its first value must be positive.",
+            code="collapse_history",
+        )
     in_a_row = 0
     for index, value in enumerate(history):
         in_a_row = 0 if value >= share * history[0] else in_a_row + 1

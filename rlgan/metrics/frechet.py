@@ -44,10 +44,12 @@ def gaussian_of(encodings: NDArray[np.floating]) -> Gaussian:
         ShapeError: not (n, d), empty, or a number that is not finite.
     """
     if encodings.ndim != 2 or encodings.size == 0:
-        raise ShapeError(f"encodings {encodings.shape}: expected (n, d), both at least 1.")
+        raise ShapeError(f"encodings {encodings.shape}: expected (n, d), both at least 1.", code="encodings_shape")
     exact = encodings.astype(np.float64)
     if not np.isfinite(exact).all():
-        raise ShapeError("encodings: hold a number that is not finite. Look at the encoder.")
+        raise ShapeError(
+            "encodings: contain a number that is not finite. Check the encoder.", code="encodings_not_finite"
+        )
     mean = exact.mean(0)
     centred = exact - mean
     return Gaussian(mean, centred.T @ centred / max(1, exact.shape[0] - 1))
@@ -78,7 +80,8 @@ def frechet_distance(one: Gaussian, other: Gaussian) -> float:
     """
     if one.mean.shape != other.mean.shape:
         raise ShapeError(
-            f"encodings of {one.mean.size} and {other.mean.size} dimensions: both sets must come from one encoder."
+            f"encodings of dimension {one.mean.size} and {other.mean.size}: both sets must come from one encoder.",
+            code="encodings_dimensions",
         )
     values, vectors = np.linalg.eigh(one.covariance)
     # Of a singular covariance, rounding leaves some eigenvalues below 0, here and in the product.

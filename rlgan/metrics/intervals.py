@@ -59,7 +59,7 @@ class Interval:
     def __str__(self) -> str:
         seeds = f"{self.num} seed{'' if self.num == 1 else 's'}"
         if self.low is None or self.high is None:
-            return f"{self.mean:+.3f}, {seeds} and so no interval"
+            return f"{self.mean:+.3f}, {seeds}, so no interval"
         return f"{self.mean:+.3f} [{self.low:+.3f}, {self.high:+.3f}], {seeds}"
 
 
@@ -152,7 +152,7 @@ def jackknife(without: NDArray[np.float64]) -> Chance:
     """
     number = len(without)
     if number < 2:
-        raise ValueError(f"{number} group: chance is seen between groups, so there must be two at least.")
+        raise ValueError(f"{number} group: an interval needs at least 2.")
     deviations = without - without.mean()
     return Chance(float((number - 1) / number * (deviations**2).sum()), number - 1)
 

@@ -84,7 +84,7 @@ class KneserNey:
     ) -> None:
         require_stripped(sequences, "sequences", at_least=1)
         if order < 1:
-            raise ShapeError(f"order={order}: an n-gram has at least one token.")
+            raise ShapeError(f"order={order}: must be at least 1.", code="ngram_model_order", fields={"order": order})
         self._end = vocab_size if ends else None
         self._beginning, self._unknown = vocab_size + 1, vocab_size + 2  # beside the ids of the alphabet
         self._num_outcomes = vocab_size + int(ends)
@@ -107,7 +107,9 @@ class KneserNey:
             text = self._marked(sequences, UNKNOWN)
             found = found[text.tokens[_places(text) > 0] != UNKNOWN + 1]
             if not len(found):
-                raise ShapeError("sequences: all of their tokens are unknown, so there is none to predict.")
+                raise ShapeError(
+                    "sequences: all tokens are unknown, so there is nothing to predict.", code="ngram_all_unknown"
+                )
         return float(found.mean())
 
     def nll_by_sequence(self, sequences: Sequence[Sequence[int]], counts_unknown: bool = True) -> tuple[Floats, Floats]:
@@ -165,7 +167,7 @@ class KneserNey:
         plain = flat(sequences)
         num_marks = 1 + (self._end is not None)
         if not len(plain.tokens) and self._end is None:
-            raise ShapeError("sequences: all are empty, so there is no token to predict.")
+            raise ShapeError("sequences: all are empty, so there is nothing to predict.", code="ngram_all_empty")
         lengths = plain.lengths + num_marks
         ends = lengths.cumsum()
         tokens = np.empty(int(lengths.sum()), np.int64)

@@ -48,13 +48,16 @@ def mean_nll(logprobs: Tensor, mask: Tensor) -> float:
         ShapeError: shapes differ or are not (B, T), mask is not bool, or no token is real.
     """
     if logprobs.dim() != 2 or logprobs.shape != mask.shape:
-        raise ShapeError(f"logprobs {tuple(logprobs.shape)} and mask {tuple(mask.shape)}: expected the same (B, T).")
+        raise ShapeError(
+            f"logprobs {tuple(logprobs.shape)} and mask {tuple(mask.shape)}: expected the same (B, T).",
+            code="likelihood_shapes",
+        )
     if mask.dtype != torch.bool:
-        raise ShapeError(f"mask has dtype {mask.dtype}: expected torch.bool.")
+        raise ShapeError(f"mask has dtype {mask.dtype}: expected torch.bool.", code="mask_type")
     # Selecting instead of multiplying: -inf or NaN in the padding must not reach the sum.
     real_logprobs = logprobs.detach()[mask]
     if real_logprobs.numel() == 0:
-        raise ShapeError(f"mask {tuple(mask.shape)} has no real token: a mean needs at least one.")
+        raise ShapeError(f"mask {tuple(mask.shape)} has no real token: a mean needs at least one.", code="mask_empty")
     return -real_logprobs.double().mean().item()
 
 

@@ -46,7 +46,7 @@ class JaccardNeighbours:
     def __init__(self, training: Sequence[Sequence[int]], order: int = 3) -> None:
         require_stripped(training, "training", at_least=1)
         if order < 1:
-            raise ShapeError(f"order={order}: an n-gram has at least 1 token.")
+            raise ShapeError(f"order={order}: must be at least 1.", code="nearest_order", fields={"order": order})
         self._order = order
         text = self._text(dict.fromkeys(map(tuple, training)))
         self._sizes = self._num_different(text)
@@ -127,7 +127,8 @@ def cosine_distances(
     if encodings.ndim != 2 or training.ndim != 2 or encodings.shape[1] != training.shape[1] or not len(training):
         raise ShapeError(
             f"encodings {encodings.shape} and training {training.shape}: expected (n, d) and (m, d) with m of at "
-            "least 1."
+            "least 1.",
+            code="nearest_shapes",
         )
     nearest = np.full(len(encodings), -np.inf)
     for start in range(0, len(training), chunk):
@@ -168,7 +169,10 @@ def nearness_test(sampled: NDArray[np.floating], held_out: NDArray[np.floating])
     from scipy.stats import ks_2samp
 
     if not len(sampled) or not len(held_out):
-        raise ShapeError(f"{len(sampled)} sampled and {len(held_out)} held-out distances: both need at least 1.")
+        raise ShapeError(
+            f"{len(sampled)} sampled and {len(held_out)} held-out distances: at least 1 of each is needed.",
+            code="nearest_distances",
+        )
     with warnings.catch_warnings():
         # Where p rounds to a little above 1 it takes the asymptotic form, and warns.
         warnings.filterwarnings("ignore", message="ks_2samp: Exact calculation unsuccessful", category=RuntimeWarning)

@@ -33,7 +33,11 @@ class NgramFrequencies:
     def __init__(self, sequences: Sequence[Sequence[int]], max_order: int = 4) -> None:
         require_stripped(sequences, "sequences", at_least=1)
         if max_order < 1:
-            raise ShapeError(f"max_order={max_order}: an n-gram has at least 1 token.")
+            raise ShapeError(
+                f"max_order={max_order}: must be at least 1.",
+                code="frequencies_order",
+                fields={"max_order": max_order},
+            )
         self.max_order = max_order
         text = flat(sequences)
         self._table, self._counts, self._totals = NGramTable(), [], []
@@ -62,7 +66,11 @@ class NgramFrequencies:
             ShapeError: the greatest orders differ.
         """
         if self.max_order != other.max_order:
-            raise ShapeError(f"max_order={self.max_order} and {other.max_order}: both sets need the same.")
+            raise ShapeError(
+                f"max_order={self.max_order} and {other.max_order}: both sets must have the same.",
+                code="frequencies_orders_differ",
+                fields={"max_order": self.max_order},
+            )
         found = enumerate(self._table.find_all(other._table), start=1)
         return {order: self._js(other, order, numbers) for order, numbers in found}
 

@@ -49,7 +49,11 @@ def reference_bleu(space: SequenceSpace, tokens: Tensor, references: Tensor, ord
         ShapeError: not as many references as sequences, or `order` below 1.
     """
     if order < 1:
-        raise ShapeError(f"order={order}: BLEU needs at least 1-grams. Use order=1 or more.")
+        raise ShapeError(
+            f"order={order}: must be at least 1.",
+            code="reference_bleu_order",
+            fields={"order": order},
+        )
     lengths, reference_lengths = _lengths(space, tokens, references)
 
     def counted(places: Tensor) -> Tensor:
@@ -95,7 +99,8 @@ def _lengths(space: SequenceSpace, tokens: Tensor, references: Tensor) -> tuple[
     """(n,) each: tokens before the terminators."""
     if tokens.dim() != 2 or references.dim() != 2 or tokens.shape[0] != references.shape[0]:
         raise ShapeError(
-            f"tokens {tuple(tokens.shape)} and references {tuple(references.shape)}: expected (n, T) and (n, S)."
+            f"tokens {tuple(tokens.shape)} and references {tuple(references.shape)}: expected (n, T) and (n, S).",
+            code="reference_shapes",
         )
 
     def length(rows: Tensor) -> Tensor:

@@ -36,7 +36,7 @@ def strip(space: SequenceSpace, tokens: Tensor) -> list[NGram]:
         ShapeError: `tokens` is not two-dimensional.
     """
     if tokens.dim() != 2:
-        raise ShapeError(f"tokens has shape {tuple(tokens.shape)}: expected (B, T).")
+        raise ShapeError(f"tokens has shape {tuple(tokens.shape)}: expected (B, T).", code="sequences_shape")
     if space.unknown_id is not None:
         tokens = tokens.masked_fill(tokens == space.unknown_id, UNKNOWN)
     # Where `end_id` is None no row contains it, and every row stays whole.
@@ -55,6 +55,11 @@ def require_stripped(sequences: Sequence[Sequence[int]], name: str, at_least: in
         ShapeError: as said, in the caller's terms.
     """
     if any(isinstance(sequence, Tensor) for sequence in sequences):  # a (B, T) tensor too yields tensors
-        raise ShapeError(f"{name} holds tensors: expected lists of token ids. Use strip(space, tokens).")
+        raise ShapeError(
+            f"{name} holds tensors: expected lists of token ids. Use strip(space, tokens).",
+            code="sequences_are_tensors",
+        )
     if len(sequences) < at_least:
-        raise ShapeError(f"{name} holds {len(sequences)} sequences: needs at least {at_least}.")
+        raise ShapeError(
+            f"{name} holds {len(sequences)} sequences: must hold at least {at_least}.", code="too_few_sequences"
+        )

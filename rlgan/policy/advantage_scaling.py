@@ -55,7 +55,7 @@ class Normalisation(Settings):
     needs: ClassVar[frozenset[Need]] = frozenset()
     """What it is computed from, besides advantages."""
     centres: ClassVar[bool] = False
-    """Whether a constant added to all values of what is compared changes nothing."""
+    """Whether the result stays the same if a constant is added to all compared values."""
 
     def scale(self, batch: Scalable) -> tuple[Tensor, float]:
         """(B, T) float32 advantages on their final scale, whatever where the mask is False, and the next moving scale.
@@ -66,17 +66,17 @@ class Normalisation(Settings):
 
 
 class NoScaling(Normalisation):
-    """Advantages stay as they are."""
+    """Advantages are not scaled."""
 
     kind: Literal["none"] = "none"
 
 
 class Clip(Normalisation):
-    """Advantages are cut at ± a bound (Caccia et al. 2020: 5)."""
+    """Advantages are clipped to ± a bound (Caccia et al. 2020: 5)."""
 
     kind: Literal["clip"] = "clip"
     bound: Annotated[float, Choice((1.0, 2.0, 5.0))] = Field(5.0, gt=0.0)
-    """Greatest magnitude, reward units."""
+    """Maximum absolute value, in reward units."""
 
     def scale(self, batch: Scalable) -> tuple[Tensor, float]:
         """See `Normalisation.scale`."""
@@ -84,7 +84,7 @@ class Clip(Normalisation):
 
 
 class Whiten(Normalisation):
-    """Advantages less their mean, over their standard deviation, both over all real tokens of the batch."""
+    """Advantages minus their mean, divided by their standard deviation, both over all real tokens of the batch."""
 
     kind: Literal["whiten"] = "whiten"
     centres: ClassVar[bool] = True
@@ -97,17 +97,18 @@ class Whiten(Normalisation):
 
 
 class GroupDeviation(Normalisation):
-    """Advantages over the standard deviation of values in the group at the same position (GRPO, Shao et al. 2024).
+    """Advantages divided by the deviation of values in the group at the same position (GRPO, Shao et al. 2024).
 
-    Where all of a group are worth the same the advantage is 0, whatever the
-    baseline; where they are worth nearly the same, it amplifies noise: GRPO's known bias.
+    If all values of a group are equal, the advantage is 0 with any baseline; if they are nearly equal, noise is
+    amplified, which is a known bias of GRPO.
     """
 
     kind: Literal["group_deviation"] = "group_deviation"
     epsilon: Annotated[float, NotSearched("guards a division")] = Field(1e-6, gt=0.0)
-    """Added to the deviation, reward units; TRL adds 1e-4."""
+    """Added to the standard deviation, in reward units; TRL uses 1e-4."""
     bessel: Annotated[bool, NotSearched("scales all advantages of groups of one size alike")] = False
-    """Whether the deviation is the sample's, over K - 1 as TRL's, and not the population's, over K."""
+    """Whether the standard deviation is that of a sample, divided by K - 1, as in TRL; false: of the population, by
+    K."""
     needs: ClassVar[frozenset[Need]] = frozenset({"groups", "values"})
     centres: ClassVar[bool] = True
 
@@ -119,7 +120,7 @@ class GroupDeviation(Normalisation):
 
 
 class RunningScale(Normalisation):
-    """Advantages over a moving average of their mean magnitude, this batch included (docs/algorithms.md §8)."""
+    """Advantages divided by a moving average of their mean magnitude, this batch included (docs/algorithms.md §8)."""
 
     kind: Literal["running_scale"] = "running_scale"
     decay: Annotated[float, Uniform(0.0, 0.99)] = Field(0.9, ge=0.0, lt=1.0)

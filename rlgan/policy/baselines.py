@@ -92,13 +92,13 @@ class Baseline(Settings):
     needs: ClassVar[frozenset[Need]] = frozenset()
     """What it is computed from, besides values."""
     subtracts: ClassVar[bool] = True
-    """Whether anything is taken off values at all."""
+    """Whether anything is subtracted from values."""
     reads_values: ClassVar[bool] = True
-    """Whether advantages come from values; else rewards, and what is taken off them, have no effect."""
+    """Whether advantages are computed from values; otherwise rewards and their penalties have no effect."""
     reads_density_ratio: ClassVar[bool] = False
     """Whether logits, or values that are logits, must be log p_d/p_θ."""
     cancels_constants: ClassVar[bool] = False
-    """Whether a constant added to all logits changes nothing."""
+    """Whether the result stays the same if a constant is added to all logits."""
 
     @abstractmethod
     def form(self, batch: Valued) -> Formed:
@@ -153,7 +153,7 @@ class PerStepMean(Baseline):
 
 
 class ExponentialMean(Baseline):
-    """Advantage = value - moving average of batch means, this batch included (ScratchGAN, docs/algorithms.md §6)."""
+    """Advantage = value - moving average of batch means, including this batch (ScratchGAN, docs/algorithms.md §6)."""
 
     kind: Literal["ema"] = "ema"
     decay: Annotated[float, Uniform(0.0, 0.99)] = Field(0.9, ge=0.0, lt=1.0)
@@ -216,9 +216,11 @@ class LogPartition(Baseline):
             yield Problem(
                 "partition_of_no_log_odds",
                 {"baseline": self.kind},
-                f"is of log-odds of sequences, and reward={reward.kind!r}, credit={credit.kind!r} and adversary.loss="
-                f"{fields.adversary.loss.kind!r} pay something else. Use reward logit, credit terminal and "
-                "adversary.loss cross_entropy.",
+                (
+                    f"needs values that are log-odds of sequences, but reward={reward.kind!r}, credit={credit.kind!r} "
+                    f"and adversary.loss={fields.adversary.loss.kind!r} give other values. Use reward logit, credit "
+                    "terminal and adversary.loss cross_entropy."
+                ),
             )
 
     def form(self, batch: Valued) -> Formed:
@@ -230,22 +232,22 @@ class LogPartition(Baseline):
 
 
 class CriticBaseline(Baseline):
-    """Advantage = value - V(s_t), V learned by regression on the values (docs/algorithms.md §14 and §17)."""
+    """Advantage = value - V(s_t), where V is learned by regression on the values (docs/algorithms.md §14 and §17)."""
 
     kind: Literal["critic"] = "critic"
-    reads: Annotated[Literal["state", "source"], NotSearched("source needs a task that gives something")] = "state"
-    """What V is of: state, the tokens so far and what the sequence is given; or source, what it is given alone, so that
-    V is the same for all tokens (Li et al. 2017)."""
+    reads: Annotated[Literal["state", "source"], NotSearched("source needs a task with conditions")] = "state"
+    """Input of V: state (the tokens so far and the condition), or source (only the condition, so that V is the same
+    for all tokens; Li et al. 2017)."""
     embedding: Annotated[int, Choice((32, 64))] = Field(32, ge=1)
     """Width of the critic's token embeddings."""
     hidden: Annotated[int, Choice((32, 64))] = Field(32, ge=1)
     """Width of its LSTMs."""
     epochs: Annotated[int, Choice((1, 4))] = Field(1, ge=1)
-    """Steps on each batch."""
-    clip: Annotated[float | None, NotSearched("tied to the rewards' scale")] = Field(None, gt=0.0)
-    """Greatest change of a value on one batch that lowers its loss, reward units (PPO 0.2); null for none."""
+    """Number of optimiser steps on each batch."""
+    clip: Annotated[float | None, NotSearched("depends on the scale of rewards")] = Field(None, gt=0.0)
+    """Maximum change of a value on one batch that still lowers its loss, in reward units (PPO 0.2); null disables."""
     optimizer: OptimizerSettings = Adam(lr=1e-3, clip_norm=5.0)
-    """How its parameters move."""
+    """Optimiser of the value function."""
     needs: ClassVar[frozenset[Need]] = frozenset({"state_values"})
 
     def check(self, fields: Fields) -> Iterator[Problem]:
@@ -256,20 +258,27 @@ class CriticBaseline(Baseline):
             yield Problem(
                 "value_of_no_source",
                 {"baseline.reads": self.reads},
-                f"reads what sequences are given, and task={fields.task.kind!r} gives nothing. Set it to state.",
+                f"reads conditions, but task={fields.task.kind!r} has none. Set it to state.",
             )
         if fields.credit.reads_state_values:
             yield Problem(
                 "value_of_all_tokens",
                 {"baseline.reads": self.reads},
-                f"tells one value for all tokens, and credit={fields.credit.kind!r} asks what each token has changed. "
-                "Set it to state, or use credit " + ("reward_to_go." if rewards_tokens(fields) else "terminal."),
+                (
+                    f"gives one value for all tokens, but credit={fields.credit.kind!r} needs the change at each "
+                    "token. Set it to state, or use credit "
+                )
+                + ("reward_to_go." if rewards_tokens(fields) else "terminal."),
             )
 
     def form(self, batch: Valued) -> Formed:
         """See `Baseline.form`."""
         if batch.state_values is None:
-            raise ShapeError("baseline='critic' needs the critic's values; there are none.")
+            raise ShapeError(
+                "baseline='critic' needs the critic's values, but none are given.",
+                code="baseline_needs_critic",
+                fields={"baseline": "critic"},
+            )
         return Formed(batch.values - batch.state_values.detach())
 
 
@@ -281,14 +290,16 @@ class ImportanceWeights(Baseline):
 
     kind: Literal["importance_weights"] = "importance_weights"
     normalise: Annotated[Literal["per_step", "all"], Choice(("per_step", "all"))] = "per_step"
-    """Weights have mean 1 over the group at each position (with terminal credit: one weight a sequence), or over all
-    tokens of the group together."""
+    """Whether weights have mean 1 over the group at each position (with terminal credit: one weight per sequence),
+    or over all tokens of the group together."""
     ramp_to: Annotated[float, Choice((0.0, 1.0))] = Field(1.0, ge=0.0, le=1.0)
-    """What is subtracted in the end; 1 is the weights' mean, 0 subtracts nothing (boundary-seeking GAN)."""
+    """Final value that is subtracted; 1 is the mean of the weights, 0 subtracts nothing (boundary-seeking GAN)."""
     ramp_updates: Annotated[int, Choice((0, 20, 100))] = Field(0, ge=0)
-    """Generator updates over which the ramp rises from 0; 0 means from the start."""
+    """Number of generator updates over which the subtracted value rises from 0; 0 uses the final value from the
+    start."""
     least_ess: Annotated[float, Choice((0.0, 0.05, 0.25))] = Field(0.0, ge=0.0, lt=1.0)
-    """Least effective sample size, a share of the group: log-ratios are shrunk until it is reached; 0 leaves them."""
+    """Minimum effective sample size, as a fraction of the group. Log-ratios are shrunk until it is reached; 0
+    disables."""
     needs: ClassVar[frozenset[Need]] = frozenset({"groups", "log_ratios"})
     reads_values: ClassVar[bool] = False
     reads_density_ratio: ClassVar[bool] = True
@@ -298,7 +309,9 @@ class ImportanceWeights(Baseline):
     def _check(self) -> Self:
         if self.ramp_updates and not self.ramp_to:
             raise ConfigError(
-                f"baseline.ramp_updates={self.ramp_updates}: has no effect with baseline.ramp_to=0. Set it to 0."
+                f"baseline.ramp_updates={self.ramp_updates}: has no effect with baseline.ramp_to=0. Set it to 0.",
+                code="ramp_without_effect",
+                fields={"baseline.ramp_updates": self.ramp_updates},
             )
         return self
 
@@ -310,26 +323,32 @@ class ImportanceWeights(Baseline):
             yield Problem(
                 "weights_of_no_ratio",
                 {"baseline": self.kind},
-                f"weighs by the density ratio of sequences, so reward={reward.kind!r} and credit={credit.kind!r} would "
-                "have no effect. Use reward ratio and credit terminal or monte_carlo.",
+                (
+                    f"weights by the density ratio of sequences, so reward={reward.kind!r} and credit={credit.kind!r} "
+                    "would have no effect. Use reward ratio and credit terminal or monte_carlo."
+                ),
             )
         if fields.reference.place == "reward":
             yield Problem(
                 "penalty_of_unread_values",
                 {"reference": fields.reference.kind},
-                f"is taken off values, which baseline={self.kind!r} does not read. Use reference loss.",
+                f"is subtracted from values, which baseline={self.kind!r} does not read. Use reference loss.",
             )
         if "values" in fields.normalisation.needs:
             yield Problem(
                 "scale_of_unread_values",
                 {"normalisation": fields.normalisation.kind},
-                f"is of values, and baseline={self.kind!r} weighs by something else. Use another normalisation.",
+                f"scales values, but baseline={self.kind!r} does not use them. Use another normalisation.",
             )
 
     def form(self, batch: Valued) -> Formed:
         """See `Baseline.form`."""
         if batch.log_ratios is None:
-            raise ShapeError("baseline='importance_weights' needs the discriminator's logits; there are none.")
+            raise ShapeError(
+                "baseline='importance_weights' needs the discriminator's logits, but none are given.",
+                code="baseline_needs_logits",
+                fields={"baseline": "importance_weights"},
+            )
         over_all = self.normalise == "all"
         weighted = mean_one_weights(batch.log_ratios, batch.mask, over_all, batch.group, self.least_ess)
         ramp = min(1.0, batch.state.num_updates / self.ramp_updates) if self.ramp_updates else 1.0
@@ -394,7 +413,7 @@ def advantages(
             importance weights without log-ratios, a critic without its values.
     """
     if values.shape != mask.shape:
-        raise ShapeError(f"values {tuple(values.shape)} and mask {tuple(mask.shape)} differ.")
+        raise ShapeError(f"values {tuple(values.shape)} and mask {tuple(mask.shape)} differ.", code="baseline_shapes")
     formed = settings.form(Valued(values.detach(), mask, state, group, log_ratios, state_values))
     average = state.moving_average if formed.moving_average is None else formed.moving_average
     return Advantages(

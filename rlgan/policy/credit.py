@@ -58,7 +58,7 @@ class Rewards:
 
 def _there(rewards: Tensor | None, of: str) -> Tensor:
     if rewards is None:
-        raise ShapeError(f"credit needs rewards of {of}; there are none.")
+        raise ShapeError(f"credit needs rewards of {of}, but none are given.", code="credit_needs_rewards")
     return rewards
 
 
@@ -66,11 +66,11 @@ class Credit(Settings):
     """What every credit declares. Beside these each has `gamma`, the discount of a token (1 where it has none)."""
 
     levels: ClassVar[frozenset[Rewarded]]
-    """What must be rewarded for it."""
+    """What must have rewards: sequences, prefixes or tokens."""
     judges_prefixes: ClassVar[bool] = False
-    """Whether the discriminator judges prefixes as they stand, and learns from such."""
+    """Whether the discriminator judges prefixes directly, and is trained on them."""
     reads_state_values: ClassVar[bool] = False
-    """Whether it reads a learned value of every state."""
+    """Whether it needs a learned value of every state."""
 
     @property
     def num_continuations(self) -> int:
@@ -112,7 +112,7 @@ class Credit(Settings):
 
 
 class Terminal(Credit):
-    """Every token is worth the reward of its sequence."""
+    """The value of every token is the reward of its sequence."""
 
     kind: Literal["terminal"] = "terminal"
     levels: ClassVar[frozenset[Rewarded]] = frozenset({"sequence"})
@@ -128,13 +128,13 @@ class Terminal(Credit):
 
 
 class MonteCarlo(Credit):
-    """A token is worth the mean reward of continuations of the prefix it ends (SeqGAN, eq. 4)."""
+    """The value of a token is the mean reward of continuations of the prefix that ends with it (SeqGAN, eq. 4)."""
 
     kind: Literal["monte_carlo"] = "monte_carlo"
     num_rollouts: Annotated[int, Choice((2, 4, 8, 16))] = Field(16, ge=1)
-    """Continuations N of each prefix."""
+    """Number N of continuations of each prefix."""
     policy_ema: Annotated[float, Choice((0.0, 0.8, 0.95))] = Field(0.0, ge=0.0, lt=1.0)
-    """κ of the rollout policy β ← κ·β + (1-κ)·θ after each generator phase; 0 rolls out with θ itself."""
+    """Decay κ of the rollout policy β ← κ·β + (1-κ)·θ after each generator phase; 0 uses θ itself."""
     levels: ClassVar[frozenset[Rewarded]] = frozenset({"sequence"})
     gamma: ClassVar[float] = 1.0
 
@@ -151,12 +151,16 @@ class MonteCarlo(Credit):
     def values(self, rewards: Rewards, mask: Tensor, state_values: Tensor | None = None) -> Tensor:
         """See `Credit.values`."""
         if rewards.continuations is None:
-            raise ShapeError("credit='monte_carlo' needs rewards of continuations; there are none.")
+            raise ShapeError(
+                "credit='monte_carlo' needs rewards of continuations, but none are given.",
+                code="credit_needs_continuations",
+                fields={"credit": "monte_carlo"},
+            )
         return monte_carlo_values(rewards.continuations, rewards.of_sequences(), mask)
 
 
 class Prefix(Credit):
-    """A token is worth the reward of the prefix that it ends, judged as it stands (REGS, Li et al. 2017)."""
+    """The value of a token is the reward of the unfinished prefix that ends with it (REGS, Li et al. 2017)."""
 
     kind: Literal["prefix"] = "prefix"
     levels: ClassVar[frozenset[Rewarded]] = frozenset({"prefix"})
@@ -169,11 +173,11 @@ class Prefix(Credit):
 
 
 class RewardToGo(Credit):
-    """A token is worth the discounted sum of the per-token rewards from it on (ScratchGAN)."""
+    """The value of a token is the discounted sum of the rewards of this and all later tokens (ScratchGAN)."""
 
     kind: Literal["reward_to_go"] = "reward_to_go"
     gamma: Annotated[float, Uniform(0.0, 1.0)] = Field(1.0, ge=0.0, le=1.0)
-    """Discount γ a token."""
+    """Discount factor γ per token."""
     levels: ClassVar[frozenset[Rewarded]] = frozenset({"token"})
 
     def values(self, rewards: Rewards, mask: Tensor, state_values: Tensor | None = None) -> Tensor:
@@ -186,17 +190,17 @@ class RewardToGo(Credit):
 
 
 class LambdaReturn(Credit):
-    """A token is worth its λ-return: rewards for a while, then what a critic expects (Sutton 1988).
+    """The value of a token is its λ-return: some steps of rewards, then the estimate of a critic (Sutton 1988).
 
-    Less the critic's value it is the generalised advantage estimate (Schulman et al. 2016).
+    Minus the critic's value, it is the generalised advantage estimate (Schulman et al. 2016).
     """
 
-    not_searched: ClassVar[NotSearched] = NotSearched("goes with one baseline alone, the critic: preset seqgan_ppo")
+    not_searched: ClassVar[NotSearched] = NotSearched("only for the baseline critic: preset seqgan_ppo")
     kind: Literal["lambda_return"] = "lambda_return"
     gamma: float = Field(1.0, ge=0.0, le=1.0)
-    """Discount γ a token."""
+    """Discount factor γ per token."""
     decay: float = Field(0.95, ge=0.0, le=1.0)
-    """λ: 1 waits for all rewards, 0 believes the critic of the very next state."""
+    """λ: 1 uses all rewards, 0 uses the critic's estimate of the very next state."""
     levels: ClassVar[frozenset[Rewarded]] = frozenset({"sequence", "token"})
     reads_state_values: ClassVar[bool] = True
 
@@ -206,14 +210,18 @@ class LambdaReturn(Credit):
             yield Problem(
                 "return_without_critic",
                 {"credit": self.kind},
-                f"asks a critic, and baseline={fields.baseline.kind!r} is none. Use baseline critic, or credit "
+                f"needs a critic, but baseline={fields.baseline.kind!r} is not one. Use baseline critic, or credit "
                 + ("reward_to_go." if rewards_tokens(fields) else "terminal."),
             )
 
     def values(self, rewards: Rewards, mask: Tensor, state_values: Tensor | None = None) -> Tensor:
         """See `Credit.values`."""
         if state_values is None:
-            raise ShapeError("credit='lambda_return' needs the critic's values of states; there are none.")
+            raise ShapeError(
+                "credit='lambda_return' needs the critic's values of states, but none are given.",
+                code="credit_needs_critic",
+                fields={"credit": "lambda_return"},
+            )
         tokens = at_the_end(rewards.of_sequences(), mask) if rewards.tokens is None else rewards.tokens
         return lambda_returns(tokens, state_values, mask, self.gamma, self.decay)
 
@@ -239,7 +247,10 @@ def terminal_values(rewards: Tensor, mask: Tensor) -> Tensor:
         ShapeError: the batch sizes differ.
     """
     if rewards.shape != mask.shape[:1]:
-        raise ShapeError(f"rewards {tuple(rewards.shape)} and mask {tuple(mask.shape)}: expected (B,) and (B, T).")
+        raise ShapeError(
+            f"rewards {tuple(rewards.shape)} and mask {tuple(mask.shape)}: expected (B,) and (B, T).",
+            code="credit_shapes",
+        )
     return rewards.detach().unsqueeze(1).expand(mask.shape).masked_fill(~mask, 0.0)
 
 
@@ -265,11 +276,15 @@ def monte_carlo_values(continuation_rewards: Tensor, final_rewards: Tensor, mask
     """
     batch, length = mask.shape
     if continuation_rewards.shape[:2] != (batch, length) or continuation_rewards.dim() != 3:
-        raise ShapeError(f"continuation_rewards {tuple(continuation_rewards.shape)}: expected ({batch}, {length}, N).")
+        raise ShapeError(
+            f"continuation_rewards {tuple(continuation_rewards.shape)}: expected ({batch}, {length}, N).",
+            code="continuations_shape",
+        )
     if continuation_rewards.shape[2] == 0 or final_rewards.shape != (batch,):
         raise ShapeError(
             f"continuation_rewards {tuple(continuation_rewards.shape)}, final_rewards {tuple(final_rewards.shape)}: "
-            f"expected at least one continuation and ({batch},)."
+            f"expected at least one continuation and ({batch},).",
+            code="continuations_and_final",
         )
     # Of equal rewards the mean is exactly theirs, as at the last token, where there is no sum to round.
     searched = within(continuation_rewards.mean(2, keepdim=True), continuation_rewards, 2).squeeze(2)

@@ -23,7 +23,7 @@ def grouped(rows: Tensor, group: int | None) -> Tensor:
     batch = rows.shape[0]
     size = group or batch
     if batch % size:
-        raise ShapeError(f"{batch} sequences cannot be cut into groups of {size}.")
+        raise ShapeError(f"{batch} sequences cannot be divided into groups of {size}.", code="groups_do_not_fit")
     return rows.view(batch // size, size, *rows.shape[1:])
 
 
@@ -113,7 +113,11 @@ def leave_one_out_means(values: Tensor, mask: Tensor, group: int | None = None) 
     """
     members = grouped(held(values, mask), group)
     if members.shape[1] < 2:
-        raise ShapeError("baseline='leave_one_out' needs groups of at least 2 sequences.")
+        raise ShapeError(
+            "baseline='leave_one_out' needs groups of at least 2 sequences.",
+            code="group_of_one",
+            fields={"baseline": "leave_one_out"},
+        )
     means = (members.sum(1, keepdim=True) - members) / (members.shape[1] - 1)
     return within(means, members, 1).flatten(0, 1)
 

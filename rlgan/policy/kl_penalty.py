@@ -39,7 +39,7 @@ class KLPenalty(Settings):
     """What every penalty declares, and what it adds in the one place or the other."""
 
     place: ClassVar[Place]
-    """Where it is added."""
+    """Where the penalty is added."""
 
     @property
     def weighs_by_ratio(self) -> bool:
@@ -74,23 +74,23 @@ class KLPenalty(Settings):
 
 
 class NoReference(KLPenalty):
-    """The generator may go where it likes."""
+    """No penalty."""
 
     kind: Literal["none"] = "none"
     place: ClassVar[Place] = "none"
 
 
 class RewardPenalty(KLPenalty):
-    """Values less β times log p_θ - log p_reference of what they are values of (RLOO and PPO; docs/algorithms.md §17).
+    """Values minus β times log p_θ - log p_reference (RLOO and PPO; docs/algorithms.md §17).
 
-    With terminal credit the whole sequence's log-ratio, else that of the tokens from each one on.
+    With terminal credit this is the log-ratio of the whole sequence, otherwise that of the tokens from each one on.
     """
 
     kind: Literal["reward"] = "reward"
     weight: Annotated[float, LogUniform(1e-3, 1.0)] = Field(0.05, gt=0.0)
-    """β, reward units a nat."""
-    target: Annotated[float | None, NotSearched("a choice of how far the generator may go")] = Field(None, gt=0.0)
-    """KL, nats a sequence, to which β is adapted by at most 2 % an update; null keeps β."""
+    """β, in reward units per nat."""
+    target: Annotated[float | None, NotSearched("a decision on how far the generator may move")] = Field(None, gt=0.0)
+    """Target KL in nats per sequence; β is adapted to it by at most 2 % per update. null keeps β constant."""
     place: ClassVar[Place] = "reward"
 
     def on_values(

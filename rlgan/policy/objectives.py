@@ -33,13 +33,14 @@ class Objective(Settings):
     """
 
     reads_reward: ClassVar[bool] = False
-    """Whether generated sequences are rewarded, so that reward, credit, baseline, normalisation and reference count."""
+    """Whether rewards of generated sequences are used, so that reward, credit, baseline, normalisation and reference
+    have an effect."""
     is_differentiated: ClassVar[bool] = False
     """Whether the generator is differentiated through the discriminator."""
     relaxes: ClassVar[bool] = False
-    """Whether the generator's drawn tokens are relaxed."""
+    """Whether drawn tokens of the generator are relaxed."""
     draws_tokens: ClassVar[bool] = True
-    """Whether it is of generators that draw tokens; else of those that make soft rows of noise."""
+    """Whether it is for generators that draw tokens; otherwise for those that generate soft rows from noise."""
 
     @property
     def makes_soft_rows(self) -> bool:
@@ -70,7 +71,7 @@ class Objective(Settings):
         Raises:
             ShapeError: the objective clips nothing.
         """
-        raise ShapeError("clipped_weights: the objective clips nothing.")
+        raise ShapeError("clipped_weights: the objective does not clip.", code="objective_clips_nothing")
 
     def clipped(self, logprobs: Tensor, old_logprobs: Tensor, weights: Tensor) -> tuple[int, int]:
         """How many tokens the clip holds, and how many are weighted; see `clipped_tokens`."""
@@ -78,37 +79,37 @@ class Objective(Settings):
 
 
 class Reinforce(Objective):
-    """REINFORCE: the weight of a token is its advantage over the normaliser."""
+    """REINFORCE: the weight of a token is its advantage divided by the normaliser."""
 
     kind: Literal["reinforce"] = "reinforce"
     loss_normaliser: Annotated[LossNormaliser, Choice(("sum", "sequence", "token", "fixed", "sequence_mean"))] = (
         "sequence"
     )
-    """Divisor: sum 1 | sequence B | token Σ mask | fixed B·T | sequence_mean B times each sequence's own length. SeqGAN
-    sums, ScratchGAN is fixed, GRPO takes sequence_mean. TRL calls token dapo, sequence_mean grpo, and fixed dr_grpo."""
+    """Divisor: sum 1 | sequence B | token Σ mask | fixed B·T | sequence_mean B times the length of each sequence.
+    SeqGAN uses sum, ScratchGAN fixed, GRPO sequence_mean. TRL calls token dapo, sequence_mean grpo, fixed dr_grpo."""
     entropy_bonus: Annotated[float, Choice((0.0, 1e-3, 1e-2))] = Field(0.0, ge=0.0)
-    """Weight of the next token's entropy in what is maximised, over the same normaliser."""
+    """Weight of the entropy bonus, divided by the same normaliser."""
     reads_reward: ClassVar[bool] = True
     epochs: ClassVar[int] = 1
     minibatches: ClassVar[int] = 1
 
 
 class PPO(Objective):
-    """Proximal policy optimisation: several epochs on one batch, the ratio clipped (Schulman et al. 2017)."""
+    """Proximal policy optimisation: several epochs per batch with a clipped ratio (Schulman et al. 2017)."""
 
     kind: Literal["ppo"] = "ppo"
     loss_normaliser: Annotated[LossNormaliser, Choice(("sum", "sequence", "token", "fixed", "sequence_mean"))] = "token"
-    """As of `reinforce`."""
+    """As for `reinforce`."""
     entropy_bonus: Annotated[float, Choice((0.0, 1e-3, 1e-2))] = Field(0.0, ge=0.0)
-    """As of `reinforce`."""
+    """As for `reinforce`."""
     clip_low: Annotated[float, Choice((0.1, 0.2))] = Field(0.2, gt=0.0, lt=1.0)
-    """The ratio counts down to 1 - this."""
+    """The ratio is clipped below 1 minus this value."""
     clip_high: Annotated[float, Choice((0.1, 0.2, 0.28))] = Field(0.2, gt=0.0)
-    """The ratio counts up to 1 + this (DAPO: 0.28)."""
+    """The ratio is clipped above 1 plus this value (DAPO: 0.28)."""
     epochs: Annotated[int, Choice((1, 2, 4))] = Field(4, ge=1)
-    """Passes over each batch of sequences."""
+    """Number of passes over each batch of sequences."""
     minibatches: Annotated[int, Choice((1, 2, 4))] = Field(1, ge=1)
-    """Optimiser steps a pass. With one pass of one step nothing is clipped, and it is `reinforce`."""
+    """Optimiser steps per pass. With one pass of one step nothing is clipped, so it equals `reinforce`."""
     reads_reward: ClassVar[bool] = True
 
     def check(self, fields: Fields) -> Iterator[Problem]:
@@ -117,8 +118,10 @@ class PPO(Objective):
             yield Problem(
                 "nothing_is_clipped",
                 {"objective.epochs": 1, "objective.minibatches": 1},
-                "the first step is taken at the policy that sampled, where nothing is clipped. Raise one of them, or "
-                "use objective reinforce.",
+                (
+                    "a single step starts at the sampling policy, where nothing is clipped. Raise one of them, or use "
+                    "objective reinforce."
+                ),
             )
 
     def terms(self, weights: Tensor, old_logprobs: Tensor) -> dict[str, Tensor]:
@@ -135,20 +138,21 @@ class PPO(Objective):
 
 
 class Gumbel(Objective):
-    """No reward: the generator descends its own GAN loss through relaxed samples and the discriminator (10).
+    """No reward: the generator is trained through relaxed samples and the discriminator, by its own GAN loss (10).
 
-    The form follows `adversary.loss`: see `rlgan.adversary.losses.Loss.of_generator`.
+    The form of the loss follows `adversary.loss`: see `rlgan.adversary.losses.Loss.of_generator`.
     """
 
-    not_searched: ClassVar[NotSearched] = NotSearched("leaves reward, credit and baseline without effect")
+    not_searched: ClassVar[NotSearched] = NotSearched("makes reward, credit and baseline have no effect")
     kind: Literal["gumbel"] = "gumbel"
     straight_through: bool = False
-    """The discriminator, and the generator's next step, see one-hot rows whose gradient is that of the soft ones."""
+    """Whether the discriminator and the next step of the generator see one-hot rows, with the gradient of the soft
+    ones."""
     fakes: Literal["soft", "tokens"] = "soft"
-    """What the discriminator learns from: the soft rows that it judges, as published, which their softness alone gives
-    away, or tokens that the same distribution draws."""
+    """Training data of the discriminator: the soft rows that it judges, as published (their softness alone reveals
+    them as fake), or tokens drawn from the same distribution."""
     temperature: TemperatureSettings = FixedTemperature()
-    """Of the relaxation."""
+    """Temperature of the relaxation."""
     is_differentiated: ClassVar[bool] = True
     relaxes: ClassVar[bool] = True
     epochs: ClassVar[int] = 1
@@ -165,8 +169,10 @@ class Gumbel(Objective):
     def _check(self) -> Gumbel:
         if self.straight_through and self.fakes != "soft":
             raise ConfigError(
-                f"objective.fakes={self.fakes!r}: straight-through rows are tokens already, so it has no effect. Leave "
-                "it soft."
+                f"objective.fakes={self.fakes!r}: has no effect, because straight-through rows are already tokens. "
+                "Leave it soft.",
+                code="fakes_no_effect",
+                fields={"objective.fakes": self.fakes},
             )
         return self
 
@@ -176,9 +182,9 @@ class Gumbel(Objective):
 
 
 class Soft(Objective):
-    """No reward and no tokens: the generator descends its own GAN loss through the soft rows it makes of noise (8.2).
+    """No reward and no tokens: the generator is trained through its soft rows of noise, by its own GAN loss (8.2).
 
-    The form follows `adversary.loss`, as of `gumbel`.
+    The form of the loss follows `adversary.loss`, as for `gumbel`.
     """
 
     not_searched: ClassVar[NotSearched] = NotSearched("needs a generator that draws no tokens")
@@ -197,17 +203,16 @@ class Soft(Objective):
 
 
 class NoPolicyGradient(Objective):
-    """No reward is learned from; the generator moves by teacher forcing alone (the control `mle_continued`)."""
+    """No reward is used; the generator is trained by teacher forcing only (the control `mle_continued`)."""
 
     not_searched: ClassVar[NotSearched] = NotSearched("the control mle_continued")
     kind: Literal["none"] = "none"
     epochs: int = Field(1, ge=1)
-    """Passes over each batch of teacher forcing that is mixed or by example: those of the run that this is the control
-    of."""
+    """Passes over each batch of mixed or by-example teacher forcing, as in the run that this is the control of."""
     minibatches: int = Field(1, ge=1)
-    """Optimiser steps a pass."""
+    """Optimiser steps per pass."""
     loss_normaliser: LossNormaliser = "sequence"
-    """Divisor of what is learned by example: that of the run that this is the control of."""
+    """Divisor of the by-example loss, as in the run that this is the control of."""
     entropy_bonus: ClassVar[float] = 0.0
 
     def check(self, fields: Fields) -> Iterator[Problem]:
@@ -217,8 +222,10 @@ class NoPolicyGradient(Objective):
             yield Problem(
                 "nothing_is_learned",
                 {"objective": self.kind},
-                f"with schedule.teacher_forcing {forcing.kind} nothing would be learned. Set an objective, or mixed, "
-                "interleaved or by_example teacher forcing.",
+                (
+                    f"the generator would not be trained with schedule.teacher_forcing {forcing.kind}. Set an "
+                    "objective, or mixed, interleaved or by_example teacher forcing."
+                ),
             )
         if not forcing.in_the_same_update:
             for path, value in (("epochs", self.epochs), ("minibatches", self.minibatches)):
@@ -254,7 +261,9 @@ def policy_gradient_weights(advantages: Tensor, mask: Tensor, normaliser: LossNo
         ShapeError: the shapes differ.
     """
     if advantages.shape != mask.shape:
-        raise ShapeError(f"advantages {tuple(advantages.shape)} and mask {tuple(mask.shape)} differ.")
+        raise ShapeError(
+            f"advantages {tuple(advantages.shape)} and mask {tuple(mask.shape)} differ.", code="objective_shapes"
+        )
     return advantages.detach().masked_fill(~mask, 0.0) / _divisor(mask, normaliser)
 
 

@@ -85,22 +85,22 @@ class SequenceScorer(Protocol):
 
 
 class Reward(Settings):
-    """What every reward declares. Whoever asks reads this, and never which reward it is.
+    """Properties that every reward declares. Other code reads them and never checks which reward it is.
 
-    Beside these each has `reads`, a frozen set of `Source`: what it is computed from, besides tokens.
+    Each reward also has `reads`, a frozen set of `Source`: what it is computed from, besides tokens.
     """
 
     kind: str
-    """Its name; each has its own."""
+    """Name of the reward."""
     level: ClassVar[Level]
-    """What it is of."""
+    """What it rewards: sequences or tokens."""
     scores_continuations: ClassVar[bool] = False
-    """Whether continuations of a prefix are rewarded as drawn sequences are, so that Monte Carlo search has a use."""
+    """Whether continuations of a prefix are rewarded like sampled sequences, as Monte Carlo search needs."""
     is_elementwise: ClassVar[bool] = False
-    """Whether it is a function of one logit: it then rewards whatever the discriminator judges, prefixes and tokens
-    too."""
+    """Whether it is a function of one logit; it then rewards whatever the discriminator judges, including prefixes
+    and tokens."""
     compares: ClassVar[bool] = False
-    """Whether what it compares must be a finished sequence, which neither a prefix nor a token is."""
+    """Whether it compares finished sequences, so that it cannot reward prefixes or tokens."""
 
     @property
     def logit_map(self) -> LogitMap | None:
@@ -143,7 +143,11 @@ class Reward(Settings):
         Raises:
             ShapeError: the rollouts lack what it reads, or it is no reward of sequences.
         """
-        raise ShapeError(f"reward={self.kind!r}: is of {self.level}s, and finished sequences were asked for.")
+        raise ShapeError(
+            f"reward={self.kind!r}: rewards {self.level}s, but rewards of finished sequences were requested.",
+            code="reward_of_other_level",
+            fields={"reward": self.kind},
+        )
 
     def of_continuations(self, rollouts: Rollouts) -> Tensor:
         """Rewards of the continuations of every prefix.
@@ -157,7 +161,11 @@ class Reward(Settings):
         Raises:
             ShapeError: the rollouts lack what it reads, or it does not reward continuations.
         """
-        raise ShapeError(f"reward={self.kind!r}: rewards no continuations.")
+        raise ShapeError(
+            f"reward={self.kind!r}: does not reward continuations.",
+            code="reward_no_continuations",
+            fields={"reward": self.kind},
+        )
 
     def of_tokens(self, rollouts: Rollouts, task: Task) -> Tensor:
         """Rewards of tokens, or of the prefixes that end in them where the logits are of such.
@@ -172,7 +180,11 @@ class Reward(Settings):
         Raises:
             ShapeError: the rollouts lack what it reads, or it is no reward of tokens.
         """
-        raise ShapeError(f"reward={self.kind!r}: is of {self.level}s, and tokens were asked for.")
+        raise ShapeError(
+            f"reward={self.kind!r}: rewards {self.level}s, but rewards of tokens were requested.",
+            code="reward_not_of_tokens",
+            fields={"reward": self.kind},
+        )
 
 
 class FinishedReward(Reward):
@@ -211,7 +223,11 @@ class FinishedReward(Reward):
             ShapeError: there are none.
         """
         if real_logits is None:
-            raise ShapeError(f"reward={self.kind!r} needs the discriminator's logits of the sequences; there are none.")
+            raise ShapeError(
+                f"reward={self.kind!r} needs the discriminator's logits of the sequences, but none are given.",
+                code="reward_needs_logits",
+                fields={"reward": self.kind},
+            )
         return real_logits.detach()
 
     def scores_there(self, scores: Tensor | None) -> Tensor:
@@ -221,7 +237,11 @@ class FinishedReward(Reward):
             ShapeError: there are none.
         """
         if scores is None:
-            raise ShapeError(f"reward={self.kind!r} needs scores of the sequences; there are none.")
+            raise ShapeError(
+                f"reward={self.kind!r} needs scores of the sequences, but none are given.",
+                code="reward_needs_scores",
+                fields={"reward": self.kind},
+            )
         return scores.detach()
 
 
@@ -231,9 +251,9 @@ class LogitMap(FinishedReward):
     reads: ClassVar[frozenset[Source]] = frozenset({"discriminator"})
     is_elementwise: ClassVar[bool] = True
     reads_log_odds: ClassVar[bool] = True
-    """Whether it reads the logit as log p_d/p_θ; else as a score of which more is better."""
+    """Whether it interprets the logit as log p_d/p_θ; otherwise as a score where higher is better."""
     reads_density_ratio: ClassVar[bool] = False
-    """Whether it is p_d/p_θ itself, for which everything that reals are told from must be drawn by the generator."""
+    """Whether it is p_d/p_θ itself, so that all fakes of the discriminator must be samples of the generator."""
 
     @property
     def logit_map(self) -> LogitMap:

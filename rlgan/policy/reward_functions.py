@@ -80,7 +80,7 @@ class WeightedFunction(Plugin):
     plugin_kind: ClassVar[PluginKind] = "reward"
 
     weight: float = 1.0
-    """Factor of what it returns."""
+    """Factor of the returned reward."""
 
     def check_object(self, loaded: Loaded) -> None:
         """See `Plugin.check_object`."""
@@ -88,12 +88,12 @@ class WeightedFunction(Plugin):
 
 
 class PluginReward(FinishedReward, TakesPlugin):
-    """Functions of one's own, added up, alone or beside the discriminator.
+    """Your own functions, added up, with or without the discriminator.
 
         reward = map_weight · map(u) + Σ weight_i · f_i
 
-    over the functions that have a reward for the sequence. A discriminator beside an objective of the domain is the
-    reward of ORGAN (Guimaraes et al. 2017, eq. 6), with map_weight = λ and weight = 1 - λ.
+    The sum is over the functions that return a reward for the sequence. The reward of ORGAN (Guimaraes et al. 2017,
+    eq. 6), a discriminator and an objective of the domain, has map_weight = λ and weight = 1 - λ.
     """
 
     not_searched: ClassVar[NotSearched] = NotSearched("one's own")
@@ -102,13 +102,14 @@ class PluginReward(FinishedReward, TakesPlugin):
 
     kind: Literal["plugin"] = "plugin"
     functions: tuple[WeightedFunction, ...] = Field(min_length=1)
-    """`FILE.py:NAME,...`, or settings of each as JSON."""
+    """`FILE.py:NAME,...`, or a JSON list of settings."""
     map: Annotated[DiscriminatorReward, Field(discriminator="kind")] | None = Probability()
-    """Of the discriminator's logit; null for the functions alone."""
+    """Map of the discriminator's logit; null uses the functions only."""
     map_weight: float = 1.0
     """Factor of the map."""
     timeout_s: Annotated[float, FreeOnResume()] = Field(60.0, gt=0.0)
-    """Seconds that a call of a function may take; the run then stops, and its last checkpoint is kept."""
+    """Maximum number of seconds for a call of a function. If a call takes longer, the run stops and keeps its last
+    checkpoint."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -116,8 +117,9 @@ class PluginReward(FinishedReward, TakesPlugin):
         for index, name in enumerate(names):
             if name in names[:index]:
                 raise ConfigError(
-                    f"reward.functions: two are called {name!r}: {self.functions[names.index(name)].name} and "
-                    f"{self.functions[index].name}. Name one of the functions otherwise."
+                    f"reward.functions: two functions are named {name!r}: {self.functions[names.index(name)].name} "
+                    f"and {self.functions[index].name}. Rename one of them.",
+                    code="reward_named_twice",
                 )
         return self
 
@@ -235,8 +237,9 @@ class RewardFunctions:
             row = int(empty.argmax())
             names = ", ".join(plugin.short_name for plugin in self.plugins)
             raise PluginError(
-                f"reward functions {names}: all returned None for {_shown(rows, row, self.texts)}. Let one of them "
-                "return a number for every row."
+                f"reward functions {names}: all returned None for {_shown(rows, row, self.texts)}. At least one "
+                "must return a number for every row.",
+                code="reward_all_none",
             )
         weights = np.array([plugin.weight for plugin in self.plugins])
         total = np.nansum(each * weights, axis=1)
@@ -265,8 +268,10 @@ def check_functions(functions: RewardFunctions, task: Task, seed: int) -> None:
         row, column = (int(index) for index in differs.nonzero()[0])
         raise ConfigError(
             f"{functions._functions[column].described}: returned {float(first[row, column]):g} for "
-            f"{_shown(rows, row, functions.texts)}, and {float(again[row, column]):g} the second time. Let it take "
-            "`seed` or `rng` for what is random, and remember nothing between calls: any worker may compute a batch."
+            f"{_shown(rows, row, functions.texts)}, but {float(again[row, column]):g} when called again. Use the "
+            "parameter `seed` or `rng` for randomness, and keep no state between calls: any worker may compute a "
+            "batch.",
+            code="reward_not_repeatable",
         )
 
 
@@ -322,8 +327,10 @@ class _Function:
         for name in ("conditions", "targets"):
             if name in self.needs and task.conditions is None:
                 raise ConfigError(
-                    f"{self.described}: its parameter {name!r} has no default, and task={task.name!r} gives nothing "
-                    "with its sequences. Give it the default None, or use a task that does."
+                    f"{self.described}: its parameter {name!r} has no default, but task={task.name!r} has no "
+                    "conditions. Give it the default None, or use a task with conditions.",
+                    code="reward_parameter_no_default",
+                    fields={"task": task.name},
                 )
 
     def arguments(self, rows: Finished, texts: Texts) -> dict[str, Any]:
@@ -398,8 +405,8 @@ def _form_of(plugin: WeightedFunction, target: Any) -> Form:
         form = "tokens"
     else:
         raise ConfigError(
-            f"{_described(plugin)}: has the signature {signature}, which is of no form of reward function. Name its "
-            f"parameters as in {_FORMS}."
+            f"{_described(plugin)}: its signature {signature} is not supported. Name its parameters as in {_FORMS}.",
+            code="reward_signature",
         )
     # A class has taken the options already.
     of_call = plugin.model_copy(update={"options": {}}) if inspect.isclass(target) else plugin
@@ -414,14 +421,16 @@ def _values(one: _Function, rows: Finished, texts: Texts, timeout_s: float) -> l
     except RaisedError as raised:
         row = _row_that_raises(one, rows, texts, timeout_s)
         where = (
-            "no row was found that makes it raise alone"
+            "no single row was found for which it raises"
             if row is None
             else f"the first such row is {_shown(rows, row, texts)}"
         )
         error = raised.error
         raise PluginError(
-            f"{one.described}: raises {type(error).__name__}: {error}; {where}. Mend it, or let it return None for "
-            f"what it cannot judge.{own_lines(error, one.path)}"
+            f"{one.described}: raised {type(error).__name__}: {error}; {where}. Fix it, or return None for rows "
+            f"that it cannot score.{own_lines(error, one.path)}",
+            code="reward_raised",
+            fields={"plugin": one.described},
         ) from error
     return _checked(one, returned, rows, texts)
 
@@ -432,9 +441,9 @@ def _called_in_time(one: _Function, rows: Finished, texts: Texts, timeout_s: flo
         lambda: one.call(**arguments),
         timeout_s,
         lambda: (
-            f"{one.described}: has not returned after reward.timeout_s={timeout_s:g} seconds, in a batch of "
-            f"{len(rows.tokens)} sequences that begins with {_shown(rows, 0, texts)}. Raise reward.timeout_s, or make "
-            "it return."
+            f"{one.described}: did not return within reward.timeout_s={timeout_s:g} seconds, for a batch of "
+            f"{len(rows.tokens)} sequences that begins with {_shown(rows, 0, texts)}. Raise reward.timeout_s, or "
+            "make it return."
         ),
     )
 
@@ -474,13 +483,23 @@ def _checked(one: _Function, returned: Any, rows: Finished, texts: Texts) -> lis
         PluginError: they are none, or of another number.
     """
     number = len(rows.tokens)
-    allowed = f"Return a list or a one-dimensional tensor of {number} finite numbers, one a row; None is no reward."
+    allowed = (
+        f"Return a list or a one-dimensional tensor of {number} finite numbers, one per row; None means no reward."
+    )
     values = returned.detach().cpu().tolist() if isinstance(returned, Tensor) else returned
     values = values.tolist() if isinstance(values, np.ndarray) else values
     if isinstance(values, str | bytes | Mapping) or not isinstance(values, Sequence):
-        raise PluginError(f"{one.described}: returned {brief(returned)} for {number} sequences. {allowed}")
+        raise PluginError(
+            f"{one.described}: returned {brief(returned)} for {number} sequences. {allowed}",
+            code="reward_returned",
+            fields={"plugin": one.described},
+        )
     if len(values) != number:
-        raise PluginError(f"{one.described}: returned {len(values)} rewards for {number} sequences. {allowed}")
+        raise PluginError(
+            f"{one.described}: returned {len(values)} rewards for {number} sequences. {allowed}",
+            code="reward_returned_number",
+            fields={"plugin": one.described},
+        )
     found = []
     for row, value in enumerate(values):
         if value is None:
@@ -488,7 +507,11 @@ def _checked(one: _Function, returned: Any, rows: Finished, texts: Texts) -> lis
             continue
         number_of_row = as_number(value)
         if number_of_row is None:
-            raise PluginError(f"{one.described}: returned {brief(value)} for {_shown(rows, row, texts)}. {allowed}")
+            raise PluginError(
+                f"{one.described}: returned {brief(value)} for {_shown(rows, row, texts)}. {allowed}",
+                code="reward_returned_value",
+                fields={"plugin": one.described},
+            )
         found.append(number_of_row)
     return found
 

@@ -32,9 +32,9 @@ from .reward_functions import PluginReward
 
 
 class LogRatio(Reward):
-    """log p_φ - log p_θ of each token, p_φ the discriminator's language model (docs/algorithms.md §7)."""
+    """log p_φ - log p_θ of each token, where p_φ is the language model of the discriminator (docs/algorithms.md §7)."""
 
-    not_searched: ClassVar[NotSearched] = NotSearched("goes with one discriminator alone: presets lm_ratio, mediator")
+    not_searched: ClassVar[NotSearched] = NotSearched("only for one discriminator: presets lm_ratio, mediator")
     kind: Literal["log_ratio"] = "log_ratio"
     level: ClassVar[Level] = "token"
     reads: ClassVar[frozenset[Source]] = frozenset({"discriminator"})
@@ -46,21 +46,25 @@ class LogRatio(Reward):
             yield Problem(
                 "log_ratio_without_distribution",
                 {"reward": self.kind},
-                f"reads log p_φ of tokens, and discriminator={network.kind!r} gives none. Use discriminator "
-                "language_model and adversary.loss likelihood, or reward logit.",
+                (
+                    f"needs log p_φ of tokens, which discriminator={network.kind!r} does not provide. Use "
+                    "discriminator language_model and adversary.loss likelihood, or reward logit."
+                ),
             )
 
     def of_tokens(self, rollouts: Rollouts, task: Task) -> Tensor:
         """See `Reward.of_tokens`: the logits are log p_φ."""
         if rollouts.token_logits is None:
             raise ShapeError(
-                "reward='log_ratio' needs the discriminator's log-probabilities of tokens; there are none."
+                "reward='log_ratio' needs the discriminator's log-probabilities of tokens, but none are given.",
+                code="log_ratio_needs_logprobs",
+                fields={"reward": "log_ratio"},
             )
         return log_ratio(rollouts.token_logits, rollouts.logprobs, rollouts.mask)
 
 
 class ConstantReward(Reward):
-    """The same reward for everything: a control. Without a baseline it is self-imitation."""
+    """The same reward for every sequence: a control. Without a baseline it is self-imitation."""
 
     not_searched: ClassVar[NotSearched] = NotSearched("a control")
     kind: Literal["constant"] = "constant"
@@ -75,7 +79,7 @@ class ConstantReward(Reward):
 
 
 class RandomReward(Reward):
-    """Uniform random numbers in [0, 1), one a sequence: a control."""
+    """Uniform random numbers in [0, 1), one per sequence: a control."""
 
     not_searched: ClassVar[NotSearched] = NotSearched("a control")
     kind: Literal["random"] = "random"
@@ -98,12 +102,16 @@ class OracleReward(Reward):
         """(B, T) nats of the sequences' tokens under the exact distribution."""
         oracle = task.oracle_of(rollouts.conditions)
         if oracle is None:
-            raise ShapeError(f"reward={self.kind!r} needs an exact distribution; task {task.name!r} has none.")
+            raise ShapeError(
+                f"reward={self.kind!r} needs an exact distribution; task {task.name!r} has none.",
+                code="reward_needs_distribution",
+                fields={"reward": self.kind},
+            )
         return oracle.logprobs(rollouts.tokens)
 
 
 class OracleRatio(OracleReward):
-    """log p_oracle - log p_θ of each token: what a perfect discriminator would pay, an honest upper bound."""
+    """log p_oracle - log p_θ of each token: the reward of a perfect discriminator, an upper bound."""
 
     kind: Literal["oracle_ratio"] = "oracle_ratio"
 
@@ -113,7 +121,7 @@ class OracleRatio(OracleReward):
 
 
 class OracleLikelihood(OracleReward):
-    """log p_oracle of each token: a control that seeks modes (its NLL_oracle falls, its coverage too)."""
+    """log p_oracle of each token: a control that seeks modes (NLL_oracle falls, and so does coverage)."""
 
     kind: Literal["oracle_likelihood"] = "oracle_likelihood"
 
@@ -128,9 +136,9 @@ class Bleu(Reward):
     not_searched: ClassVar[NotSearched] = NotSearched("a control")
     kind: Literal["bleu"] = "bleu"
     order: int = Field(3, ge=2, le=9)
-    """Greatest n-gram."""
+    """Maximum n-gram order."""
     num_references: int = Field(20, ge=1)
-    """References, drawn anew for each update."""
+    """Number of references, which are drawn again for each update."""
     level: ClassVar[Level] = "sequence"
     reads: ClassVar[frozenset[Source]] = frozenset({"training_data"})
 
@@ -140,8 +148,10 @@ class Bleu(Reward):
             yield Problem(
                 "random_references",
                 {"reward": self.kind},
-                f"compares with sequences drawn at random, and task={fields.task.kind!r} asks for another one each "
-                "time. Use reward reference_bleu.",
+                (
+                    f"compares with random sequences, but task={fields.task.kind!r} has a different target for each "
+                    "condition. Use reward reference_bleu."
+                ),
             )
 
     def of_sequences(self, rollouts: Rollouts, task: Task, rng: torch.Generator) -> Tensor:
@@ -154,7 +164,7 @@ class Bleu(Reward):
 class TargetMetric(FinishedReward):
     """A metric of a sequence beside its target, the one that the data has for its condition."""
 
-    not_searched: ClassVar[NotSearched] = NotSearched("needs a task that gives something")
+    not_searched: ClassVar[NotSearched] = NotSearched("needs a task with conditions")
     reads: ClassVar[frozenset[Source]] = frozenset({"targets"})
     compares: ClassVar[bool] = True
 
@@ -181,11 +191,11 @@ class TargetMetric(FinishedReward):
 
 
 class ReferenceBleu(TargetMetric):
-    """BLEU against the sequence that stands beside the condition in the data: MC-BLEU (Yang et al. 2018, λ = 0)."""
+    """BLEU against the target of the condition: MC-BLEU (Yang et al. 2018, λ = 0)."""
 
     kind: Literal["reference_bleu"] = "reference_bleu"
     order: int = Field(4, ge=1, le=9)
-    """Greatest n-gram."""
+    """Maximum n-gram order."""
 
     def compare(self, space: SequenceSpace, tokens: Tensor, targets: Tensor) -> Tensor:
         """See `TargetMetric.compare`."""
@@ -193,7 +203,7 @@ class ReferenceBleu(TargetMetric):
 
 
 class ReferenceRouge(TargetMetric):
-    """ROUGE-L, as F1, against the sequence that stands beside the condition in the data."""
+    """ROUGE-L, as F1, against the target of the condition."""
 
     kind: Literal["reference_rouge"] = "reference_rouge"
 
@@ -225,19 +235,19 @@ class BesideTargets:
 
 
 class Mixed(FinishedReward):
-    """λ · map(u) + (1 - λ) · metric, of a sequence beside its target (BR-CSGAN, Yang et al. 2018).
+    """λ · map(u) + (1 - λ) · metric, the metric against the target of the condition (BR-CSGAN, Yang et al. 2018).
 
-    They take b off the first part: a constant baseline λ·b of this reward.
+    The paper subtracts b from the first part, which equals a constant baseline λ·b of this reward.
     """
 
-    not_searched: ClassVar[NotSearched] = NotSearched("needs a task that gives something")
+    not_searched: ClassVar[NotSearched] = NotSearched("needs a task with conditions")
     kind: Literal["mixed"] = "mixed"
     map: Annotated[DiscriminatorReward, Field(discriminator="kind")] = Probability()
-    """Of the discriminator's logit."""
+    """Map of the discriminator's logit."""
     metric: Annotated[MetricReward, Field(discriminator="kind")] = ReferenceBleu()
-    """Beside the target."""
+    """Metric against the target."""
     weight: Annotated[float, Uniform(0.1, 0.9)] = Field(0.7, gt=0.0, lt=1.0)
-    """λ of the map. Its ends are rewards by themselves: the map, and the metric."""
+    """Weight λ of the map, between 0 and 1. At 0 and 1 use the metric or the map alone."""
     reads: ClassVar[frozenset[Source]] = frozenset({"discriminator", "targets"})
     compares: ClassVar[bool] = True
 

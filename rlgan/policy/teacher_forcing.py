@@ -22,7 +22,7 @@ class PretrainingInputs(Settings):
     """What every choice of pretraining's inputs declares."""
 
     draws_tokens: ClassVar[bool] = False
-    """Whether some of the tokens that are read are drawn by the generator itself."""
+    """Whether some of the input tokens are drawn by the generator itself."""
 
     def share_in(self, epoch: int) -> float:
         """Share of its own tokens in an epoch, counted from 0."""
@@ -30,24 +30,24 @@ class PretrainingInputs(Settings):
 
 
 class ReadsTheData(PretrainingInputs):
-    """Pretraining predicts each token from the real ones before it."""
+    """In pretraining each token is predicted from the real tokens before it."""
 
     kind: Literal["none"] = "none"
 
 
 class ScheduledSampling(PretrainingInputs):
-    """In pretraining the generator reads, more and more often, a token of its own in place of the real one before it.
+    """In pretraining, input tokens are replaced by the generator's own tokens with increasing probability.
 
-    Source: Bengio et al. 2015, with their linear schedule. What it learns is not the distribution of the data (Huszár
-    2015): a control.
+    Source: Bengio et al. 2015, with their linear schedule. It does not learn the distribution of the data (Huszár
+    2015), so it is a control.
     """
 
     kind: Literal["scheduled_sampling"] = "scheduled_sampling"
     draws_tokens: ClassVar[bool] = True
     share: float = Field(0.5, gt=0.0, le=1.0)
-    """Share of its own tokens in the end."""
+    """Final fraction of its own tokens."""
     epochs: int = Field(30, ge=1)
-    """Epochs over which the share rises from 0."""
+    """Epochs over which this fraction rises from 0."""
 
     def check(self, fields: Fields) -> Iterator[Problem]:
         """It is of pretraining."""
@@ -82,11 +82,11 @@ class TeacherForcing(Settings):
     """What every form declares, and what it does in a generator update."""
 
     learns_likelihood: ClassVar[bool] = False
-    """Whether whole real sequences are learned from."""
+    """Whether it learns from whole real sequences."""
     takes_batches: ClassVar[bool] = False
-    """Whether it needs as many training sequences as `schedule.mle_batch`."""
+    """Whether it needs `schedule.mle_batch` training sequences."""
     in_the_same_update: ClassVar[bool] = False
-    """Whether its rows are learned in the optimiser steps of the generated ones."""
+    """Whether its rows are learned in the same optimiser steps as the generated ones."""
 
     def check(self, fields: Fields) -> Iterator[Problem]:
         """It is of generator updates."""
@@ -140,7 +140,7 @@ class InterleavedTeacherForcing(TeacherForcing):
     learns_likelihood: ClassVar[bool] = True
     takes_batches: ClassVar[bool] = True
     num_updates: Annotated[int, Choice((1, 2, 5))] = Field(1, ge=1)
-    """Updates on a fresh real batch after each generator update."""
+    """Updates on a new real batch after each generator update."""
 
     def steps(self, real: RealRows, update: int) -> list[Experience]:
         """See `TeacherForcing.steps`."""
@@ -155,7 +155,7 @@ class MixedTeacherForcing(TeacherForcing):
     takes_batches: ClassVar[bool] = True
     in_the_same_update: ClassVar[bool] = True
     weight: Annotated[float, Uniform(0.1, 1.0)] = Field(0.3, gt=0.0)
-    """Weight of the mean negative log-likelihood per token of a fresh real batch."""
+    """Weight of the mean negative log-likelihood per token of a new real batch."""
 
     def rows(self, sampled: list[Experience], real: RealRows, update: int) -> list[Experience]:
         """See `TeacherForcing.rows`."""
@@ -163,20 +163,20 @@ class MixedTeacherForcing(TeacherForcing):
 
 
 class MixedPrefix(TeacherForcing):
-    """Generated sequences begin with the first tokens of real ones, fewer and fewer (MLE-Mali; docs/algorithms.md §4).
+    """Generated sequences begin with the first tokens of real ones, fewer over time (MLE-Mali; docs/algorithms.md §4).
 
-    The given tokens are learned by likelihood, what is drawn after them by the objective. The sequences of one
-    `schedule.g_group` continue the same prefix; the discriminator's fakes begin with real tokens too.
+    The real tokens are learned by likelihood, the drawn tokens after them by the objective. The sequences of one
+    `schedule.g_group` continue the same prefix; the discriminator's fakes begin with real tokens, too.
     """
 
     kind: Literal["mixed_prefix"] = "mixed_prefix"
     takes_batches: ClassVar[bool] = True
     start: Annotated[int, Choice((5, 10, 15))] = Field(10, ge=1)
-    """Tokens N₀ that are given in the beginning, in the discriminator's pretraining too."""
+    """Initial number N₀ of real tokens, also used in pretraining of the discriminator."""
     decrement: Annotated[int, Choice((1, 5))] = Field(5, ge=1)
-    """Tokens K fewer after each block."""
+    """Number K of tokens by which the prefix becomes shorter after each block."""
     block: Annotated[int, Choice((5, 20))] = Field(5, ge=1)
-    """Adversarial units a block."""
+    """Adversarial iterations per block."""
 
     def prefix_length(self, unit: int) -> int:
         """Tokens that are given in an adversarial unit, counted from 0."""
@@ -189,16 +189,19 @@ class MixedPrefix(TeacherForcing):
             yield Problem(
                 "relaxed_from_the_start",
                 {"schedule.teacher_forcing": self.kind},
-                f"objective={fields.objective.kind!r} draws whole sequences. Use mixed, interleaved or none.",
+                (
+                    f"needs prefixes, but objective={fields.objective.kind!r} draws whole sequences. Use mixed, "
+                    "interleaved or none."
+                ),
             )
 
 
 class TeacherForcingByExample(TeacherForcing):
-    """Of the sequences of a generator update some are real and learned by likelihood, the others drawn and rewarded.
+    """Of the sequences of a generator update, some are real and learned by likelihood, the others drawn and rewarded.
 
-    Which pairs of a task that gives something are learned in which way is drawn anew for each update, and no pair is
-    learned in both ways. A real sequence weighs as much as a generated one with advantage 1; the divisor of the loss
-    (`objective.loss_normaliser`) is that of all of them together.
+    For tasks with conditions, the split of pairs is drawn again for each update, and no pair is learned in both ways. A
+    real sequence has the same weight as a generated one with advantage 1; the divisor of the loss
+    (`objective.loss_normaliser`) counts all of them together.
 
     Source: Adversarial-NMT (Wu et al. 2017); docs/algorithms.md §13.
     """
@@ -207,7 +210,7 @@ class TeacherForcingByExample(TeacherForcing):
     learns_likelihood: ClassVar[bool] = True
     in_the_same_update: ClassVar[bool] = True
     fraction: Annotated[float, Choice((0.25, 0.5, 0.75))] = Field(0.5, gt=0.0, lt=1.0)
-    """Share of `schedule.g_batch` that is real, rounded to whole sequences (Adversarial-NMT: 0.5)."""
+    """Fraction of `schedule.g_batch` that is real, rounded to whole sequences (Adversarial-NMT: 0.5)."""
 
     def num_real(self, batch: int) -> int:
         """Real sequences of a generator update of so many sequences."""
@@ -221,15 +224,19 @@ class TeacherForcingByExample(TeacherForcing):
             yield Problem(
                 "example_in_place_of_rewarded",
                 {"schedule.teacher_forcing": self.kind},
-                f"takes the place of sequences that are paid, and objective={objective.kind!r} pays none. Use mixed, "
-                "interleaved or none.",
+                (
+                    f"replaces rewarded sequences, but objective={objective.kind!r} rewards none. Use mixed, "
+                    "interleaved or none."
+                ),
             )
         if not (schedule.num_real and schedule.num_sampled):
             yield Problem(
                 "fraction_is_all_or_nothing",
                 {"schedule.teacher_forcing.fraction": self.fraction},
-                f"of schedule.g_batch={schedule.g_batch} sequences {schedule.num_real} would be real, and some must be "
-                "and some not. Raise schedule.g_batch, or bring the fraction nearer to 0.5.",
+                (
+                    f"{schedule.num_real} of schedule.g_batch={schedule.g_batch} sequences would be real, but at least "
+                    "one must be real and one generated. Raise schedule.g_batch, or set the fraction closer to 0.5."
+                ),
             )
 
     def rows(self, sampled: list[Experience], real: RealRows, update: int) -> list[Experience]:

@@ -52,8 +52,10 @@ def control(config: Config, name: Control) -> Config:
     """
     if not config.generator.has_likelihood:
         raise ConfigError(
-            f"control {name!r}: generator={config.generator.kind!r} has no likelihood and draws no tokens. Run preset "
-            "mle on the same data, and compare the two runs."
+            f"control {name!r}: needs a likelihood, which generator={config.generator.kind!r} does not have. Run "
+            "preset mle on the same data, and compare the two runs.",
+            code="control_without_likelihood",
+            fields={"generator": config.generator.kind},
         )
     schedule = config.schedule.model_copy(
         update={"discriminator_rounds": 0, "discriminator_accuracy": None, "d_steps": 0, "balance": FixedBalance()}

@@ -47,20 +47,20 @@ def _without_likelihood(config: Config) -> str | None:
     learns_besides = schedule.teacher_forcing.learns_likelihood
     if schedule.mle_epochs or config.controls or learns_besides:
         return None
-    return "nothing is learned by likelihood"
+    return "nothing is trained by likelihood"
 
 
 def _no_text(config: Config) -> str | None:
-    return None if "text" in config.task.measures else f"task={config.task.kind!r} is no text"
+    return None if "text" in config.task.measures else f"task={config.task.kind!r} has no text"
 
 
 def _no_texts_of_pairs(config: Config) -> str | None:
-    return None if "references" in config.task.measures else f"task={config.task.kind!r} is no texts of pairs"
+    return None if "references" in config.task.measures else f"task={config.task.kind!r} has no pairs of texts"
 
 
 def _nothing_decoded(config: Config) -> str | None:
     is_decoded = "references" in config.task.measures or config.evaluation.adversarial is not None
-    return None if is_decoded else f"nothing of task={config.task.kind!r} is decoded"
+    return None if is_decoded else f"sequences of task={config.task.kind!r} are not decoded"
 
 
 CONDITIONS: Mapping[str, Callable[[Config], str | None]] = {
@@ -72,7 +72,7 @@ CONDITIONS: Mapping[str, Callable[[Config], str | None]] = {
     "pretraining": _without_pretraining,
     "likelihood": _without_likelihood,
     "control of its kind": lambda config: (
-        "no control of the run learns as the run does" if trained_again(config) is None else None
+        "no control of the run is trained like the run" if trained_again(config) is None else None
     ),
     "text": _no_text,
     "pairs of texts": _no_texts_of_pairs,
@@ -97,4 +97,8 @@ def require_effect(before: Mapping[str, Any], after: Config, paths: Iterable[str
     for path in paths:
         for idle, reason in unread(after):
             if is_within(path, idle) and any(is_within(one, path) for one in changed):
-                raise ConfigError(f"{path}: would have no effect, for {reason}. Leave it out.")
+                raise ConfigError(
+                    f"{path}: would have no effect, because {reason}. Remove it.",
+                    code="setting_has_no_effect",
+                    fields={"path": path},
+                )

@@ -101,21 +101,23 @@ def size_notes(config: Config, task: Task) -> tuple[str, ...]:
     values = flatten(to_dict(config))
     wanted = {path: value for path, value in sizes_of(data, base).items() if path in values}
     noun = token_noun(config.task)
-    facts = f"{data.num_train:,} sequences of about {data.mean_length:.0f} {noun}, {data.vocab_size:,} different"
+    facts = f"{data.num_train:,} sequences of about {data.mean_length:.0f} {noun}, vocabulary {data.vocab_size:,}"
     if not follows(config.preset):
         small = {path: value for path, value in wanted.items() if path in _UNITS and values[path] < value}
         if not small:
             return ()
         return _lines(
-            f"{config.preset} keeps its published sizes; for {facts}, quick would take:",
+            f"{config.preset} keeps its published sizes. For {facts}, quick would choose:",
             [f"{path} {value} (here {values[path]})" for path, value in small.items()],
         )
     own = flatten(to_dict(base))
     chosen = [f"{path} {value}" for path, value in wanted.items() if values[path] == value != own[path]]
-    other = [f"{path} {values[path]} (by the data {value})" for path, value in wanted.items() if values[path] != value]
+    other = [
+        f"{path} {values[path]} (from the data: {value})" for path, value in wanted.items() if values[path] != value
+    ]
     return (
-        *_lines(f"sizes for {facts}; set any of them to change it:", chosen or [f"as {config.preset} has them"]),
-        *(_lines("set otherwise:", other) if other else ()),
+        *_lines(f"sizes chosen for {facts}; to change one, set it:", chosen or [f"the same as in {config.preset}"]),
+        *(_lines("set by you:", other) if other else ()),
     )
 
 

@@ -21,8 +21,8 @@ from rlgan.envs.tasks import TaskSettings
 from rlgan.extensions import IMPORT_TIMEOUT_S, Loaded, brief, in_time, load, own_lines
 
 _FORM = (
-    "a function of `task`, or of nothing, that returns a rlgan Config, or a dictionary of dotted paths with the preset "
-    "that it changes under the key 'preset'"
+    "a function with the parameter `task` or without parameters that returns a rlgan Config, or a dictionary of "
+    "dotted paths with the preset that it changes under the key 'preset'"
 )
 
 
@@ -44,22 +44,38 @@ def own_preset(name: str, task: TaskSettings | None, shipped: Callable[[str, Tas
         changes = {str(path): value for path, value in found.items()}
         base = changes.pop("preset", "quick")
         if not isinstance(base, str) or base == name:
-            raise ConfigError(f"preset plug-in {name!r}: 'preset' is {brief(base)}. Name a preset that ships.")
+            raise ConfigError(
+                f"preset plug-in {name!r}: 'preset' is {brief(base)}. Name a built-in preset.",
+                code="preset_plugin_base",
+                fields={"plugin": name},
+            )
         config = override(shipped(base, task), changes) if changes else shipped(base, task)
     elif isinstance(found, Config):
         config = found if task is None else found.model_copy(update={"task": task})
     else:
-        raise ConfigError(f"preset plug-in {name!r}: returned {brief(found)}. Name {_FORM}.")
+        raise ConfigError(
+            f"preset plug-in {name!r}: returned {brief(found)}. Name {_FORM}.",
+            code="preset_plugin_returned",
+            fields={"plugin": name},
+        )
     return from_dict(to_dict(config.model_copy(update={"preset": loaded.name})))
 
 
 def _called(name: str, loaded: Loaded, task: TaskSettings | None) -> Any:
     if not callable(loaded.object):
-        raise ConfigError(f"preset plug-in {name!r}: is {brief(loaded.object)}. Name {_FORM}.")
+        raise ConfigError(
+            f"preset plug-in {name!r}: is {brief(loaded.object)}. Name {_FORM}.",
+            code="preset_plugin_form",
+            fields={"plugin": name},
+        )
     parameters = inspect.signature(loaded.object).parameters.values()
     needed = [one.name for one in parameters if one.default is one.empty and one.name != "task"]
     if needed:
-        raise ConfigError(f"preset plug-in {name!r}: has the parameter {needed[0]!r}. Name {_FORM}.")
+        raise ConfigError(
+            f"preset plug-in {name!r}: has the parameter {needed[0]!r}. Name {_FORM}.",
+            code="preset_plugin_parameter",
+            fields={"plugin": name},
+        )
     given = {"task": task} if any(one.name == "task" for one in parameters) else {}
     try:
         with in_time(IMPORT_TIMEOUT_S, lambda: _late(name), loaded.path):
@@ -67,14 +83,24 @@ def _called(name: str, loaded: Loaded, task: TaskSettings | None) -> Any:
     except PluginError:
         raise
     except ValidationError as error:
-        raise ConfigError(f"preset plug-in {name!r}: {described(error)}{own_lines(error, loaded.path)}") from None
+        raise ConfigError(
+            f"preset plug-in {name!r}: {described(error)}{own_lines(error, loaded.path)}",
+            code="preset_plugin_invalid",
+            fields={"plugin": name},
+        ) from None
     except RlganError as error:
-        raise ConfigError(f"preset plug-in {name!r}: {error}{own_lines(error, loaded.path)}") from None
+        raise ConfigError(
+            f"preset plug-in {name!r}: {error}{own_lines(error, loaded.path)}",
+            code="preset_plugin_error",
+            fields={"plugin": name},
+        ) from None
     except Exception as error:  # a user's own code may raise anything
         raise PluginError(
-            f"preset plug-in {name!r}: raises {type(error).__name__}: {error}. Mend it.{own_lines(error, loaded.path)}"
+            f"preset plug-in {name!r}: raised {type(error).__name__}: {error}. Fix it.{own_lines(error, loaded.path)}",
+            code="preset_plugin_raised",
+            fields={"plugin": name},
         ) from error
 
 
 def _late(name: str) -> str:
-    return f"preset plug-in {name!r}: has not returned after {IMPORT_TIMEOUT_S:g} seconds. Make it return."
+    return f"preset plug-in {name!r}: has not returned after {IMPORT_TIMEOUT_S:g} seconds. Fix the function."

@@ -51,13 +51,21 @@ def preset(name: str, task: TaskSettings | None = None, data: DataSummary | None
         return own_preset(name, task, lambda base, its_task: preset(base, its_task, data))
     if shipped is None:
         there = [*PRESETS, *known("preset")]
-        raise ConfigError(f"preset {name!r}: not known.{nearest(name, there)} Presets are {', '.join(there)}.")
+        raise ConfigError(
+            f"preset {name!r}: is unknown.{nearest(name, there)} Presets are {', '.join(there)}.",
+            code="unknown_preset",
+            fields={"preset": name},
+        )
     require_no_namesake("preset", shipped, "preset")
     try:
         config = PRESETS[shipped](task)
     except ValidationError as error:
         # A recipe that cannot be followed on this task: the same sentence as of any other contradiction.
-        raise ConfigError(f"preset {shipped!r} is not for this task. {described(error)}") from None
+        raise ConfigError(
+            f"preset {shipped!r} does not fit this task. {described(error)}",
+            code="preset_not_for_task",
+            fields={"preset": shipped},
+        ) from None
     config = from_dict(to_dict(config))
     if data is None or not follows_data(PRESETS[shipped]):
         return config

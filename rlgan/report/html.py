@@ -156,7 +156,7 @@ def _block(block: Block) -> dict[str, Any]:
         }
     content = block.path.read_bytes()
     if not content.startswith(b"\x89PNG\r\n\x1a\n"):
-        raise ValueError(f"{block.path}: is no PNG; pictures of a page must be")
+        raise ValueError(f"{block.path}: is not a PNG, which pictures of a page must be")
     return {
         "kind": "picture",
         "data": base64.b64encode(content).decode(),

@@ -121,7 +121,7 @@ def compare(config: Config, task: Task, trainer: Trainer, say: Callable[[str], N
     verdict = _verdict(config, task, trainer, controls) if is_trained else None
     selected = controls.selected
     if trainer.stopped is not None:
-        selected = [*selected, f"{config.preset}{OWN}: training stopped by {trainer.stopped}"]
+        selected = [*selected, f"{config.preset}{OWN}: training was stopped by {trainer.stopped}"]
     if trainer.selected is not None:
         selected = [*selected, f"{config.preset}{OWN}: {trainer.selected}"]
     sentences = (*([] if verdict is None else verdict.sentences), *selected)
@@ -277,7 +277,7 @@ def _control_rows(config: Config, task: Task, trainer: Trainer, say: Callable[[s
         took = f"control {name}: {time.perf_counter() - started:.0f} s"
         say(took if lost is None else f"{took}; {lost}")
     if found.repeats:
-        say(f"control {trained_again(config)}: {len(found.repeats)} further trainings: {repeats_s:.0f} s")
+        say(f"control {trained_again(config)}: {len(found.repeats)} repeated trainings: {repeats_s:.0f} s")
     return found
 
 

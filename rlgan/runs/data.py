@@ -84,17 +84,19 @@ def rebuilt_task(config: Config, kept: KeptData, say: Callable[[str], None] = la
         if path.startswith("task.") and not Path(_absolute(name)).exists():
             lay = f"; the run read it from {kept.files[path]['absolute']}" if path in kept.files else ""
             raise DataError(
-                f"{kept.asked}: its file {path}={name} is not there{lay}. Bring it back, or name the same content "
-                f"where it lies now by {option_of(path)} FILE."
+                f"{kept.asked}: its file {path}={name} is missing{lay}. Restore it, or give the path of a copy "
+                f"with {option_of(path)} FILE.",
+                code="data_file_missing",
+                fields={path: name},
             )
     task = build_task(config.task)
     if kept.fingerprint is None:
         say(
-            f"warning: {kept.asked}: an older version of rlgan wrote this run and did not note what its data was, so "
-            "that nobody can tell whether it has changed since."
+            f"warning: {kept.asked}: this run was written by an older version of rlgan without a record of its "
+            "data, so it is unknown whether the data has changed since."
         )
     elif task.fingerprint() != kept.fingerprint:
-        raise CheckpointError(_has_changed(config, kept, task))
+        raise CheckpointError(_has_changed(config, kept, task), code="data_changed")
     return task
 
 
@@ -114,9 +116,11 @@ def same_task(settings: TaskSettings, fingerprint: str | None, asked: str) -> Ta
     if fingerprint is not None and task.fingerprint() != fingerprint:
         named = ", ".join(f"{path}={name}" for path, _, name in facts_of(settings, IsFile, _TASK) if name is not None)
         raise CheckpointError(
-            f"{asked}: its data has changed: the task {task.name!r} {f'of {named} ' if named else ''}gives other "
-            "sequences here than where the sweep was begun. Bring the files back as they were, on every machine, or "
-            "start a new sweep."
+            f"{asked}: its data has changed: on this machine the task {task.name!r} "
+            f"{f'of {named} ' if named else ''}has other sequences than on the machine that started the sweep. "
+            "Restore the files on every machine, or start a new sweep.",
+            code="sweep_data_differs",
+            fields={"run": asked},
         )
     return task
 
@@ -136,8 +140,10 @@ def require_same_files(config: Config, kept: KeptData) -> None:
             and _sha256(Path(name)) != known["sha256"]
         ):
             raise CheckpointError(
-                f"{kept.asked}: its file {path}={name} has changed: it began with {known['absolute']} of "
-                f"{known['num_bytes']:,} bytes. Bring the file back as it was, or start a new sweep."
+                f"{kept.asked}: its file {path}={name} has changed: the sweep began with {known['absolute']} of "
+                f"{known['num_bytes']:,} bytes. Restore the file, or start a new sweep.",
+                code="sweep_file_changed",
+                fields={path: name},
             )
 
 
@@ -181,8 +187,9 @@ def with_files(config: Config, files: Mapping[str, str], asked: str) -> Config:
         if path.replace("-", "_") not in known:
             there = ", ".join(f"{name}={where} ({option_of(name)} FILE)" for name, where in known.items()) or "none"
             raise ConfigError(
-                f"{option_of(path)} {file}: {asked} keeps its settings, and an option may only say where its files lie "
-                f"now, which are {there}. Name one of these, or leave the option out."
+                f"{option_of(path)} {file}: {asked} keeps its settings; only the paths of its files can be "
+                f"changed, and these are {there}. Give one of these, or remove the option.",
+                code="option_of_other_file",
             )
     return override(config, files) if files else config
 
@@ -276,7 +283,11 @@ def kept_data(folder: Path, asked: str, fingerprint: str | None = None) -> KeptD
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read ({error.strerror}). Check the disk and permissions.") from None
+        raise CheckpointError(
+            f"{path}: cannot be read ({error.strerror}). Check the disk and permissions.",
+            code="data_unreadable",
+            fields={"path": path},
+        ) from None
     return parsed_data(content, folder, asked, str(path))
 
 
@@ -297,18 +308,20 @@ def parsed_data(content: bytes, folder: Path, asked: str, where: str) -> KeptDat
         kept = KeptData(asked, folder, values[DATA], values["files"], values["parts"])
         for file in kept.files.values():
             if not all(isinstance(file[key], str) for key in ("path", "absolute", "from_run", "sha256")):
-                raise ValueError("a file without a place")
+                raise ValueError("a file without a path")
             int(file["num_bytes"])
         for part in kept.parts.values():
             if not isinstance(part["crc32"], list):
                 raise ValueError("a part without checksums")
             int(part["num"])
         if not isinstance(kept.fingerprint, str):
-            raise ValueError("no fingerprint")
+            raise ValueError("the fingerprint is missing")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(
-            f"{where}: is damaged ({error}). It says which data the run began with; restore it, or remove it and the "
-            "run's newest checkpoint says the same."
+            f"{where}: is damaged ({error}). It stores which data the run began with. Restore it, or remove it: "
+            "the newest checkpoint of the run stores the same.",
+            code="damaged_data_record",
+            fields={"where": where},
         ) from None
     return kept
 
@@ -390,20 +403,20 @@ def _checksums(rows: Sequence[str] | Tensor) -> list[int]:
 def _has_changed(config: Config, kept: KeptData, task: Task) -> str:
     """The message."""
     found = [*_changed_files(config, kept), *_changed_parts(kept, task)]
-    what = "; ".join(found) or f"the task {task.name!r} gives other sequences than the ones the run began with"
+    what = "; ".join(found) or f"the sequences of the task {task.name!r} differ from those at the start of the run"
     files = [path for path in config_files(config) if path.startswith("task.")]
     if isinstance(config.task, Plugin):
-        remedy = f"Let {config.task.name} give the same sequences for the same options each time, or start a new run."
+        remedy = f"Make {config.task.name} return the same sequences for the same options, or start a new run."
     elif not files:
-        remedy = "The task is drawn by rlgan itself: use the version that the run began with, or start a new run."
+        remedy = "The task is generated by rlgan. Use the version of rlgan that the run began with, or start a new run."
     elif kept.files and not _changed_files(config, kept):
         remedy = (
-            "Its files are the same byte for byte, so it is read in another way: use the version of rlgan that the run "
-            "began with, or start a new run."
+            "Its files are byte-for-byte the same, but they are read differently. Use the version of rlgan that "
+            "the run began with, or start a new run."
         )
     else:
         remedy = (
-            f"Bring the {'file' if len(files) == 1 else 'files'} back, name a copy of what was there by "
+            f"Restore the {'file' if len(files) == 1 else 'files'}, give the path of an unchanged copy with "
             f"{option_of(files[0])} FILE, or start a new run."
         )
     return f"{kept.asked}: its data has changed since the run began: {what}. {remedy}"
@@ -419,7 +432,7 @@ def _changed_files(config: Config, kept: KeptData) -> list[str]:
             size = Path(name).stat().st_size
             before = "as before" if size == known["num_bytes"] else f"was {known['num_bytes']:,}"
             lay = "" if _absolute(name) == known["absolute"] else f"; the run read it from {known['absolute']}"
-            described.append(f"{path}={name} has another content ({size:,} bytes, {before}{lay})")
+            described.append(f"{path}={name} has different content ({size:,} bytes, {before}{lay})")
     return described
 
 
@@ -437,5 +450,7 @@ def _changed_parts(kept: KeptData, task: Task) -> list[str]:
             size = _block_size(len(rows))
             first, last = place * size + 1, min(len(rows), (place + 1) * size)
             where = f"no. {first:,}" if first == last else f"among no. {first:,} to {last:,}"
-            described.append(f"{name}: {len(rows):,}{noun} as before, the first that differs is {where}")
+            described.append(
+                f"{name}: {len(rows):,}{noun} as before, but the content differs; the first difference is {where}"
+            )
     return described

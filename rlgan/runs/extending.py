@@ -40,33 +40,49 @@ def extended(config: Config, run_dir: Path, num_updates: int) -> Config:
     """
     before = config.schedule.adversarial_updates
     if isinstance(num_updates, bool) or not isinstance(num_updates, int) or num_updates < 1:
-        raise ConfigError(f"updates={num_updates!r}: expected how many more, a whole number from 1. Give one.")
+        raise ConfigError(
+            f"updates={num_updates!r}: must be a whole number of at least 1, the number of additional iterations.",
+            code="extend_updates",
+            fields={"updates": num_updates},
+        )
     if not before:
         raise ConfigError(
-            f"{run_dir}: has no adversarial phase that could be longer ({UPDATES} is 0). Begin a new run, with more "
-            "of schedule.mle_epochs, or with a preset that has such a phase."
+            f"{run_dir}: has no adversarial phase to extend ({UPDATES} is 0). Start a new run with more "
+            "schedule.mle_epochs, or with a preset that has an adversarial phase.",
+            code="extend_no_phase",
+            fields={"path": run_dir},
         )
     after = before + num_updates
-    anew = f"Begin a new run with {UPDATES}={after}."
+    anew = f"Start a new run with {UPDATES}={after}."
     if not (run_dir / LAST_FILE).exists():
         done = load_latest(run_dir).position
         raise CheckpointError(
-            f"{run_dir}: is not complete, and only a complete run can be extended: its last checkpoint has {done} "
-            f"units. Go on with it by --resume {run_dir} first. Nothing was changed."
+            f"{run_dir}: is not complete (its last checkpoint has {done} iterations), and only a complete run can "
+            f"be extended. Continue it with --resume {run_dir} first. Nothing was changed.",
+            code="extend_incomplete",
+            fields={"path": run_dir},
         )
     if (reason := peek(run_dir, "stopped")) is not None:
-        raise ConfigError(f"{run_dir}: was ended before its {before} updates were made, by {reason}. {anew}")
+        raise ConfigError(
+            f"{run_dir}: was stopped before the end of its {before} iterations, by {reason}. {anew}",
+            code="extend_stopped",
+            fields={"path": run_dir},
+        )
     if selecting(config.schedule.selection) is not None:
         raise ConfigError(
-            f"{run_dir}: cannot be extended. schedule.selection={config.schedule.selection.kind!r} has put the best "
-            f"generator in the place of the last, which is no longer there to go on with. {anew}"
+            f"{run_dir}: cannot be extended: schedule.selection={config.schedule.selection.kind!r} replaced the "
+            f"last generator with the best one, so the last one is no longer available. {anew}",
+            code="extend_selected",
+            fields={"schedule.selection": config.schedule.selection.kind, "path": run_dir},
         )
     updates = before * config.schedule.g_steps, after * config.schedule.g_steps
     shorter, longer = ([config.objective.relaxation(one, most) for one in range(updates[0])] for most in updates)
     if shorter != longer:
         raise ConfigError(
-            f"{run_dir}: cannot be extended. Its objective.temperature is spread over all {before} updates, so a "
-            f"longer run has another one from the beginning. {anew}"
+            f"{run_dir}: cannot be extended: its objective.temperature depends on all {before} iterations, so a "
+            f"longer run differs from the start. {anew}",
+            code="extend_temperature",
+            fields={"path": run_dir},
         )
     return override(config, {UPDATES: after})
 

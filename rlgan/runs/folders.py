@@ -88,8 +88,9 @@ def latest_run(folder: Path, option: str) -> Path:
     paths = [path for path in _paths(folder) if (path / CONFIG).is_file()]
     if not paths:
         raise CheckpointError(
-            f"{option} {LATEST}: there is no run in {folder.resolve()}. Name the folder of a run, or go to the folder "
-            f"that has {folder}/; `rlgan runs list DIR` shows the runs of another one."
+            f"{option} {LATEST}: there is no run in {folder.resolve()}. Give the folder of a run, or change to the "
+            f"folder that contains {folder}/; `rlgan runs list DIR` lists the runs of another folder.",
+            code="no_latest_run",
         )
     return max(paths, key=lambda path: (_changed(path), str(path)))
 

@@ -100,7 +100,11 @@ def _stored_rows(path: Path, temperature: float) -> tuple[_Row, _Row]:
         wanted = next((row for row in own if row["temperature"] == temperature), None)
         return wanted, next((row for row in rows if row["temperature"] is None), None)
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise CheckpointError(f"{path}: is damaged. Remove it to measure the run without its stored table.") from None
+        raise CheckpointError(
+            f"{path}: is damaged. Remove it to measure the run without its stored table.",
+            code="damaged_stored_table",
+            fields={"path": path},
+        ) from None
 
 
 def measured_text(found: Measured, columns: int = MOST_COLUMNS) -> str:
@@ -156,8 +160,8 @@ def notes_of(found: Measured) -> list[str]:
     ]
     if differing:
         notes.append(
-            f"* depends on the number of sequences, which was {found.stored_sequences:,} for the stored figure. Do not "
-            "compare the two, or measure as many here."
+            f"* depends on the number of sequences, which was {found.stored_sequences:,} for the stored value. To "
+            "compare the two, measure with the same number."
         )
     elif found.num_sequences != found.stored_sequences:
         notes.append("None of these depends on that number, so they differ by chance alone.")

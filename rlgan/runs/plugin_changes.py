@@ -23,13 +23,13 @@ PLUGIN_CHANGES = "plugin_changes.json"
 
 @dataclass(frozen=True, slots=True)
 class PluginChange:
-    """One plug-in that a run goes on with in another version.
+    """One plug-in of which a run continues with another version.
 
     Attributes:
-        kind: what it stands for.
-        name: as the configuration has it.
-        before: digest of the source that the run was done with so far.
-        now: digest of the source that it goes on with.
+        kind: its axis, such as "reward".
+        name: as in the configuration.
+        before: digest of the source until now.
+        now: digest of the new source.
     """
 
     kind: str
@@ -108,9 +108,11 @@ def recorded_changes(run_dir: Path) -> list[dict[str, Any]]:
     try:
         rows = json.loads(path.read_text("utf-8"))
         if not isinstance(rows, list) or not all(isinstance(row, dict) and row.keys() >= _KEYS for row in rows):
-            raise ValueError("it is no list of changes")
+            raise ValueError("it is not a list of changes")
     except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: is damaged ({error}). Restore it.") from None
+        raise CheckpointError(
+            f"{path}: is damaged ({error}). Restore it.", code="changes_damaged", fields={"path": path}
+        ) from None
     return rows
 
 

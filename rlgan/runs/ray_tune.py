@@ -115,8 +115,10 @@ class SequenceGAN(tune.Trainable):
         """
         if state.get(DATA, self._fingerprint) != self._fingerprint:  # older versions did not keep it
             raise CheckpointError(
-                f"{where}: its data has changed: it holds a state that was trained on other sequences. Bring the files "
-                "back as they were, or begin anew."
+                f"{where}: its data has changed: the checkpoint was trained on other sequences. Restore the files, "
+                "or start again.",
+                code="tune_state_of_other_data",
+                fields={"where": where},
             )
         self.trainer.restore(state)
         self._callbacks.restore(state.get(CALLBACKS, {}))  # older versions had none

@@ -35,14 +35,14 @@ Kind = Literal["likelihood", "table", "discriminator", "adversarial"]
 
 _CHOICES = {
     False: {
-        "quick": "likelihood, then an adversary beside it, judged against controls",
-        "mle": "likelihood alone: what every adversarial run has to beat",
-        "seqgan-quick": "SeqGAN's recipe with rewards of every prefix; for rewards of your own",
+        "quick": "maximum likelihood, then adversarial training, compared with controls",
+        "mle": "maximum likelihood only: the baseline that every adversarial run must beat",
+        "seqgan-quick": "SeqGAN's recipe with a reward at every prefix; also for your own rewards",
     },
     True: {
-        "quick": "likelihood, then an adversary beside it, judged against controls",
-        "mle": "likelihood alone: what every adversarial run has to beat",
-        "cgan_seq": "a conditional GAN: pairs that do not belong together are negatives, too",
+        "quick": "maximum likelihood, then adversarial training, compared with controls",
+        "mle": "maximum likelihood only: the baseline that every adversarial run must beat",
+        "cgan_seq": "a conditional GAN; mismatched pairs are negatives, too",
     },
 }
 """Whether sequences are given something → presets, and what each is for."""

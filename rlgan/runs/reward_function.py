@@ -92,8 +92,9 @@ def _fetched(tracking_uri: str | None, model: str) -> Iterator[Path]:
             yield folder
     except CheckpointError as error:
         raise CheckpointError(
-            f"{error} A version has a discriminator where its run trained one and registered it by this version of "
-            "rlgan or a later one; else give the run's folder."
+            f"{error} A model version has a discriminator only if its run trained one and was registered by this "
+            "version of rlgan or a later one. Otherwise give the folder of the run.",
+            code="version_without_discriminator",
         ) from None
 
 
@@ -102,7 +103,9 @@ def _of_checkpoint(run_dir: Path, checkpoint: LoadedCheckpoint, trust_code: bool
     state = checkpoint.state.get("discriminator")
     if config.discriminator is None or state is None:
         raise CheckpointError(
-            f"{run_dir}: has no discriminator (discriminator is none). Give the folder of a run that trains one."
+            f"{run_dir}: has no discriminator (discriminator is none). Give the folder of a run that trains one.",
+            code="run_without_discriminator",
+            fields={"path": run_dir},
         )
     admit(plugins_in(config.discriminator), run_dir, str(run_dir), trust_code=trust_code)
     names = run_dir / GENERATOR_FILES[1]
@@ -116,7 +119,11 @@ def _of_checkpoint(run_dir: Path, checkpoint: LoadedCheckpoint, trust_code: bool
     except PluginError:
         raise
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise CheckpointError(f"{checkpoint.path}: its discriminator cannot be read ({error}).") from None
+        raise CheckpointError(
+            f"{checkpoint.path}: its discriminator cannot be read ({error}).",
+            code="discriminator_unreadable",
+            fields={"path": checkpoint.path},
+        ) from None
 
 
 def _map_of_run(exported: ExportedDiscriminator, source: str) -> LogitMap:
@@ -125,11 +132,17 @@ def _map_of_run(exported: ExportedDiscriminator, source: str) -> LogitMap:
         with reading_a_folder():
             settings = TypeAdapter(RewardSettings).validate_python(exported.reward)
     except ValidationError as error:
-        raise ConfigError(f"{source}: its reward {dict(exported.reward)} cannot be read ({error}). {choice}") from None
+        raise ConfigError(
+            f"{source}: its reward {dict(exported.reward)} cannot be read ({error}). {choice}",
+            code="exported_reward_unreadable",
+            fields={"source": source},
+        ) from None
     chosen = settings.logit_map
     if not settings.is_elementwise or chosen is None:
         raise ConfigError(
-            f"{source}: its reward={settings.kind!r} is no map of the discriminator's logit alone. {choice}"
+            f"{source}: its reward={settings.kind!r} is not a map of the discriminator's logit. {choice}",
+            code="exported_reward_no_map",
+            fields={"reward": settings.kind, "source": source},
         )
     return chosen
 
@@ -139,7 +152,9 @@ def _map_named(reward: LogitMap | str) -> LogitMap:
         return reward
     if reward not in _MAPS:
         raise ConfigError(
-            f"reward={reward!r}: is no map of a discriminator's logit. There are {', '.join(_MAPS)}."
-            f"{nearest(reward, _MAPS)}"
+            f"reward={reward!r}: is not a map of a discriminator's logit. Maps are "
+            f"{', '.join(_MAPS)}.{nearest(reward, _MAPS)}",
+            code="reward_is_no_map",
+            fields={"reward": reward},
         )
     return _MAPS[reward]

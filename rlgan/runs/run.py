@@ -66,7 +66,7 @@ from .progress import Progress
 from .publishing import ARTIFACTS, LAST_FILE, SUMMARY, table_tags
 from .session import RunResult, Session, send_last
 
-_EXTEND = " A complete run makes more updates by `rlgan extend`."
+_EXTEND = " To add iterations to a complete run, use `rlgan extend`."
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,8 +160,12 @@ def run(request: RunRequest, callbacks: Sequence[Callback] = (), progress: Progr
         elif (run_dir / LAST_FILE).exists():
             if changes:
                 raise ConfigError(
-                    f"{ACCEPT_CHANGED}: has no effect on {run_dir}, which is complete. Leave it out and put the "
-                    "source back as it was, or begin a new run."
+                    (
+                        f"{ACCEPT_CHANGED}: has no effect on {run_dir}, which is complete. Remove it and restore the "
+                        "old source, or start a new run."
+                    ),
+                    code="accept_changed_of_complete_run",
+                    fields={"run": run_dir},
                 )
             return _show_finished(run_dir, config, place, progress)
     else:
@@ -217,7 +221,12 @@ def _admitted(request: RunRequest) -> tuple[RunRequest, tuple[PluginChange, ...]
         changes = changes_of(plugins)
         if not changes:
             raise ConfigError(
-                f"{ACCEPT_CHANGED}: no plug-in of {run_dir} has another source than the run began with. Leave it out."
+                (
+                    f"{ACCEPT_CHANGED}: has no effect, because no plug-in of {run_dir} has changed since the run "
+                    "began. Remove it."
+                ),
+                code="accept_changed_without_change",
+                fields={"run": run_dir},
             )
         request = replace(request, config=with_changes(request.config, changes))
         plugins = plugins_in(request.config)
@@ -252,26 +261,34 @@ def _require_not_behind(run_dir: Path, place: Place) -> None:
     # Who was stopped right after a changed plug-in was accepted has not sent its digest.
     if ours != theirs:
         raise CheckpointError(
-            f"{run_dir}: is another run than the one in {place.uri}. Name another folder by --out, or another storage."
+            f"{run_dir}: contains another run than {place.uri}. Use another folder with --out, or another storage.",
+            code="folder_of_other_run",
+            fields={"path": run_dir},
         )
     # One that was extended here, and has not been sent since, is the same run.
     here, there = load_latest(run_dir).position, place.newest_checkpoint()
     if there is not None and there > here:
         raise CheckpointError(
-            f"{run_dir}: is a copy that was left behind: it has {here} units, and {place.uri} has {there}. Remove this "
-            f"folder and go on by --resume {place.uri}, or fetch the run into another folder by --out."
+            f"{run_dir}: is an outdated copy: it has {here} iterations, but {place.uri} has {there}. Remove this "
+            f"folder and continue with --resume {place.uri}, or download the run into another folder with --out.",
+            code="outdated_copy",
+            fields={"path": run_dir},
         )
 
 
 def _require_unused(run_dir: Path, storage: Place | None) -> None:
     if (run_dir / CONFIG).exists():
         raise CheckpointError(
-            f"--out {run_dir}: already holds a run. Go on with it by --resume {run_dir}, or name another folder."
+            f"--out {run_dir}: already contains a run. Continue it with --resume {run_dir}, or use another folder.",
+            code="out_exists",
+            fields={"out": run_dir},
         )
     if storage is not None and (place := storage.below(run_dir.resolve().name)).holds_run():
         raise CheckpointError(
-            f"--out {run_dir}: {place.uri} already holds a run. Go on with it by --resume {place.uri}, or name another "
-            "folder."
+            f"--out {run_dir}: {place.uri} already contains a run. Continue it with --resume {place.uri}, or use "
+            "another folder.",
+            code="out_exists_in_storage",
+            fields={"out": run_dir},
         )
 
 
@@ -281,8 +298,8 @@ def _show_finished(run_dir: Path, config: Config, place: Place | None, progress:
     # Older versions kept the whole table alone.
     said = run_dir / (SUMMARY if (run_dir / SUMMARY).exists() else LAST_FILE)
     complete = (
-        f"run {run_dir} is complete: what it said at its end. Its data is not read again; `rlgan train --resume "
-        f"{shlex.quote(str(run_dir))} --dry-run` finds whether it is as it was."
+        f"run {run_dir} is complete; this is its stored result. The data was not read again; to check whether it has "
+        f"changed, use `rlgan train --resume {shlex.quote(str(run_dir))} --dry-run`."
     )
     progress.say(f"{wrapped(complete, progress.columns)}\n\n{said.read_text('utf-8').rstrip()}")
     tracker = Tracker(config.tracking, run_dir, progress.say)
@@ -385,8 +402,10 @@ def new_folder(request: RunRequest) -> Path:
 
 def _cannot_make(folder: Path, error: OSError) -> CheckpointError:
     return CheckpointError(
-        f"{folder}: no folder can be made there ({error.strerror}). Name a folder where this user may write, by --out "
-        "or --storage."
+        f"{folder}: cannot be created ({error.strerror}). Use a folder where this user has write permission, with "
+        "--out or --storage.",
+        code="cannot_make_folder",
+        fields={"path": folder},
     )
 
 
@@ -412,6 +431,7 @@ def _require_same_run(asked: str, values: Mapping[str, Any], config: Config) -> 
     if differences := config_differences(saved, wanted):
         longer = any(one.startswith(f"{UPDATES}:") for one in differences)
         raise CheckpointError(
-            f"{asked}: is a run of another configuration: {'; '.join(differences)}. Leave the options out "
-            f"to go on with it as it was, or start a new run.{_EXTEND if longer else ''}"
+            f"{asked}: is a run with another configuration: {'; '.join(differences)}. Remove the options to "
+            f"continue it as it was, or start a new run.{_EXTEND if longer else ''}",
+            code="run_differs",
         )

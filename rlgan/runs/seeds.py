@@ -73,7 +73,7 @@ def run_seeds(config: Config, folder: Path, num_seeds: int, say: Callable[[str],
         try:
             group_runs(config.tracking.uri, folders, folder.name, metrics, tags)
         except (TrackingError, CheckpointError) as error:  # all numbers are in the folder
-            say(f"the seeds are not below one run of MLflow: {error}")
+            say(f"the seeds could not be grouped under one MLflow run: {error}")
     return True
 
 
@@ -102,14 +102,14 @@ def statement(tables: Sequence[Mapping[str, Mapping[str, float]]]) -> list[str]:
     quantity = next(iter(in_order([q for q in own[0] if all(q in one for one in own)])), None)
     if quantity is None:
         return []
-    lines = [f"{len(tables)} seeds, temperature 1; 95 % t intervals over seeds, each control of the same seed."]
+    lines = [f"{len(tables)} seeds, temperature 1; 95 % t intervals over seeds, with each control of the same seed."]
     for name in tables[0]:
         if name == _THIS or not all(quantity in one.get(name, {}) for one in tables):
             continue
         its = _interval([one[_THIS][quantity] - one[name][quantity] for one in tables])
-        claim = "differs" if its["low"] > 0 or its["high"] < 0 else "no difference shown"
+        claim = "differs" if its["low"] > 0 or its["high"] < 0 else "no significant difference"
         bounds = f"{its['mean']:+.3f} [{its['low']:+.3f}, {its['high']:+.3f}]"
-        lines.append(f"{quantity}, this run less {name}: {bounds}: {claim}.")
+        lines.append(f"{quantity}, this run minus {name}: {bounds}: {claim}.")
     return lines
 
 
@@ -122,7 +122,11 @@ def _interval(values: Sequence[float]) -> dict[str, float]:
 def _table(path: Path) -> dict[str, dict[str, float]]:
     """Rows at temperature 1 by their names, the run's own under one name."""
     if not (path / LAST_FILE).exists():
-        raise CheckpointError(f"{path}: has no final table. Go on with it by --resume {path}.")
+        raise CheckpointError(
+            f"{path}: has no final table. Continue it with --resume {path}.",
+            code="no_final_table",
+            fields={"path": path},
+        )
     rows = {}
     for row in json.loads((path / TABLE).read_text("utf-8")):
         if row["temperature"] == 1.0:

@@ -182,7 +182,7 @@ class Session:
             with self._stop_on_signals(), when_stuck(self._keep_whole):
                 self._train()
             if self._trainer.stopped is not None:
-                self._say_wrapped(f"training stopped by {self._trainer.stopped}")
+                self._say_wrapped(f"training was stopped by {self._trainer.stopped}")
                 tags["stopped_by"] = self._trainer.stopped
             if self._trainer.selected is not None:
                 self._say_wrapped(self._trainer.selected)
@@ -205,9 +205,9 @@ class Session:
             raise
         except PluginError:
             self._progress.say(
-                f"stopped by a plug-in; its {self._kept_position} units of the last checkpoint are kept. When the "
-                f"cause is gone, go on with: {self._again()} (add --accept-changed-plugins where the source of a "
-                "plug-in was mended)"
+                f"stopped by a plug-in; the {self._kept_position} iterations of the last checkpoint are kept. When "
+                f"the cause is fixed, continue with: {self._again()} (add --accept-changed-plugins if you changed "
+                "the source of a plug-in)"
             )
             raise
         finally:
@@ -225,10 +225,10 @@ class Session:
         record_changes(self._run_dir, self._changes, self._kept_position)
         write_run_config(self._run_dir, to_dict(self._config))
         for change in self._changes:
-            self._progress.say(f"goes on with another source of {change}, which is written into {PLUGIN_CHANGES}")
+            self._progress.say(f"continues with a new source of {change}; this is recorded in {PLUGIN_CHANGES}")
 
     def _stopped(self) -> RunResult:
-        self._progress.say(f"stopped after {self._kept_position} units; go on with: {self._again()}")
+        self._progress.say(f"stopped after {self._kept_position} iterations; to continue, run: {self._again()}")
         return RunResult(self._run_dir, stopped=True)
 
     def _again(self) -> str:
@@ -297,8 +297,8 @@ class Session:
         self._keep(self._now(states))
         if errors:
             self._progress.say(
-                f"warning: the checkpoint of {self._kept_position} units is kept without the state of a callback, "
-                "which begins anew with --resume"
+                f"warning: the checkpoint after {self._kept_position} iterations is saved without the state of a "
+                "callback, which starts again with --resume"
             )
             raise errors[0]
 
@@ -341,26 +341,30 @@ class Session:
         except StorageError as error:
             if str(error) != self._not_sent:
                 self._not_sent = str(error)
-                self._progress.say(f"warning: {error} The run goes on; this is tried again after each checkpoint.")
+                self._progress.say(f"warning: {error} The run continues, and tries again after each checkpoint.")
 
     def _restore(self, loaded: LoadedCheckpoint) -> None:
         for reason in loaded.skipped:
-            self._progress.say(f"warning: {reason}; going on from {loaded.path.name}, the last good one")
+            self._progress.say(f"warning: {reason}; continuing from {loaded.path.name}, the last intact checkpoint")
         try:
             self._trainer.restore(loaded.state)
         except RuntimeError as error:  # torch's, of tensors that a network has no place for
             if not self._changes:
                 raise
             raise CheckpointError(
-                f"{self._run_dir}: the state of the run does not fit what it is to go on with, "
-                f"{', '.join(map(str, self._changes))}: {error}. Nothing was changed. Mend the plug-in so that its "
-                "parameters are those of before, or begin a new run."
+                (
+                    f"{self._run_dir}: the checkpoint does not fit the changed plug-in "
+                    f"{', '.join(map(str, self._changes))}: {error}. Nothing was changed. Fix the plug-in so that it "
+                    "has the same parameters as before, or start a new run."
+                ),
+                code="state_does_not_fit_plugin",
+                fields={"run": self._run_dir},
             ) from error
         self._callbacks.restore(loaded.state.get(CALLBACKS, {}))  # older versions had none
         self._kept_position = loaded.position
         self._tracker.truncate_after(loaded.position)
         _truncate_samples(self._run_dir / "samples.txt", self._trainer)
-        self._progress.say(f"resumed after {loaded.position} units")
+        self._progress.say(f"resumed after {loaded.position} iterations")
 
     @contextmanager
     def _stop_on_signals(self) -> Iterator[None]:
@@ -370,7 +374,10 @@ class Session:
             if self._stop_asked:
                 raise KeyboardInterrupt
             self._stop_asked = True
-            self._progress.say("stopping after this unit (again: at once, losing what is not in the last checkpoint)")
+            self._progress.say(
+                "stopping after this iteration (press Ctrl-C again to stop at once and lose progress since the last "
+                "checkpoint)"
+            )
 
         if threading.current_thread() is not threading.main_thread():
             yield  # only the main thread may ask for signals
@@ -392,10 +399,10 @@ class Session:
         evaluation, controls = self._config.evaluation, ",".join(self._config.controls) or "none"
         temperatures = ",".join(f"{temperature:g}" for temperature in evaluation.temperatures)
         self._say_wrapped(
-            f"the final table takes about {in_words(left)}, and training took {in_words(trained_s)}. What makes it "
-            f"shorter in another run: less of --evaluation.final-sequences {evaluation.final_sequences}, "
+            f"the final table takes about {in_words(left)}; training took {in_words(trained_s)}. To shorten it in "
+            f"another run, reduce --evaluation.final-sequences {evaluation.final_sequences}, "
             f"--evaluation.temperatures {temperatures}, --evaluation.equal-trainings {evaluation.equal_trainings}, "
-            f"--controls {controls}. Ctrl-C keeps the run; its table begins again with --resume."
+            f"--controls {controls}. Ctrl-C keeps the run; with --resume the table starts again."
         )
 
     def _say_wrapped(self, text: str) -> None:
@@ -437,8 +444,9 @@ def send_last(mirror: Mirror, run_dir: Path) -> None:
     except StorageError as error:
         again = f"rlgan train --resume {shlex.quote(str(run_dir))} --storage {shlex.quote(mirror.place.parent_uri)}"
         raise UploadError(
-            f"{error} Nothing is lost: the run is whole in {run_dir}. When the storage takes files again, send it by: "
-            f"{again}"
+            f"{error} Nothing is lost: the complete run is in {run_dir}. When the storage is available again, "
+            f"upload it with: {again}",
+            code="upload_failed",
         ) from error
 
 

@@ -124,16 +124,16 @@ def write_side_by_side(shown: SideBySide, path: Path) -> None:
     with TemporaryDirectory(prefix="rlgan-") as temporary:
         sections = [
             Section("Runs", [_runs_table(shown), *_differences(shown)]),
-            *([Section("What each run says of itself", _verdicts(shown))] if shown.verdicts else []),
+            *([Section("Verdict of each run", _verdicts(shown))] if shown.verdicts else []),
             *([Section("Samples", _samples_shown(shown))] if shown.samples else []),
-            Section("What was measured last", [*_reading(), _table(shown)]),
+            Section("Last measurements", [*_reading(), _table(shown)]),
         ]
         for x, y in _PLANES:
             if _plot_plane(shown, x, y, Path(temporary) / f"{x}.png"):
                 alt = f"Scatter plot of all rows of the table: {x} and {y}."
                 caption = (
-                    "Rows of one run have one colour; the line is its maximum-likelihood start by temperature, the "
-                    "broken one the run itself."
+                    "Points of one run have the same colour. The solid line is its maximum-likelihood start at "
+                    "several temperatures, the dashed line the run itself."
                 )
                 sections.append(Section("Quality and coverage", [Picture(Path(temporary) / f"{x}.png", alt, caption)]))
         if _plot_curves(shown, Path(temporary) / "curves.png"):
@@ -235,19 +235,19 @@ def _runs_table(shown: SideBySide) -> Table:
         }
         for name, run in zip(shown.names, shown.runs, strict=True)
     ]
-    return Table(rows, ("run", "experiment", "status", "preset", "seed", "commit", "id"), "As the server has them.")
+    return Table(rows, ("run", "experiment", "status", "preset", "seed", "commit", "id"), "As stored on the server.")
 
 
 def _differences(shown: SideBySide) -> list[Block]:
     if len(shown.runs) == 1:
         return []
     if not shown.differing:
-        return [Paragraph("No parameter is in two of the runs with different values.")]
+        return [Paragraph("All parameters are equal in all runs.")]
     rows = [
         {"parameter": parameter, **dict(zip(shown.names, values, strict=True))}
         for parameter, values in shown.differing.items()
     ]
-    return [Table(rows, ("parameter", *shown.names), "Parameters in which they differ.")]
+    return [Table(rows, ("parameter", *shown.names), "Parameters that differ.")]
 
 
 def _verdicts(shown: SideBySide) -> list[Block]:
@@ -269,9 +269,9 @@ def _table(shown: SideBySide) -> Table:
 def _reading() -> list[Block]:
     return [
         Paragraph(
-            "A run is to be read against its own rows: real data, its maximum-likelihood start and its controls, each "
-            "at several temperatures. A row is of one run with one seed, so that a difference between two of them may "
-            "be chance."
+            "Compare each run with its own rows: real data, its maximum-likelihood start and its controls, each at "
+            "several temperatures. Each row is one run with one seed, so a difference between two rows may be "
+            "chance."
         )
     ]
 

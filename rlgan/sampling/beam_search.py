@@ -34,16 +34,16 @@ class Drawn(Settings):
 
 
 class BeamsAndSamples(Settings):
-    """Some fakes are found by beam search, the others are drawn (dialogue; docs/algorithms.md §14)."""
+    """Some fakes are found by beam search, the others are sampled (dialogue; docs/algorithms.md §14)."""
 
     kind: Literal["searched_and_drawn"] = "searched_and_drawn"
-    beam_share: Annotated[float, NotSearched("needs a task that gives something")] = Field(0.5, gt=0.0, le=1.0)
-    """Share of the fakes that beams find; of n fakes the greatest number that is not above share · n."""
-    beam: Annotated[int, NotSearched("needs a task that gives something")] = Field(5, ge=1)
-    """Beams K; 1 takes the likeliest token at each step."""
-    rounds: Annotated[Literal["pretraining", "all"], NotSearched("needs a task that gives something")] = "pretraining"
-    """Which rounds of the discriminator are shown them. Between generator updates the published ones add drawn fakes
-    alone; a larger `adversary.buffer` keeps those of pretraining for a while."""
+    beam_share: Annotated[float, NotSearched("needs a task with conditions")] = Field(0.5, gt=0.0, le=1.0)
+    """Fraction of the fakes that beam search finds, rounded down to whole sequences."""
+    beam: Annotated[int, NotSearched("needs a task with conditions")] = Field(5, ge=1)
+    """Beam width K; 1 is greedy decoding."""
+    rounds: Annotated[Literal["pretraining", "all"], NotSearched("needs a task with conditions")] = "pretraining"
+    """Discriminator rounds that use beam search. In the paper only pretraining does, and rounds between generator
+    updates add sampled fakes only; a larger `adversary.buffer` keeps the fakes of pretraining for a while."""
 
     def check(self, fields: Fields) -> Iterator[Problem]:
         """Fakes that beams find are of a task that asks for different ones, and of a distribution that nobody reads."""
@@ -61,36 +61,44 @@ class BeamsAndSamples(Settings):
             yield Problem(
                 "searched_alike",
                 at,
-                f"all fakes that beams find would be one, for task={fields.task.kind!r} gives nothing with its "
-                "sequences. Use drawn.",
+                (
+                    f"beam search would return the same fake every time, because task={fields.task.kind!r} has no "
+                    "conditions. Use drawn."
+                ),
             )
         if objective.makes_soft_rows:
             yield Problem(
                 "searched_soft_rows",
                 at,
-                f"finds tokens, and objective={objective.kind!r} makes soft rows of fakes. Use drawn.",
+                f"returns tokens, but objective={objective.kind!r} needs fakes as soft rows. Use drawn.",
             )
         if forcing.prefix_length(0):
             yield Problem(
                 "searched_from_nothing",
                 at,
-                f"begins with nothing, and schedule.teacher_forcing={forcing.kind!r} gives fakes their first tokens. "
-                "Use drawn, or another teacher forcing.",
+                (
+                    f"starts from an empty sequence, but schedule.teacher_forcing={forcing.kind!r} gives fakes their "
+                    "first tokens. Use drawn, or another teacher forcing."
+                ),
             )
         if self.rounds == "pretraining" and not fields.schedule.discriminator_rounds:
             yield Problem(
                 "searched_in_no_rounds",
                 at,
-                "is of pretraining, and schedule.discriminator_rounds is 0. Set adversary.decoding.rounds to all, or "
-                "use drawn.",
+                (
+                    "applies to pretraining only, but schedule.discriminator_rounds is 0. Set "
+                    "adversary.decoding.rounds to all, or use drawn."
+                ),
             )
         if reads_density_ratio(fields):
             kind = fields.reward.kind
             yield Problem(
                 "searched_beside_ratio",
                 at,
-                f"fakes that are found are not of the distribution p_θ, whose ratio reward={kind!r} and "
-                f"baseline={fields.baseline.kind!r} read. Use drawn.",
+                (
+                    f"fakes from beam search are not samples of p_θ, but reward={kind!r} and "
+                    f"baseline={fields.baseline.kind!r} need its density ratio. Use drawn."
+                ),
             )
 
 

@@ -107,7 +107,9 @@ class StepByStep(RowWriter):
         assert judgement.said is not None
         if judgement.said.dim() == 2:
             if not torch.equal(rewards, judgement.said.sum(1)):
-                raise RuntimeError("the rewards of the episodes are not those of the judge: the environment is broken.")
+                raise RuntimeError(
+                    "the rewards of the episodes differ from those of the discriminator: the environment is broken."
+                )
             return judgement.said
         return rewards
 

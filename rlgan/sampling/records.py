@@ -66,7 +66,8 @@ def concatenate(shards: Sequence[Rollouts]) -> Rollouts:
     versions = {(shard.generator_version, shard.discriminator_version, shard.prefix_length) for shard in shards}
     if len(versions) != 1:
         raise ValueError(
-            f"shards of different (generator version, discriminator version, given tokens) {sorted(versions, key=str)}"
+            "shards with different (generator version, discriminator version, given tokens): "
+            f"{sorted(versions, key=str)}"
         )
     generator_version, discriminator_version, prefix_length = versions.pop()
 
@@ -164,7 +165,7 @@ def stacked(parts: Sequence[Experience]) -> Experience:
         ValueError: some read tokens of the generator's own and others do not: 0 is a draw.
     """
     if len({part.input_draws is None for part in parts}) > 1:
-        raise ValueError("rows with input_draws beside rows without")
+        raise ValueError("some rows have input_draws and others do not")
     whole: dict[str, Tensor] = {}
     for name in (field.name for field in fields(Experience)):
         there = [part.tensors()[name] for part in parts if name in part.tensors()]

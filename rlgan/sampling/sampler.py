@@ -225,15 +225,18 @@ def sampler_of(
     """
     if draw.truncates and not generator.draws_tokens:
         raise ConfigError(
-            f"top_k={draw.top_k}, top_p={draw.top_p}: {type(generator).__name__} writes its likeliest tokens and draws "
-            "none. Leave both out."
+            f"top_k={draw.top_k}, top_p={draw.top_p}: have no effect on {type(generator).__name__}, which returns "
+            "its most likely tokens. Remove both.",
+            code="truncation_no_effect",
+            fields={"top_k": draw.top_k, "top_p": draw.top_p},
         )
     own = generator.own_sampler(space, draw, chunk_rows)
     if own is not None:
         if writer is not None and not isinstance(writer, Batched):
             raise ConfigError(
-                f"sampling: {type(generator).__name__} draws whole sequences in a way of its own, and not step by "
-                "step. Set sampling to batched."
+                f"sampling: {type(generator).__name__} draws whole sequences with its own method, not step by "
+                "step. Set sampling to batched.",
+                code="sampling_not_stepwise",
             )
         return own
     stepper = generator.stepper(draw.temperature)

@@ -27,7 +27,7 @@ def no_words(sources_are_words: bool, targets_are_words: bool) -> str | None:
     cut = " and ".join(side for side, are_words in sides.items() if not are_words)
     if not cut:
         return None
-    return f"{cut} are cut into characters or pieces of words, among which no unknown token stands for one word"
+    return f"{cut} are tokenised into characters or pieces of words, so an unknown token does not stand for a word"
 
 
 def with_source_words(
@@ -88,7 +88,8 @@ def texts_with_source_words(
         distribution = generator.conditional(conditions[rows])
         if not isinstance(distribution, AttendingDistribution):
             raise ConfigError(
-                "--replace-unknown: this generator does not say which words of a source it attends to. Leave it out."
+                "--replace-unknown: this generator does not provide its attention to the source. Remove it.",
+                code="replace_unknown_needs_attention",
             )
         for row, attention, source in zip(
             tokens[rows].tolist(), distribution.attention(tokens[rows]), words[rows], strict=True

@@ -38,7 +38,8 @@ class Balance(Settings):
     """What every balance declares, and what it does with what rounds report."""
 
     moves_boundary: ClassVar[bool] = False
-    """Whether it weighs reals against fakes, which adds an unknown constant to the logit and needs both in halves."""
+    """Whether it weights reals against fakes. This adds an unknown constant to the logit, and needs minibatches with
+    equal numbers of both."""
 
     @property
     def hold_above(self) -> float | None:
@@ -82,12 +83,12 @@ class Balance(Settings):
             yield Problem(
                 "balance_of_no_rounds",
                 {"schedule.balance": schedule.balance.kind},
-                "has no effect without rounds of the discriminator between generator updates. Set it to fixed.",
+                "has no effect without discriminator rounds between generator updates. Set it to fixed.",
             )
 
 
 class FixedBalance(Balance):
-    """`schedule.d_steps` rounds a unit."""
+    """`schedule.d_steps` discriminator rounds per iteration."""
 
     kind: Literal["fixed"] = "fixed"
 
@@ -97,24 +98,26 @@ class FixedBalance(Balance):
 
 
 class Band(Balance):
-    """Rounds go on, up to `schedule.d_steps` of them, until the discriminator ranks what it has not seen well enough.
+    """Up to `schedule.d_steps` discriminator rounds, until the discriminator ranks unseen data well enough.
 
-    Its held-out area under the ROC curve is measured on the fresh fakes of each round before it trains; where that lies
-    above the band the round trains nothing. The area and not the accuracy, which a shift of all logits (label
-    smoothing) takes to a half.
+    The area under its ROC curve is measured on the new fakes of each round before training; if it is above the band,
+    the round does not train. The area is used instead of the accuracy, because a shift of all logits (label smoothing)
+    moves the accuracy to one half.
     """
 
     kind: Literal["band"] = "band"
     low: Annotated[float, Choice((0.55, 0.65))] = Field(0.6, gt=0.5, lt=1.0)
-    """Area from which on it need learn no more in this unit."""
+    """Area from which on no more rounds are needed in this iteration."""
     high: Annotated[float, Choice((0.75, 0.9))] = Field(0.8, gt=0.5, lt=1.0)
-    """Area above which it is held back."""
+    """Area above which a round does not train."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.high < self.low:
             raise ConfigError(
-                f"schedule.balance.high={self.high:g}: is below schedule.balance.low={self.low:g}. Raise it."
+                f"schedule.balance.high={self.high:g}: is below schedule.balance.low={self.low:g}. Raise it.",
+                code="balance_band",
+                fields={"schedule.balance.high": self.high, "schedule.balance.low": self.low},
             )
         return self
 
@@ -135,20 +138,23 @@ class Band(Balance):
             yield Problem(
                 "nothing_is_ranked",
                 {"schedule.balance": self.kind},
-                f"is of the area under the ROC curve, and adversary.loss={loss.kind!r} ranks nothing. Set it to fixed.",
+                (
+                    f"needs the area under the ROC curve, but adversary.loss={loss.kind!r} does not rank. Set it to "
+                    "fixed."
+                ),
             )
 
 
 class CriticWarmup(Balance):
-    """Many rounds in the first units and every now and then, else `schedule.d_steps` (WGAN, Arjovsky et al. 2017)."""
+    """Many rounds in the first iterations and at intervals, else `schedule.d_steps` (WGAN, Arjovsky et al. 2017)."""
 
     kind: Literal["critic_warmup"] = "critic_warmup"
     rounds: Annotated[int, Choice((20, 100))] = Field(100, ge=1)
-    """Rounds of such a unit."""
+    """Number of rounds in a warm-up iteration."""
     units: Annotated[int, Choice((5, 25))] = Field(25, ge=1)
-    """First units that are such."""
+    """Number of warm-up iterations at the start."""
     every: Annotated[int | None, Choice((None, 500))] = Field(500, ge=1)
-    """Also warm up every N-th unit; null disables."""
+    """Also warm up every N-th iteration; null disables."""
 
     def most_rounds(self, iteration: int, d_steps: int) -> int:
         """See `Balance.most_rounds`."""
@@ -157,22 +163,22 @@ class CriticWarmup(Balance):
 
 
 class Equilibrium(Balance):
-    """What reals weigh in the discriminator's loss is moved towards a ratio of its two losses (BEGAN, Berthelot 2017).
+    """The weight of reals in the loss is adapted towards a ratio of its two parts (BEGAN, Berthelot 2017).
 
         k ← clip₀¹(k + λ·(γ·L(real) - L(fake))),   L_D = k·L(real) + L(fake),   M = L(real) + |γ·L(real) - L(fake)|
 
-    In BEGAN fakes are to be reconstructed badly, and k weighs them against the reals. A classifier is to be good at
-    both: weighing fakes by such a k would feed upon itself and end at 0, where all is called real. On the reals it
-    comes to rest. The weight moves the boundary, by log k at the optimum, and not how much is learned.
+    In BEGAN fakes must be reconstructed badly, and k weights them against the reals. A classifier must do well on both:
+    weighting fakes by such a k would reinforce itself and end at 0, where everything is classified as real. Weighting
+    the reals converges. The weight moves the decision boundary, by log k at the optimum, not the amount of learning.
     """
 
     kind: Literal["equilibrium"] = "equilibrium"
     ratio: Annotated[float, Choice((0.5, 0.75, 1.0))] = Field(0.5, gt=0.0)
-    """γ = L(fake)/L(real) that is wanted."""
+    """Target ratio γ = L(fake)/L(real)."""
     rate: Annotated[float, LogUniform(1e-3, 1e-1)] = Field(1e-3, gt=0.0)
-    """λ."""
-    start: Annotated[float, NotSearched("it comes to rest at the same k")] = Field(1.0, ge=0.0, le=1.0)
-    """k in the beginning, in pretraining too; the paper's is 0."""
+    """Step size λ."""
+    start: Annotated[float, NotSearched("it converges to the same k")] = Field(1.0, ge=0.0, le=1.0)
+    """Initial k, also used in pretraining; 0 in the paper."""
     moves_boundary: ClassVar[bool] = True
 
     def first_state(self) -> BalanceState:
@@ -200,8 +206,10 @@ class Equilibrium(Balance):
             yield Problem(
                 "nothing_is_weighed",
                 {"schedule.balance": self.kind},
-                f"weighs what reals cost against what fakes cost, and adversary.loss={loss.kind!r} has no such costs. "
-                "Use another loss or balance.",
+                (
+                    f"weights the loss of reals against the loss of fakes, but adversary.loss={loss.kind!r} has no "
+                    "separate losses. Use another loss or balance."
+                ),
             )
 
 

@@ -29,28 +29,29 @@ MEASURES = ("valid_nll", "kl_sum", "lm_rlm", "corpus_bleu", "chrf")
 
 _HIGHER_IS_BETTER = ("corpus_bleu", "chrf")
 
-_SAME_FOR_ALL = NotSearched("how a run is judged, the same for all")
+_SAME_FOR_ALL = NotSearched("all runs need the same model selection")
 
 
 class NoSelection(Settings):
-    """The last generator, as the papers have it."""
+    """The generator at the end of training, as in the papers."""
 
     kind: Literal["none"] = "none"
     patience: ClassVar[None] = None
 
 
 class BestGenerator(Settings):
-    """The generator that did best on the validation split, the start of the adversarial phase among them."""
+    """The generator with the best value on validation data; the start of the adversarial phase is a candidate, too."""
 
     kind: Literal["best"] = "best"
     measure: Annotated[Measure, _SAME_FOR_ALL] = "valid_nll"
-    """By what: `valid_nll`, held-out NLL a token; `kl_sum`, both KL gaps, where the distribution is known; `lm_rlm`,
-    the sum of `eval/lm_5gram` and `eval/rlm_5gram`, of text; `corpus_bleu` or `chrf` of the likeliest sequences, of
-    pairs; `own_NAME`, a metric of `evaluation.metrics`. All of validation data."""
+    """Measure on validation data: `valid_nll`, NLL per token; `kl_sum`, the sum of both KL divergences, if the
+    distribution is known; `lm_rlm`, the sum of `eval/lm_5gram` and `eval/rlm_5gram`, for text; `corpus_bleu` or
+    `chrf` of the most likely sequences, for pairs; `own_NAME`, a metric of `evaluation.metrics`."""
     every: Annotated[int, _SAME_FOR_ALL] = Field(5, ge=1)
-    """Adversarial units between measurements; the last generator is always measured, too."""
+    """Adversarial iterations between measurements; the last generator is always measured, too."""
     patience: Annotated[int | None, _SAME_FOR_ALL] = Field(None, ge=1)
-    """Measurements without a better value after which the adversarial phase ends; null makes all of its units."""
+    """Early stopping: number of measurements without a better value after which the adversarial phase ends; null
+    never stops early."""
 
     def check(self, fields: Fields) -> Iterator[Problem]:
         """It is of the adversarial phase, and of what can be measured of the task and the generator."""
@@ -61,45 +62,50 @@ class BestGenerator(Settings):
             yield Problem(
                 "measure_unknown",
                 at,
-                f"choose one of {', '.join(allowed)}; a metric of your own is own_NAME, and stands in "
-                f"evaluation.metrics.{nearest(self.measure, allowed)}",
+                (
+                    f"choose one of {', '.join(allowed)}; your own metric in evaluation.metrics is "
+                    f"own_NAME.{nearest(self.measure, allowed)}"
+                ),
             )
         if not fields.schedule.adversarial_updates:
             yield Problem(
                 "selection_of_no_phase",
                 {"schedule.selection": self.kind},
-                "is of the adversarial phase, and schedule.adversarial_updates is 0. Set it to none.",
+                "selects in the adversarial phase, but schedule.adversarial_updates is 0. Set it to none.",
             )
         if self.measure in ("valid_nll", "kl_sum") and not fields.generator.has_likelihood:
             yield Problem(
                 "measure_of_likelihood",
                 at,
-                f"is of likelihoods, which generator={fields.generator.kind!r} has not. Use lm_rlm, on text.",
+                f"needs likelihoods, which generator={fields.generator.kind!r} does not have. Use lm_rlm, on text.",
             )
         if self.measure == "kl_sum" and not task.knows_distribution:
             fitting = "corpus_bleu, chrf" if "references" in measures else "lm_rlm"
             yield Problem(
                 "measure_of_law",
                 at,
-                f"needs an exact distribution, which task={task.kind!r} has not. Use {fitting} or valid_nll.",
+                f"needs an exact distribution, which task={task.kind!r} does not have. Use {fitting} or valid_nll.",
             )
         if self.measure == "kl_sum" and task.is_certain:
             yield Problem(
                 "measure_is_infinite",
                 at,
-                "is infinite while one sample is wrong, for task.rule.noise is 0. Use valid_nll, or give it noise.",
+                (
+                    "is infinite as soon as one sample is wrong, because task.rule.noise is 0. Use valid_nll, or set "
+                    "task.rule.noise above 0."
+                ),
             )
         if self.measure == "lm_rlm" and "text" not in measures:
             yield Problem(
                 "measure_of_text",
                 at,
-                f"is of language models of text, which task={task.kind!r} is not. Use valid_nll.",
+                f"needs language models of text, but task={task.kind!r} has no text. Use valid_nll.",
             )
         if self.measure in ("corpus_bleu", "chrf") and "references" not in measures:
             yield Problem(
                 "measure_of_references",
                 at,
-                f"compares texts with references, which task={task.kind!r} has not. Use valid_nll.",
+                f"compares texts with references, but task={task.kind!r} has none. Use valid_nll.",
             )
 
 
@@ -179,10 +185,12 @@ def require_any_gain(settings: BestGenerator, state: SelectionState, done: int) 
     """
     if settings.measure in _HIGHER_IS_BETTER and state.best == 0.0:
         raise ConfigError(
-            f"schedule.selection.measure={settings.measure!r}: is 0 of every generator that was measured in {done} "
-            "adversarial units, so none is better than another. Select by valid_nll or chrf, pretrain for longer, or "
-            "set schedule.selection to none. The run's folder has the last generator, for `rlgan sample` and `rlgan "
-            "evaluate`."
+            f"schedule.selection.measure={settings.measure!r}: is 0 for every generator that was measured in "
+            f"{done} adversarial iterations, so there is no best one. Use schedule.selection.measure valid_nll or "
+            "chrf, pretrain longer, or set schedule.selection to none. The folder of the run contains the last "
+            "generator, for `rlgan sample` and `rlgan evaluate`.",
+            code="selection_all_zero",
+            fields={"schedule.selection.measure": settings.measure},
         )
 
 
@@ -195,8 +203,8 @@ def sentence(settings: BestGenerator, state: SelectionState, done: int, most: in
         done: adversarial units done.
         most: adversarial units that the schedule has.
     """
-    which = f"that of adversarial unit {state.unit}" if state.unit else "the start of the adversarial phase"
-    ended = f"stopped early after {done} of {most} units" if done < most else f"of {most} units"
+    which = f"that of adversarial iteration {state.unit}" if state.unit else "the start of the adversarial phase"
+    ended = f"stopped early after {done} of {most} iterations" if done < most else f"of {most} iterations"
     return (
         f"generator selected on validation data: {which}, {settings.measure} {state.best:.4f} (start "
         f"{state.start:.4f}); {ended}"

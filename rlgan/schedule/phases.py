@@ -34,67 +34,68 @@ class Schedule(Settings):
     """Who trains when."""
 
     mle_epochs: Annotated[int, Choice((0, 5, 60)), OfTheStart(), FollowsData("schedule")] = Field(120, ge=0)
-    """Greatest number of epochs of maximum-likelihood pretraining; 0 trains from scratch."""
+    """Maximum number of epochs of maximum-likelihood pretraining; 0 trains from scratch."""
     mle_patience: Annotated[
         int | None,
-        NotSearched("when pretraining ends is part of the start that trials share"),
+        NotSearched("the end of pretraining belongs to the start that all trials share"),
         OfTheStart(),
         ReadIf("pretraining"),
     ] = Field(None, ge=1)
-    """Epochs without a better validation NLL after which pretraining stops and the best epoch's weights are taken;
-    null runs all epochs and keeps the last weights."""
+    """Early stopping of pretraining: number of epochs without a better validation NLL, after which the weights of
+    the best epoch are used; null runs all epochs and keeps the last weights."""
     mle_batch: Annotated[
         int,
-        NotSearched("of the start that trials share, and of the control beside them"),
+        NotSearched("belongs to the start that all trials share, and to the control"),
         OfTheStart(),
         ReadIf("likelihood"),
         FollowsData("schedule"),
     ] = Field(64, ge=1)
-    """Sequences a maximum-likelihood update, in pretraining and in interleaved and mixed teacher forcing."""
-    mle_halve_from: Annotated[int | None, NotSearched("of the start that trials share"), OfTheStart()] = Field(
-        None, ge=1
+    """Sequences per maximum-likelihood update, in pretraining and in interleaved and mixed teacher forcing."""
+    mle_halve_from: Annotated[int | None, NotSearched("belongs to the start that all trials share"), OfTheStart()] = (
+        Field(None, ge=1)
     )
-    """Epoch of pretraining, counted from 1, with which the learning rate of `optimizers.mle` begins to be halved, once
-    an epoch (dialogue: 6); null holds it."""
+    """First epoch of pretraining, counted from 1, at which the learning rate of `optimizers.mle` is halved; it is
+    then halved in every epoch (dialogue: 6). null keeps it constant."""
     example_weights: Annotated[
-        ExampleWeights, NotSearched("of the start that trials share, and of the control beside them"), OfTheStart()
+        ExampleWeights, NotSearched("belongs to the start that all trials share, and to the control"), OfTheStart()
     ] = "none"
-    """What training sequences weigh in maximum likelihood, in pretraining and in teacher forcing (but for the given
-    tokens of mixed_prefix): none: all alike | tf_idf: the more, the rarer their tokens, with mean 1
+    """Weights of training sequences in maximum likelihood, in pretraining and in teacher forcing (except for the
+    prefixes of mixed_prefix): none: equal | tf_idf: larger for sequences with rarer tokens, with mean 1
     (`rlgan.schedule.example_weights`)."""
-    mle_inputs: Annotated[PretrainingSettings, NotSearched("of the start that trials share"), OfTheStart()] = (
-        ReadsTheData()
-    )
-    """What maximum-likelihood pretraining reads before each token."""
+    mle_inputs: Annotated[
+        PretrainingSettings, NotSearched("belongs to the start that all trials share"), OfTheStart()
+    ] = ReadsTheData()
+    """Input tokens of maximum-likelihood pretraining."""
     discriminator_rounds: Annotated[int, Choice((0, 5, 20))] = Field(50, ge=0)
-    """Rounds of discriminator pretraining, at most."""
+    """Maximum number of rounds of discriminator pretraining."""
     discriminator_accuracy: Annotated[
-        float | None, NotSearched("another measure of what discriminator_rounds searches")
+        float | None, NotSearched("stops the rounds that discriminator_rounds searches")
     ] = Field(None, gt=0.5, lt=1.0)
-    """Held-out accuracy with which pretraining ends before its rounds are over (CSGAN-NMT: 0.82); null makes all of
-    them. A round is judged before it teaches, so that the one that finds it is the last."""
-    adversarial_updates: Annotated[int, NotSearched("the budget, which is the same for all")] = Field(200, ge=0)
-    """Adversarial units; each makes `g_steps` generator updates and then `d_steps` discriminator rounds."""
+    """Validation accuracy at which discriminator pretraining ends early (CSGAN-NMT: 0.82); null runs all rounds. The
+    accuracy is measured before the training of a round."""
+    adversarial_updates: Annotated[int, NotSearched("the budget, which must be the same for all")] = Field(200, ge=0)
+    """Number of adversarial iterations; each makes `g_steps` generator updates and then `d_steps` discriminator
+    rounds."""
     g_steps: Annotated[int, Choice((1, 2, 5)), ReadIf("adversarial updates")] = Field(1, ge=1)
-    """Generator updates a unit."""
+    """Generator updates per iteration."""
     g_batch: Annotated[int, Choice((64, 128, 256, 512, 1024)), ReadIf("adversarial updates")] = Field(64, ge=1)
-    """Sequences a generator update, those that are learned by example included."""
+    """Sequences per generator update, including those that are learned by example."""
     g_group: Annotated[
         int | None,
-        NotSearched("all are of one distribution, and a larger group compares better"),
+        NotSearched("larger groups give better comparisons"),
         ReadIf("adversarial updates"),
     ] = Field(None, ge=2)
-    """Of these, how many baselines and normalisations that compare sequences compare; null compares all."""
+    """Number of sequences that baselines and normalisations compare with each other; null compares the whole batch."""
     d_steps: Annotated[int, Choice((1, 2, 5, 10)), ReadIf("rounds between updates")] = Field(5, ge=0)
-    """Discriminator rounds a unit, each with fresh fakes."""
+    """Discriminator rounds per iteration, each with new fakes."""
     d_epochs: Annotated[int, Choice((1, 2, 3)), ReadIf("discriminator")] = Field(3, ge=1)
-    """Passes over reals and fakes a discriminator round, in pretraining too."""
+    """Passes over reals and fakes per discriminator round, also in pretraining."""
     balance: BalanceSettings = FixedBalance()
-    """How much the discriminator learns beside the generator, as the run goes on."""
+    """How much the discriminator is trained relative to the generator."""
     teacher_forcing: TeacherForcingSettings = NoTeacherForcing()
-    """Maximum-likelihood learning during the adversarial phase."""
-    selection: Annotated[SelectionSettings, NotSearched("how a run is judged, the same for all")] = NoSelection()
-    """Which generator of the adversarial phase is kept, and whether the phase may end early."""
+    """Maximum-likelihood training during the adversarial phase."""
+    selection: Annotated[SelectionSettings, NotSearched("all runs need the same model selection")] = NoSelection()
+    """Selection of the generator that is kept from the adversarial phase, and early stopping of the phase."""
 
     @property
     def num_real(self) -> int:
@@ -112,14 +113,17 @@ class Schedule(Settings):
             yield Problem(
                 "weights_of_no_likelihood",
                 {"schedule.example_weights": self.example_weights},
-                f"has no effect with schedule.mle_epochs=0 and schedule.teacher_forcing={self.teacher_forcing.kind!r}. "
-                "Set it to none, or learn by likelihood.",
+                (
+                    "has no effect with schedule.mle_epochs=0 and "
+                    f"schedule.teacher_forcing={self.teacher_forcing.kind!r}. Set it to none, or use "
+                    "maximum-likelihood training."
+                ),
             )
         if self.mle_halve_from is not None and not self.mle_epochs:
             yield Problem(
                 "halving_of_no_pretraining",
                 {"schedule.mle_halve_from": self.mle_halve_from},
-                "is of pretraining, and schedule.mle_epochs is 0. Set it to null, or give it epochs.",
+                "applies to pretraining, but schedule.mle_epochs is 0. Set it to null, or set schedule.mle_epochs.",
             )
 
     def mle_rate(self, epoch: int) -> float:

@@ -90,7 +90,7 @@ def read_base(run_dir: Path, digest: str) -> Tensors:
         SafetensorError: likewise.
     """
     if not re.fullmatch(r"[0-9a-f]{64}", digest):
-        raise ValueError(f"{digest!r} is no hash")
+        raise ValueError(f"{digest!r} is not a hash")
     path = base_path(run_dir, digest)
     try:
         content = path.read_bytes()
@@ -100,8 +100,8 @@ def read_base(run_dir: Path, digest: str) -> Tensors:
     if found is None or found.digest != digest:
         is_now = "nothing" if found is None else found.digest
         raise ValueError(
-            f"{BASES}/{path.name} is not what was written: {len(content):,} bytes of another model, with the hash "
-            f"{is_now} in the place of {digest}"
+            f"{BASES}/{path.name} does not match its checksum ({len(content):,} bytes): it should have the hash "
+            f"{digest}, but has {is_now}"
         )
     assert found.tensors is not None
     return found.tensors

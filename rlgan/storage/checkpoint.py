@@ -89,7 +89,7 @@ def save_checkpoint(
         ValueError: `position` is negative, `keep` is below 1, or a key cannot be kept.
     """
     if position < 0 or keep < 1:
-        raise ValueError(f"position={position}, keep={keep}: positions begin at 0, and one checkpoint at least stays.")
+        raise ValueError(f"position={position}, keep={keep}: position must be at least 0, and keep at least 1.")
     encoder = _Encoder(FrozenParts(bases))
     text = json.dumps(encoder.encoded(state, "", ""), allow_nan=False)
     packed = save(encoder.tensors)
@@ -145,11 +145,15 @@ def load_latest(run_dir: Path) -> LoadedCheckpoint:
             skipped.append(f"checkpoint {place.name} is damaged ({error})")
     if skipped:
         raise CheckpointError(
-            f"{run_dir}: no whole checkpoint: {'; '.join(skipped)}. Restore its checkpoints folder from a backup, or "
-            "start a new run."
+            f"{run_dir}: no intact checkpoint: {'; '.join(skipped)}. Restore its checkpoints folder from a backup, "
+            "or start a new run.",
+            code="no_whole_checkpoint",
+            fields={"path": run_dir},
         )
     raise CheckpointError(
-        f"{run_dir}: holds no checkpoint. Give the folder of a run that kept one, or start a new run."
+        f"{run_dir}: contains no checkpoint. Give the folder of a run with a checkpoint, or start a new run.",
+        code="no_checkpoint",
+        fields={"path": run_dir},
     )
 
 
@@ -163,12 +167,20 @@ def load_at(path: Path) -> LoadedCheckpoint:
         CheckpointError: there is none, or it is damaged.
     """
     if not (path / STATE).exists():
-        raise CheckpointError(f"{path}: is no checkpoint ({STATE} is missing). Give a folder below {CHECKPOINTS}/.")
+        raise CheckpointError(
+            f"{path}: is not a checkpoint ({STATE} is missing). Give a folder below {CHECKPOINTS}/.",
+            code="not_a_checkpoint",
+            fields={"path": path},
+        )
     try:
         position = int(path.name)
         return LoadedCheckpoint(_load(path, position), position, path, ())
     except (OSError, ValueError, TypeError, LookupError, RecursionError, SafetensorError) as error:
-        raise CheckpointError(f"{path}: is damaged ({error}). Give another checkpoint of the run.") from None
+        raise CheckpointError(
+            f"{path}: is damaged ({error}). Use another checkpoint of the run.",
+            code="damaged_checkpoint",
+            fields={"path": path},
+        ) from None
 
 
 def peek(run_dir: Path, key: str) -> Any:
@@ -212,13 +224,23 @@ def read_run_config(run_dir: Path) -> dict[str, Any]:
         values = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise CheckpointError(
-            f"{run_dir}: is no folder of a run ({path.name}: {error.strerror}). Give the folder that "
-            "`rlgan train --out` named, in runs/ where nothing was named."
+            f"{run_dir}: is not the folder of a run ({path.name}: {error.strerror}). Give the folder from `rlgan "
+            "train --out`, or one in runs/ (the default).",
+            code="not_a_run",
+            fields={"path": run_dir},
         ) from None
     except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: is damaged ({error}). Restore it, or start a new run.") from None
+        raise CheckpointError(
+            f"{path}: is damaged ({error}). Restore it, or start a new run.",
+            code="damaged_run_file",
+            fields={"path": path},
+        ) from None
     if not isinstance(values, dict):
-        raise CheckpointError(f"{path}: holds {type(values).__name__}, expected an object. Restore it.")
+        raise CheckpointError(
+            f"{path}: contains {type(values).__name__}, expected an object. Restore it.",
+            code="run_file_type",
+            fields={"path": path},
+        )
     return values
 
 
@@ -274,14 +296,14 @@ class _Encoder:
             return {_FLOAT_KEY: repr(float(value))}
         if value is None or isinstance(value, bool | int | float | str):
             return value
-        raise TypeError(f"{path}: a checkpoint holds tensors and JSON values, not {type(value).__name__}")
+        raise TypeError(f"{path}: a checkpoint can contain tensors and JSON values, not {type(value).__name__}")
 
     def _of_tensor(self, tensor: torch.Tensor, path: str, name: str) -> dict[str, Any]:
         if (digest := self.frozen.holding(name, tensor)) is not None:
             self.bases.add(digest)
             return {_BASE_KEY: [digest, name]}
         if path in self.tensors:
-            raise ValueError(f"{path}: two tensors have this path, for a key contains '/'")
+            raise ValueError(f"{path}: two tensors have this path, because a key contains '/'")
         # Cloned: safetensors refuses tensors that share memory, and views would be written whole.
         self.tensors[path] = tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         return {_TENSOR_KEY: path}
@@ -289,7 +311,7 @@ class _Encoder:
 
 def _key(key: Any, path: str) -> str:
     if not isinstance(key, str):
-        raise TypeError(f"{path}: keys of a checkpoint are text, not {type(key).__name__} {key!r}")
+        raise TypeError(f"{path}: keys of a checkpoint must be text, not {type(key).__name__} {key!r}")
     if key in _RESERVED:
         raise ValueError(f"{path}: the key {key!r} is reserved")
     return key
@@ -315,24 +337,24 @@ def _load(path: Path, position: int) -> dict[str, Any]:
         document = json.loads((path / STATE).read_text(encoding="utf-8"))
         form, version = document["format"], document["rlgan"]
     except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"{STATE} is not what was written: {error}") from error
+        raise ValueError(f"{STATE} does not match its checksum: {error}") from error
     if form not in (_FORMAT, _FORMAT_WITH_BASES):
         raise ValueError(
-            f"{STATE} has format {form} of rlgan {version}; this is rlgan {__version__}, which reads {_FORMAT} and "
+            f"{STATE} has format {form} of rlgan {version}, but rlgan {__version__} reads formats {_FORMAT} and "
             f"{_FORMAT_WITH_BASES}"
         )
     if document["position"] != position:
-        raise ValueError(f"it holds position {document['position']}")
+        raise ValueError(f"it contains position {document['position']}")
     # Floats are written so that reading gives the same bits, hence writing again gives the same text.
     if _sha256(json.dumps(document["state"]).encode()) != document["state_sha256"]:
-        raise ValueError(f"{STATE} is not what was written")
+        raise ValueError(f"{STATE} does not match its checksum")
     packed = (path / TENSORS).read_bytes()
     if _sha256(packed) != document["tensors_sha256"]:
-        raise ValueError(f"{TENSORS} is not what was written: {len(packed):,} bytes of another checksum")
+        raise ValueError(f"{TENSORS} does not match its checksum ({len(packed):,} bytes)")
     bases = {digest: read_base(path.parent.parent, digest) for digest in document.get("bases", ())}
     state = _decode(document["state"], load(packed), bases)
     if not isinstance(state, dict):
-        raise ValueError(f"{STATE} holds {type(state).__name__}, expected an object")
+        raise ValueError(f"{STATE} contains {type(state).__name__}, expected an object")
     return state
 
 
@@ -372,8 +394,9 @@ def _prune(folder: Path, position: int, keep: int) -> None:
             remove_bases_but(folder.parent, named)
     except OSError as error:
         raise CheckpointError(
-            f"{error.filename}: cannot be removed ({error.strerror}). The new checkpoint is kept; remove this one, "
-            "then --resume."
+            f"{error.filename}: cannot be removed ({error.strerror}). The new checkpoint is saved. Remove this "
+            "one, then --resume.",
+            code="cannot_remove_checkpoint",
         ) from error
 
 

@@ -104,12 +104,16 @@ def load_run_discriminator(run_dir: Path, *, trust_code: bool = False) -> Export
     except FileNotFoundError as error:
         missing = Path(error.filename or _WEIGHTS).name  # safetensors does not say which
         raise CheckpointError(
-            f"{run_dir}: holds no trained discriminator ({missing} is missing). Give the folder of a run "
-            "that trains one."
+            f"{run_dir}: contains no trained discriminator ({missing} is missing). Give the folder of a run that "
+            "trains one.",
+            code="no_trained_discriminator",
+            fields={"path": run_dir},
         ) from None
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, ValidationError, SafetensorError) as error:
         raise CheckpointError(
-            f"{run_dir}: its discriminator cannot be read ({error}). Give one of the run's checkpoints."
+            f"{run_dir}: its discriminator cannot be read ({error}). Give one of the run's checkpoints.",
+            code="damaged_discriminator",
+            fields={"path": run_dir},
         ) from None
 
 

@@ -183,15 +183,26 @@ class Place:
         """
         if not self.holds_run():
             raise CheckpointError(
-                f"{self.uri}: is no folder of a run ({CONFIG} is not there). Give the URI of a run's own folder. A run "
-                "that never got there goes on by --resume DIR --storage URI-OF-THE-FOLDER-ABOVE."
+                f"{self.uri}: is not the folder of a run ({CONFIG} is missing). Give the URI of the folder of a "
+                "run. If a run was never uploaded, continue it with --resume DIR --storage "
+                "URI-OF-THE-PARENT-FOLDER.",
+                code="not_a_run_in_storage",
+                fields={"uri": self.uri},
             )
         try:
             values = json.loads(self.read(CONFIG))
         except (ValueError, RecursionError) as error:
-            raise CheckpointError(f"{self.uri}: its {CONFIG} is damaged ({error}). Restore it.") from None
+            raise CheckpointError(
+                f"{self.uri}: its {CONFIG} is damaged ({error}). Restore it.",
+                code="damaged_config_in_storage",
+                fields={"uri": self.uri},
+            ) from None
         if not isinstance(values, dict):
-            raise CheckpointError(f"{self.uri}: its {CONFIG} holds {type(values).__name__}, expected an object.")
+            raise CheckpointError(
+                f"{self.uri}: its {CONFIG} contains {type(values).__name__}, expected an object.",
+                code="config_type_in_storage",
+                fields={"uri": self.uri},
+            )
         return values
 
     def newest_checkpoint(self) -> int | None:
@@ -225,25 +236,39 @@ def open_place(uri: str, option: str) -> Place:
     except ImportError as error:
         raise StorageError(
             f"{shown}: {scheme}:// needs a package that is not installed ({_first_line(error)}). Install it beside "
-            "rlgan, on every machine where a run is driven."
+            "rlgan, on every machine that starts or resumes runs.",
+            code="storage_needs_package",
+            fields={"uri": shown},
         ) from None
     except Exception as error:  # of libraries that we do not know, each with its own
         raise StorageError(
-            f"{shown}: cannot be opened ({_first_line(error)}). Give the URI of a folder, such as s3://BUCKET/runs, "
-            "gs://BUCKET/runs, abfs://CONTAINER@ACCOUNT.dfs.core.windows.net/runs, file:///DIR or another that fsspec "
-            "knows, with credentials where its library looks for them."
+            f"{shown}: cannot be opened ({_first_line(error)}). Give the URI of a folder, such as "
+            "s3://BUCKET/runs, gs://BUCKET/runs, abfs://CONTAINER@ACCOUNT.dfs.core.windows.net/runs, file:///DIR "
+            "or another one that fsspec supports, and put credentials where its library looks for them.",
+            code="storage_cannot_open",
+            fields={"uri": shown},
         ) from None
     place = Place(uri, path.rstrip("/"), system)
     if not place.path:
-        raise StorageError(f"{shown}: names no folder. Give one, such as s3://BUCKET/runs or file:///DIR/runs.")
+        raise StorageError(
+            f"{shown}: does not name a folder. Give one, such as s3://BUCKET/runs or file:///DIR/runs.",
+            code="storage_no_folder",
+            fields={"uri": shown},
+        )
     if place.path != path.rstrip("/") or ".." in place.path.split("/"):
-        raise StorageError(f"{shown}: has '..' in its path. Write the path without.")
+        raise StorageError(
+            f"{shown}: contains '..' in its path. Write the path without it.",
+            code="storage_dots",
+            fields={"uri": shown},
+        )
     first = "/" * place.path.startswith("/") + place.path.lstrip("/").split("/")[0]
     with _in_our_words(place, "does not answer"):
         exists = system.get_file_info(first).type != fs.FileType.NotFound
     if not exists:
         raise StorageError(
-            f"{shown}: {first!r} does not exist there. Make the bucket or folder first, or name another."
+            f"{shown}: {first!r} does not exist. Create the bucket or folder first, or use another one.",
+            code="storage_no_bucket",
+            fields={"uri": shown},
         )
     return place
 
@@ -281,7 +306,9 @@ def fetch(place: Place, target: Path, names: Collection[str] | None = None, if_t
     for name in names if names is not None else (CONFIG,):
         if name not in sizes:
             raise CheckpointError(
-                f"{place.uri}: {name} is missing there. Give the URI of a run's own folder, with a checkpoint."
+                f"{place.uri}: {name} is missing. Give the URI of the folder of a run with a checkpoint.",
+                code="storage_lacks_file",
+                fields={"uri": place.uri},
             )
     # Gone when it is in place, or when anything goes wrong; whoever is killed here leaves it to the next.
     beside = target.with_name(f".{target.name}.fetched")
@@ -292,7 +319,10 @@ def fetch(place: Place, target: Path, names: Collection[str] | None = None, if_t
             content = place.read(name)
             if len(content) != sizes[name]:
                 raise StorageError(
-                    f"{place.uri}: {name} changed while it was read. Stop whoever writes there, then try again."
+                    f"{place.uri}: {name} changed while it was read. Stop the process that writes there, then try "
+                    "again.",
+                    code="storage_changed",
+                    fields={"uri": place.uri},
                 )
             path = beside / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -301,8 +331,10 @@ def fetch(place: Place, target: Path, names: Collection[str] | None = None, if_t
     except OSError as error:
         if target.exists():
             raise CheckpointError(
-                f"{target}: already exists and holds no run, so {place.uri} cannot be fetched into it. Name another "
-                "folder by --out."
+                f"{target}: already exists and contains no run, so {place.uri} cannot be downloaded into it. Use "
+                "another folder with --out.",
+                code="fetch_target_exists",
+                fields={"path": target},
             ) from None
         raise cannot_write(target, error) from error
     finally:
@@ -331,7 +363,8 @@ def as_folder(run: str, names: Collection[str], if_there: Collection[str] = ()) 
         try:
             yield folder
         except RlganError as error:
-            raise type(error)(str(error).replace(str(folder), run)) from None
+            error.reword(str(error).replace(str(folder), run))
+            raise
 
 
 class Mirror:
@@ -462,19 +495,31 @@ def _checked_uri(uri: str, shown: str) -> str:
     try:
         parts = urlsplit(uri)
     except ValueError as error:
-        raise StorageError(f"{shown}: is no URI ({error}). Give one such as s3://BUCKET/runs.") from None
+        raise StorageError(
+            f"{shown}: is not a valid URI ({error}). Give one such as s3://BUCKET/runs.",
+            code="storage_no_uri",
+            fields={"uri": shown},
+        ) from None
     if "::" in uri or parts.fragment:
-        raise StorageError(f"{shown}: has '::' or '#'. Give the URI of one folder, without.")
+        raise StorageError(
+            f"{shown}: contains '::' or '#'. Give the URI of one folder, without them.",
+            code="storage_uri_chars",
+            fields={"uri": shown},
+        )
     if ":" in parts.netloc.rpartition("@")[0]:
         raise StorageError(
-            f"{shown}: holds a password, which would be shown and logged with the URI. Leave it out, and put "
-            "credentials where the storage's library looks for them (its environment variables or file)."
+            f"{shown}: contains a password, which would be shown and logged with the URI. Remove it, and put "
+            "credentials where the storage's library looks for them (its environment variables or file).",
+            code="storage_password",
+            fields={"uri": shown},
         )
     for name, _ in parse_qsl(parts.query, keep_blank_values=True):
         if name not in _QUERY:
             raise StorageError(
-                f"{shown}: its query has {name!r}; allowed are {', '.join(_QUERY)}. Credentials belong where the "
-                "storage's library looks for them (its environment variables or file)."
+                f"{shown}: its query has {name!r}; allowed are {', '.join(_QUERY)}. Put credentials where the "
+                "storage's library looks for them (its environment variables or file).",
+                code="storage_query",
+                fields={"uri": shown},
             )
     return parts.query
 
@@ -486,8 +531,10 @@ def _without_credentials(uri: str) -> str:
 def _checked_name(name: str, where: str) -> str:
     if not _NAME.fullmatch(name):
         raise StorageError(
-            f"{where}: {name!r} cannot be the name of a run in a storage: letters, digits, '.', '_' and '-' make one, "
-            "and it begins with a letter or digit. Name the run by the last part of --out."
+            f"{where}: {name!r} is not a valid name for a run in a storage. Use letters, digits, '.', '_' and '-', "
+            "and begin with a letter or digit. The name of a run is the last part of --out.",
+            code="storage_run_name",
+            fields={"where": where},
         )
     return name
 
@@ -530,8 +577,9 @@ def _in_our_words(place: Place, what: str) -> Iterator[None]:
 
 def _refuse(place: Place, what: str, error: Exception) -> NoReturn:
     raise StorageError(
-        f"{_without_credentials(place.uri)}: {what} ({_first_line(error)}). Check that the storage can be reached, and "
-        "that these credentials may list, read, write and remove files there."
+        f"{_without_credentials(place.uri)}: {what} ({_first_line(error)}). Check that the storage is reachable "
+        "and that these credentials may list, read, write and remove files there.",
+        code="storage_failed",
     ) from error
 
 

@@ -34,8 +34,10 @@ def asking(uri: str) -> Iterator[Any]:
     path = _database(uri)
     if path is not None and not path.exists():  # MLflow would make an empty one
         raise TrackingError(
-            f"{path}: there is no tracking database. Name the tracking server (--tracking-uri, MLFLOW_TRACKING_URI), "
-            "or the right folder."
+            f"{path}: there is no tracking database. Give the tracking server (--tracking-uri, "
+            "MLFLOW_TRACKING_URI), or the right folder.",
+            code="no_tracking_database",
+            fields={"path": path},
         )
     be_brief()
     import mlflow
@@ -49,8 +51,9 @@ def asking(uri: str) -> Iterator[Any]:
         yield client
     except (MlflowException, SQLAlchemyError, OSError) as error:
         raise TrackingError(
-            f"MLflow at {without_password(uri)} does not answer as it should ({first_line(error)}). Check the address, "
-            "and that the server runs."
+            f"MLflow at {without_password(uri)} does not respond correctly ({first_line(error)}). Check the "
+            "address, and that the server is running.",
+            code="mlflow_no_answer",
         ) from error
 
 

@@ -113,11 +113,13 @@ def read_table(run: LoggedRun, name: str) -> list[dict[str, Any]] | None:
         if isinstance(rows, dict):
             rows = [dict(zip(rows["columns"], cells, strict=True)) for cells in rows["data"]]
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-            raise ValueError("no list of rows")
+            raise ValueError("not a list of rows")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise TrackingError(
-            f"run {run.run_id}: its artifact {name} is damaged ({error}). Restore it, or send it again by rlgan "
-            "train --resume DIR."
+            f"run {run.run_id}: its artifact {name} is damaged ({error}). Restore it, or upload it again with "
+            "rlgan train --resume DIR.",
+            code="damaged_artifact",
+            fields={"run": run.run_id},
         ) from None
     return rows
 
@@ -151,14 +153,18 @@ def _recorded(folder: Path) -> str:
     path = folder / RECORD
     if not path.exists():
         raise CheckpointError(
-            f"{folder}: holds no {RECORD}, so it is of no MLflow run. Give the folder of a run that was tracked "
-            "(--tracking.enabled true), an id, or EXPERIMENT/RUN_NAME."
+            f"{folder}: contains no {RECORD}, so it has no MLflow run. Give the folder of a run that was tracked "
+            "(--tracking.enabled true), an id, or EXPERIMENT/RUN_NAME.",
+            code="folder_of_no_mlflow_run",
+            fields={"path": folder},
         )
     run_id = RunRecord(path).run_id
     if not run_id:
         raise CheckpointError(
-            f"{path}: names no MLflow run yet, for its server never answered. Send the run by rlgan train --resume "
-            f"{folder}"
+            f"{path}: has no MLflow run yet, because its server never responded. Upload the run with rlgan train "
+            f"--resume {folder}",
+            code="mlflow_run_not_created",
+            fields={"path": path},
         )
     return run_id
 
@@ -173,8 +179,10 @@ def _by_id(client: Any, uri: str, run_id: str, where: str = "") -> LoggedRun:
         if not is_unknown(error) and error.error_code != "INVALID_PARAMETER_VALUE":
             raise
         raise TrackingError(
-            f"{where}MLflow at {without_password(uri)} has no run {run_id!r}. Give the id of a run that it has, "
-            "EXPERIMENT/RUN_NAME, or the folder of a run; another server is named by its URI."
+            f"{where}MLflow at {without_password(uri)} has no run {run_id!r}. Give the id of an existing run, "
+            "EXPERIMENT/RUN_NAME, or the folder of a run. For another server give its URI.",
+            code="no_mlflow_run",
+            fields={"where": where},
         ) from None
     return _logged(found, uri, client.get_experiment(found.info.experiment_id).name)
 
@@ -188,8 +196,10 @@ def _by_name(client: Any, uri: str, run: str) -> LoggedRun:
     server = f"MLflow at {without_password(uri)}"
     if not known:
         raise TrackingError(
-            f"{run!r}: is no folder, and {server} has no experiment {splits[0][0]!r}."
-            f"{nearest(splits[0][0], experiments)} It has {listed(experiments)}."
+            f"{run!r}: is not a folder, and {server} has no experiment "
+            f"{splits[0][0]!r}.{nearest(splits[0][0], experiments)} It has {listed(experiments)}.",
+            code="no_mlflow_experiment",
+            fields={"run": run},
         )
     for experiment, name in known:
         quote = '"' if "'" in name else "'"
@@ -197,7 +207,9 @@ def _by_name(client: Any, uri: str, run: str) -> LoggedRun:
         if len(found) > 1:
             ids = ", ".join(one.info.run_id for one in found[:5])
             raise TrackingError(
-                f"{run!r}: {len(found)} runs of experiment {experiment!r} have this name. Give the id of one: {ids}"
+                f"{run!r}: {len(found)} runs of experiment {experiment!r} have this name. Give the id of one: {ids}",
+                code="mlflow_runs_of_one_name",
+                fields={"run": run},
             )
         if found:
             return _logged(found[0], uri, experiment)
@@ -205,7 +217,9 @@ def _by_name(client: Any, uri: str, run: str) -> LoggedRun:
     names = {one.info.run_name or "" for one in _search(client, experiments[experiment], "")}
     raise TrackingError(
         f"{run!r}: experiment {experiment!r} at {server} has no run {name!r}.{nearest(name, names)} It has "
-        f"{listed(names)}."
+        f"{listed(names)}.",
+        code="no_mlflow_run_of_name",
+        fields={"run": run},
     )
 
 

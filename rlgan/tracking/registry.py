@@ -99,7 +99,11 @@ def register(
         TrackingError: the server cannot be reached, has no such run, or refuses.
     """
     if not 0.0 < temperature < math.inf:
-        raise ConfigError(f"temperature={temperature}: must be a positive number.")
+        raise ConfigError(
+            f"temperature={temperature}: must be a positive number.",
+            code="registry_temperature",
+            fields={"temperature": temperature},
+        )
     require_model_name(name)
     load_run_generator(generator_dir, trust_code=trust_code)  # what cannot be read must not be served
     with asking(tracking_uri(uri, Path("runs"))) as client, TemporaryDirectory(prefix="rlgan-") as temporary:
@@ -140,7 +144,11 @@ def require_model_name(name: str) -> None:
         ConfigError: it may not.
     """
     if not re.fullmatch(r"[^/@:\s][^/@:]*", name):
-        raise ConfigError(f"name={name!r}: a registered model needs a name without '/', ':' and '@'. Choose another.")
+        raise ConfigError(
+            f"name={name!r}: the name of a registered model must not contain '/', ':' or '@'. Choose another.",
+            code="registry_name",
+            fields={"name": name},
+        )
 
 
 def find_generator(uri: str | None, model: str) -> RegisteredGenerator:
@@ -159,7 +167,9 @@ def find_generator(uri: str | None, model: str) -> RegisteredGenerator:
     parts = _ADDRESS.fullmatch(model)
     if parts is None:
         raise ConfigError(
-            f"{model!r}: is no address of a registered model. Give models:/NAME/VERSION or models:/NAME@ALIAS."
+            f"{model!r}: is not the address of a registered model. Give models:/NAME/VERSION or models:/NAME@ALIAS.",
+            code="registry_address",
+            fields={"model": model},
         )
     with asking(address) as client, TemporaryDirectory(prefix="rlgan-") as temporary:
         found = _version(client, address, model, *parts.groups())
@@ -203,7 +213,8 @@ def fetch(uri: str | None, model: str, names: Sequence[str] = GENERATOR_FILES) -
         try:
             yield folder
         except RlganError as error:
-            raise type(error)(str(error).replace(str(folder), model)) from None
+            error.reword(str(error).replace(str(folder), model))
+            raise
 
 
 # ---------------------------------------------------------------------- logging
@@ -268,8 +279,9 @@ def _run(client: Any, run_id: str) -> Any:
         if not is_unknown(error) and error.error_code != "INVALID_PARAMETER_VALUE":
             raise
         raise TrackingError(
-            f"MLflow at {without_password(client.tracking_uri)} has no run {run_id!r} that a generator could belong "
-            "to. Give the id of a run that it has."
+            f"MLflow at {without_password(client.tracking_uri)} has no run {run_id!r} to which a generator could "
+            "belong. Give the id of an existing run.",
+            code="registry_no_run",
         ) from None
 
 
@@ -306,7 +318,7 @@ def _fingerprint(dataset: Any) -> str:
 
 def _page(facts: Mapping[str, str], tags: Mapping[str, str]) -> str:
     """A description in Markdown."""
-    lines = [f"A generator of discrete sequences that rlgan trained. {facts.get('verdict', '')}".rstrip(), ""]
+    lines = [f"A generator of discrete sequences, trained with rlgan. {facts.get('verdict', '')}".rstrip(), ""]
     lines += [f"- **{key.replace('_', ' ')}**: {value}" for key, value in facts.items() if key != "verdict"]
     lines += [f"- **{key.replace('_', ' ')}**: {value}" for key, value in tags.items() if key not in facts]
     return _cut("\n".join(lines))
@@ -314,7 +326,7 @@ def _page(facts: Mapping[str, str], tags: Mapping[str, str]) -> str:
 
 def _about(name: str, version: str, page: str) -> str:
     """The description of a model: of its newest version, and how to use it."""
-    use = f"Version {version} is the newest. Sample from it: `rlgan sample --model models:/{name}/{version}`"
+    use = f"Version {version} is the newest. To sample from it: `rlgan sample --model models:/{name}/{version}`"
     return f"{use}\n\n{page}"
 
 
@@ -351,11 +363,17 @@ def _version(client: Any, uri: str, model: str, name: str, version: str | None, 
     names = {one.name: one for one in _pages(client.search_registered_models)}
     if name not in names:
         raise TrackingError(
-            f"{model}: {server} has no registered model {name!r}.{nearest(name, names)} It has {listed(names)}."
+            f"{model}: {server} has no registered model {name!r}.{nearest(name, names)} It has {listed(names)}.",
+            code="no_registered_model",
+            fields={"model": model},
         )
     there = [f"/{one.version}" for one in _pages(client.search_model_versions, f"name = '{name}'")]
     there += [f"@{one}" for one in client.get_registered_model(name).aliases]
-    raise TrackingError(f"{model}: {server} has no such version of {name!r}. It has {listed(there)}.")
+    raise TrackingError(
+        f"{model}: {server} has no such version of {name!r}. Existing versions are {listed(there)}.",
+        code="no_model_version",
+        fields={"model": model},
+    )
 
 
 def _pages(search: Any, condition: str | None = None) -> Iterator[Any]:
@@ -379,8 +397,11 @@ def _download(client: Any, uri: str, version: Any, path: str, folder: Path, mode
         fetched = get_artifact_repository(location, uri, uri).download_artifacts(path, str(folder))
     except (MlflowException, OSError) as error:
         raise CheckpointError(
-            f"{model}: its file {path} cannot be fetched from {without_password(location)} ({first_line(error)}). Give "
-            "a generator that rlgan registered, and see that its files can be reached from here."
+            f"{model}: its file {path} cannot be downloaded from {without_password(location)} "
+            f"({first_line(error)}). Give a generator that rlgan registered, and check that its files are "
+            "reachable from here.",
+            code="model_file_missing",
+            fields={"model": model},
         ) from None
     return Path(fetched)
 
@@ -393,6 +414,8 @@ def _temperature(path: Path, model: str) -> float:
     value = known.get("temperature")
     if not isinstance(value, float) or not 0.0 < value < math.inf:
         raise CheckpointError(
-            f"{model}: is no generator that rlgan registered, for it has no parameter temperature. Give another model."
+            f"{model}: was not registered by rlgan, because it has no parameter temperature. Give another model.",
+            code="not_our_model",
+            fields={"model": model},
         )
     return value

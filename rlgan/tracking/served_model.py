@@ -53,13 +53,13 @@ class ServedGenerator(PythonModel):
         counts = [int(count) for count in model_input["num_sequences"]]
         if not counts or min(counts) < 1 or sum(counts) > _MOST:
             raise MlflowException.invalid_parameter_value(
-                f"num_sequences is {counts}: must be whole numbers of at least 1, and {_MOST:,} in all at most. Ask "
-                "for more in several requests."
+                f"num_sequences is {counts}: must be whole numbers of at least 1, with a total of at most "
+                f"{_MOST:,}. Send several requests for more."
             )
         temperature = given.get("temperature")
         if temperature is None or not 0.0 < temperature < math.inf:
             raise MlflowException.invalid_parameter_value(
-                f"temperature is {temperature}: must be a positive number. Leave it out for the registered one."
+                f"temperature is {temperature}: must be a positive number. Remove it to use the registered one."
             )
         seed = given.get("seed")
         seed = secrets.randbits(63) if seed is None else seed

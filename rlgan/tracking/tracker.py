@@ -34,9 +34,9 @@ class TrackingSettings(Settings):
     """Where the numbers go."""
 
     enabled: bool = True
-    """Whether to track in MLflow; metrics.jsonl is written in any case."""
+    """Whether to log to MLflow; metrics.jsonl is always written."""
     uri: str | None = Field(None, min_length=1)
-    """MLflow tracking server; null takes MLFLOW_TRACKING_URI, else mlruns.db beside the run's folder."""
+    """MLflow tracking server; null uses MLFLOW_TRACKING_URI, or mlruns.db beside the run's folder."""
     experiment: str = Field("rlgan", min_length=1)
     """Name of the MLflow experiment."""
 
@@ -229,7 +229,9 @@ class Tracker:
                 rows.append(json.loads(line))
             except ValueError as error:
                 raise CheckpointError(
-                    f"{self._path}, line {number}: is damaged ({error}). Remove the line; its numbers are lost."
+                    f"{self._path}, line {number}: is damaged ({error}). Remove the line; its metrics are lost.",
+                    code="damaged_metrics_line",
+                    fields={"path": self._path, "line": number},
                 ) from None
         return rows
 

@@ -84,8 +84,10 @@ class RunRecord:
             }
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise CheckpointError(
-                f"{path}: cannot be read ({error}). It says which MLflow run this folder belongs to; restore it, or "
-                "remove it and a new MLflow run gets all numbers."
+                f"{path}: cannot be read ({error}). It stores which MLflow run belongs to this folder. Restore it, "
+                "or remove it; then a new MLflow run gets all metrics.",
+                code="damaged_mlflow_record",
+                fields={"path": path},
             ) from None
 
     def attempt(self) -> str:
@@ -274,7 +276,7 @@ class Uploader:
         if self._thread.is_alive():
             with self._lock:
                 waiting = sum(run is not self._top for run in self._runs)
-            of = f"; {waiting} child runs wait" if waiting else ""
+            of = f"; {waiting} child runs are waiting" if waiting else ""
             self._warn_of_server(f"no answer within {wait_s:.0f} s{of}")
 
     def _work(self) -> None:
@@ -474,7 +476,8 @@ class Uploader:
             else:
                 number = rows[0][0]
                 self._warn(
-                    "refused", f"MLflow refused row {number} of {run.path} ({first_line(error)}). It stays there."
+                    "refused",
+                    f"MLflow refused row {number} of {run.path} ({first_line(error)}). It is kept in the file.",
                 )
 
     def _send_artifacts(self, run: RunUpload) -> None:
@@ -505,12 +508,14 @@ class Uploader:
     # ------------------------------------------------------------------ warnings
 
     def _warn_of_server(self, reason: str) -> None:
-        others = " and in those of its child runs" if self._num_children else ""
+        others = " and in the files of its child runs" if self._num_children else ""
         self._warn(
             "server",
-            f"MLflow at {without_password(self._uri)} does not take our numbers ({without_password(reason)}). "
-            f"Training goes on; all numbers are in {self._top.path}{others}. What is missing is sent when the server "
-            "answers again, or with --resume.",
+            (
+                f"MLflow at {without_password(self._uri)} does not accept metrics ({without_password(reason)}). "
+                f"Training continues; all metrics are in {self._top.path}{others}. Missing ones are uploaded when the "
+                "server responds again, or with --resume."
+            ),
         )
 
     def _warn(self, subject: str, message: str, said: set[str] | None = None) -> None:
@@ -561,7 +566,11 @@ def _parsed(path: Path, line: bytes) -> dict[str, Any]:
         row: dict[str, Any] = json.loads(line)
         return row
     except ValueError as error:
-        raise CheckpointError(f"{path}: a line is damaged ({error}). Remove the line; its numbers are lost.") from None
+        raise CheckpointError(
+            f"{path}: a line is damaged ({error}). Remove the line; its metrics are lost.",
+            code="damaged_metrics",
+            fields={"path": path},
+        ) from None
 
 
 def _metrics(row: Mapping[str, Any]) -> list[Any]:

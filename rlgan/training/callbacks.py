@@ -104,7 +104,7 @@ class RunView:
             TypeError: a value is no number.
         """
         if self._logged is None:
-            raise RuntimeError("log: there is no row to add to. Call it in on_iteration alone.")
+            raise RuntimeError("log: no row is open. Call it only in on_iteration.")
         for name, value in metrics.items():
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise TypeError(f"{name}={value!r}: is a {type(value).__name__}, expected a number. Log a float.")
@@ -197,8 +197,10 @@ def loaded_callbacks(plugins: Sequence[CallbackPlugin]) -> list[Callback]:
                 raise  # it says what to do
             except Exception as error:  # a user's own code may raise anything
                 raise CallbackError(
-                    f"callback {plugin.name}: building it raised {type(error).__name__}: {error}. Mend it, or set its "
-                    f"options.{own_lines(error, loaded.path)}"
+                    f"callback {plugin.name}: building it raised {type(error).__name__}: {error}. Fix it, or set "
+                    f"its options.{own_lines(error, loaded.path)}",
+                    code="callback_build",
+                    fields={"callback": plugin.name},
                 ) from error
         if plugin.timeout_s is not None and isinstance(callback, Callback):
             callback.timeout_s = plugin.timeout_s
@@ -217,13 +219,16 @@ def require_usable(callbacks: Sequence[Callback]) -> None:
         if not isinstance(callback, Callback):
             raise CallbackError(
                 f"callback {callback!r}: is a {type(callback).__name__}. Derive its class from "
-                "rlgan.training.callbacks.Callback, and give an object of it."
+                "rlgan.training.callbacks.Callback, and give an object of that class.",
+                code="callback_class",
             )
     names = [callback.name for callback in callbacks]
     for name in names:
         if names.count(name) > 1:
             raise CallbackError(
-                f"callback {name}: {names.count(name)} callbacks have this name. Give each a `name` of its own."
+                f"callback {name}: {names.count(name)} callbacks have this name. Give each its own `name`.",
+                code="callback_named_twice",
+                fields={"callback": name},
             )
 
 
@@ -274,18 +279,23 @@ class Callbacks:
             elif answer is not None:
                 raise CallbackError(
                     f"callback {callback.name}: on_iteration returned {answer!r}, a {type(answer).__name__}. "
-                    "Return Stop(reason) to end training, or None to go on."
+                    "Return Stop(reason) to end training, or None to continue.",
+                    code="callback_returned",
+                    fields={"callback": callback.name},
                 )
             for name in sorted(own):
                 if name in iteration.metrics:
                     raise CallbackError(
-                        f"callback {callback.name}: logged {name}, which is a metric of the run itself. Give it "
-                        "another name."
+                        f"callback {callback.name}: logged {name}, which is a built-in metric. Use another name.",
+                        code="callback_logged_builtin",
+                        fields={"callback": callback.name},
                     )
                 if name in of:
                     raise CallbackError(
-                        f"callback {callback.name}: logged {name}, which callback {of[name]} logged, too. Give one of "
-                        "them another name."
+                        f"callback {callback.name}: logged {name}, which callback {of[name]} also logged. Give one "
+                        "of them another name.",
+                        code="callback_logged_twice",
+                        fields={"callback": callback.name},
                     )
             logged |= own
             of |= dict.fromkeys(own, callback.name)
@@ -327,8 +337,10 @@ class Callbacks:
         """
         if unknown := sorted(states.keys() - {callback.name for callback in self._callbacks}):
             raise CheckpointError(
-                f"callback {unknown[0]}: the run was begun with it, and the checkpoint holds its state. Give it again "
-                "to go on."
+                f"callback {unknown[0]}: the run began with this callback, and the checkpoint contains its state. "
+                "Give the callback again to continue.",
+                code="callback_missing",
+                fields={"callback": unknown[0]},
             )
         for callback in self._callbacks:
             if callback.name in states:
@@ -351,14 +363,18 @@ def _named(callback: Callback, method: str, iteration: Iteration | None = None) 
             yield
         except Exception as error:  # a user's own code may raise anything
             raise CallbackError(
-                f"callback {callback.name}: {method}{when} raised {type(error).__name__}: {error}. If the cause lies "
-                "outside of its code, remove it and go on with --resume. Where you mend its source and the "
-                f"configuration names it, add {ACCEPT_CHANGED}.{own_lines(error, path)}"
+                (
+                    f"callback {callback.name}: {method}{when} raised {type(error).__name__}: {error}. If the cause is "
+                    "outside its code, remove the cause and continue with --resume. If you fix the source of a "
+                    f"callback of the configuration, also add {ACCEPT_CHANGED}.{own_lines(error, path)}"
+                ),
+                code="callback_raised",
+                fields={"callback": callback.name},
             ) from error
 
 
 def _late(name: str, doing: str, limit_s: float) -> str:
     return (
-        f"callback {name}: {doing} has not returned after timeout_s={limit_s:g} seconds. Make it return, or raise "
+        f"callback {name}: {doing} has not returned after timeout_s={limit_s:g} seconds. Fix it, or increase "
         "callbacks.N.timeout_s (N counts callbacks from 0) or the callback's attribute timeout_s."
     )

@@ -50,10 +50,14 @@ def require_one_policy(gap: float, most: float | None) -> None:
     """
     if most is not None and not gap <= most:
         raise ConfigError(
-            f"rollouts/logprob_gap_max={gap:.3g}: for one of the drawn tokens, the log-probability of the learner and "
-            f"that of the sampler are so many nats apart; workers.most_logprob_gap={most:g} is allowed. The update "
-            "would follow the gradient of a policy that did not draw the tokens. Set generator.dtype to float32, mend "
-            "the steps of a generator of your own, or raise workers.most_logprob_gap."
+            (
+                f"rollouts/logprob_gap_max={gap:.3g}: the log-probabilities of a drawn token in the learner and in the "
+                f"sampler differ by so many nats; the maximum is workers.most_logprob_gap={most:g}. The update would "
+                "follow the gradient of another policy than the one that drew the tokens. Set generator.dtype to "
+                "float32, fix the step of your own generator, or raise workers.most_logprob_gap."
+            ),
+            code="policies_differ",
+            fields={"logprob_gap_max": gap, "workers.most_logprob_gap": most},
         )
 
 

@@ -75,7 +75,8 @@ class CollapseWatch:
         fell = first_fall(ranks, self._share)
         if fell == len(ranks) - 1:
             logger.warning(
-                "collapse? effective rank of the next-token distributions %.1f; adversarial training began with %.1f",
+                "possible mode collapse: the effective rank of the next-token distributions is %.1f; at the start "
+                "of adversarial training it was %.1f",
                 rank,
                 ranks[0],
             )

@@ -133,19 +133,25 @@ def require_drawable(config: Config, task: Task) -> None:
             needed += schedule.num_sampled // (schedule.g_group or 1)
         if task.train.shape[0] < needed:
             raise DataError(
-                f"task {task.name}: {task.train.shape[0]} training sequences are fewer than the {needed} that one "
-                f"generator update of schedule.g_batch={schedule.g_batch} takes, none of them twice "
-                f"(schedule.teacher_forcing={forcing.kind!r}). Give more data, or lower schedule.g_batch."
+                f"task {task.name}: {task.train.shape[0]} training sequences are fewer than the {needed} different "
+                f"ones that a generator update with schedule.g_batch={schedule.g_batch} needs "
+                f"(schedule.teacher_forcing={forcing.kind!r}). Give more data, or lower schedule.g_batch.",
+                code="too_few_for_update",
+                fields={"schedule.g_batch": schedule.g_batch, "schedule.teacher_forcing": forcing.kind},
             )
     needed = schedule.mle_batch if schedule.mle_epochs > 0 or forcing.takes_batches else 1
     if task.train.shape[0] < needed:
         raise DataError(
             f"task {task.name}: {task.train.shape[0]} training sequences are fewer than one batch of "
-            f"schedule.mle_batch={schedule.mle_batch}. Give more data, or lower schedule.mle_batch."
+            f"schedule.mle_batch={schedule.mle_batch}. Give more data, or lower schedule.mle_batch.",
+            code="too_few_for_batch",
+            fields={"schedule.mle_batch": schedule.mle_batch},
         )
     longest, given = task.space.max_length, forcing.prefix_length(0)
     if given >= longest:
         raise ConfigError(
-            f"schedule.teacher_forcing.start={given}: leaves nothing to draw of sequences of {longest} tokens. "
-            f"Set it below {longest}."
+            f"schedule.teacher_forcing.start={given}: leaves no tokens to draw in sequences of {longest} tokens. "
+            f"Set it below {longest}.",
+            code="prefix_too_long",
+            fields={"schedule.teacher_forcing.start": given},
         )

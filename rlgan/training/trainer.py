@@ -186,7 +186,7 @@ class Trainer:
             RuntimeError: there are iterations left to do.
         """
         if self.next_phase is not None:
-            raise RuntimeError("iterations of the run are left, and its actors are needed for them.")
+            raise RuntimeError("some iterations of the run are left, and they need its actors.")
         self._weights_at_end = self.current_weights()
         self._parts.release()
 

@@ -166,7 +166,9 @@ def _join(address: str) -> None:
     except (ConnectionError, ray.exceptions.AuthenticationError) as error:
         reason = str(error).partition(". ")[0].rstrip(".")
         raise ConfigError(
-            f"the Ray cluster at {address} (named by RAY_ADDRESS, or by `ray start` on this machine) cannot be joined: "
-            f"{reason}. If it runs, give this process its token, in RAY_AUTH_TOKEN or ~/.ray/auth_token, with "
-            "RAY_AUTH_MODE=token; if it does not, RAY_ADDRESS=local starts one for this run."
+            f"the Ray cluster at {address} (from RAY_ADDRESS, or from `ray start` on this machine) cannot be "
+            f"joined: {reason}. If it is running, give this process its token in RAY_AUTH_TOKEN or "
+            "~/.ray/auth_token, with RAY_AUTH_MODE=token. If it is not, set RAY_ADDRESS=local to start one for "
+            "this run.",
+            code="cannot_join_cluster",
         ) from None

@@ -57,9 +57,10 @@ def use_as_it_is() -> None:
     if ray.util.client.ray.is_connected():
         raise ConfigError(
             "Ray is initialised in this process by a client address (ray://…), so the driver is outside of the "
-            "cluster: weights and rollouts would go through one server, and who is lost could not be told. Begin the "
-            "run on a node of the cluster: submit this script by `ray job submit`, or call ray.init(address='auto') "
-            "there; or set workers.rollout=0, which needs no cluster."
+            "cluster: weights and rollouts would go through one server, and lost actors could not be identified. Start "
+            "the run on a node of the cluster: submit this script with `ray job submit`, or call "
+            "ray.init(address='auto') there; or set workers.rollout=0, which needs no cluster.",
+            code="ray_client",
         )
     joined, named = ray.get_runtime_context().gcs_address, os.environ.get("RAY_ADDRESS", "")
     if named not in ("", "auto", "local", joined):

@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 _MEMORY_HINT = (
-    " A node ran out of memory: lower workers.chunk_rows or workers.shard_fakes, have fewer actors on a node "
+    " A node ran out of memory: lower workers.chunk_rows or workers.shard_fakes, use fewer actors per node "
     "(workers.rollout, or a higher workers.cpus_per_rollout), or lower schedule.g_batch."
 )
 
@@ -50,7 +50,7 @@ def fault_of(error: BaseException) -> str | None:
         # An exception of the constructor is an error of its code like any other.
         return None if error.actor_init_failed else _one_line(error)
     if isinstance(error, exceptions.GetTimeoutError):
-        return "it did not answer in time"
+        return "it did not respond in time"
     lost = (
         exceptions.NodeDiedError,
         exceptions.WorkerCrashedError,
@@ -115,10 +115,10 @@ class Faults:
         hint = _MEMORY_HINT if "running low on memory" in f"{error}" else ""
         if losses_in_a_row > self.max_retries:
             raise WorkerLostError(
-                f"{who} was lost {losses_in_a_row} times in a row, and workers.max_retries={self.max_retries}. "
-                f"The last time: {reason}.{hint}"
+                f"{who} was lost {losses_in_a_row} times in a row (workers.max_retries={self.max_retries}). Last "
+                f"time: {reason}.{hint}"
             ) from error
-        logger.warning("%s was lost (%s). Another takes its place and does the same again.%s", who, reason, hint)
+        logger.warning("%s was lost (%s). A new one replaces it and repeats the same call.%s", who, reason, hint)
 
     def retry(self, role: str, who: str, call: Callable[[], Result], replace: Callable[[], None]) -> Result:
         """Make a call until it succeeds, replacing the actor after each fault.
@@ -156,4 +156,4 @@ class Faults:
         if not self.lost:
             return None
         parts = ", ".join(f"{number} × {role}" for role, number in sorted(self.lost.items()))
-        return f"lost and replaced: {parts}; {self.reissued_shards} shards computed again"
+        return f"lost and replaced: {parts}; {self.reissued_shards} shards recomputed"

@@ -204,7 +204,7 @@ class GeneratorLearners:
         if errors:
             raise as_raised(errors[0])
         if len(results) < max(1, self._num_learners):
-            raise LearnerLostError("it did not answer in time")
+            raise LearnerLostError("it did not respond in time")
         return [result.get() for result in results]
 
     def _change(self, function: Callable[[GeneratorLearner], Any]) -> list[Any]:

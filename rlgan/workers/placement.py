@@ -90,8 +90,8 @@ def reporting_wait(role: Role) -> Iterator[None]:
             if not over.is_set():
                 waited = time.monotonic() - began
                 logger.warning(
-                    "waiting for %s (for %.0f s now); free on the cluster: %s. An actor begins when its place is free "
-                    "and its process has started.",
+                    "waiting for %s (for %.0f s so far); free on the cluster: %s. An actor starts when its "
+                    "resources are free and its process is running.",
                     role,
                     waited,
                     unreserved,
@@ -141,7 +141,7 @@ def require_room(asked: Sequence[Role], wait_s: float) -> None:
     """
     roles = [role for role in asked if role.number]
     if (missing := _missing(roles)) and wait_s:
-        logger.warning("%s Waiting for nodes, %g seconds at most.", missing, wait_s)
+        logger.warning("%s Waiting for nodes, at most %g seconds.", missing, wait_s)
         request_resources(bundles=[role.bundle for role in roles for _ in range(role.number)])
         try:
             end = time.monotonic() + wait_s
@@ -151,7 +151,9 @@ def require_room(asked: Sequence[Role], wait_s: float) -> None:
             request_resources(bundles=[])  # from now on the actors themselves are what keeps nodes
     if missing:
         raise ConfigError(
-            f"{missing} Lower the numbers or what each reserves, or add nodes (workers.start_timeout_s waits for them)."
+            f"{missing} Lower the number of workers or the resources of each, or add nodes "
+            "(workers.start_timeout_s waits for them).",
+            code="cluster_too_small",
         )
 
 
@@ -161,10 +163,10 @@ def _missing(roles: Sequence[Role]) -> str | None:
     asked, present = _totals(roles), {name: sum(node.get(name, 0.0) for node in nodes) for name in ("CPU", "GPU")}
     listed = "; ".join(map(str, roles))
     if any(asked[name] > present[name] + 1e-6 for name in asked):
-        return f"workers: ask for {shown(asked)} ({listed}), and the cluster has {shown(present)}."
+        return f"workers: need {shown(asked)} ({listed}), but the cluster has {shown(present)}."
     for role in roles:
         if not any(all(node.get(name, 0.0) >= amount for name, amount in role.bundle.items()) for node in nodes):
-            return f"workers: no node of the cluster can hold one {role.name} of {shown(role.bundle)} ({listed})."
+            return f"workers: no node of the cluster has {shown(role.bundle)} for one {role.name} ({listed})."
     return None
 
 
@@ -235,8 +237,9 @@ class Room:
                 if time.monotonic() - started > self._timeout_s:
                     remove_placement_group(group)
                     raise WorkerLostError(
-                        f"No node had room for {self._timeout_s:g} seconds (workers.call_timeout_s): {role}; free on "
-                        f"the cluster: {free()}. Add a node, or end what else runs there; then --resume."
+                        f"no node had free resources for {self._timeout_s:g} seconds (workers.call_timeout_s): "
+                        f"{role}; free on the cluster: {free()}. Add a node, or stop other work on the cluster; "
+                        "then --resume."
                     )
                 self._give_way(role.name)
         return Reservation(group)

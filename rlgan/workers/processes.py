@@ -64,5 +64,7 @@ def require_same_versions(who: str, theirs: ProcessInfo) -> None:
     ]
     if different:
         raise ConfigError(
-            f"{who} runs ({theirs}) with {', '.join(different)}. Install the same versions on every node."
+            f"{who} runs ({theirs}) with {', '.join(different)}. Install the same versions on every node.",
+            code="versions_differ",
+            fields={"plugin": who},
         )

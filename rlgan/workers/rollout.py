@@ -316,7 +316,7 @@ class RayRollouts:
         ):
             self._next_answers(at_most_s=1.0)
         if late:
-            logger.warning("%d of %d rollout workers are not there yet; the others begin", len(late), role.number)
+            logger.warning("%d of %d rollout workers have not started yet; the others begin", len(late), role.number)
         room.yielded_by(self._give_way)
 
     def publish(self, weights: Weights) -> Published:
@@ -398,7 +398,7 @@ class RayRollouts:
         leaving = [seat for seat in self._seats if seat.actor is not None and not seat.is_ready]
         working = [seat for seat in self._seats if seat.is_ready]
         for seat in leaving or working[1:][-1:]:
-            logger.warning("rollout worker %d gives way to the %s", seat.index, to)
+            logger.warning("rollout worker %d stops to make room for the %s", seat.index, to)
             ray.kill(seat.actor)
             seat.actor, seat.is_ready, seat.answer = None, False, None
 
@@ -435,8 +435,8 @@ class RayRollouts:
 
     def _late(self, seat: _Seat) -> str:
         if seat.is_ready:
-            return f"it did not answer in workers.call_timeout_s={self._faults.call_timeout_s:g} seconds"
-        return f"it was not started in {self._faults.start_timeout_s:g} seconds; free on the cluster: {free()}"
+            return f"it did not respond within workers.call_timeout_s={self._faults.call_timeout_s:g} seconds"
+        return f"it did not start within {self._faults.start_timeout_s:g} seconds; free on the cluster: {free()}"
 
     def _take(self, seat: _Seat, tries: Mapping[int, int]) -> list[tuple[int, Rollouts | None]]:
         try:

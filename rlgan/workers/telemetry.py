@@ -9,9 +9,9 @@ from ray.util.metrics import Gauge
 from .faults import Faults
 
 _SHOWN = {
-    "timing/sequences_per_s": ("rlgan_sequences_per_s", "Sequences of a generator batch in a second of rollouts."),
-    "timing/tokens_per_s": ("rlgan_tokens_per_s", "Tokens drawn in a second of rollouts, continuations included."),
-    "generator/staleness": ("rlgan_staleness", "Updates since the weights that drew the batch."),
+    "timing/sequences_per_s": ("rlgan_sequences_per_s", "Sequences of generator batches per second of rollouts."),
+    "timing/tokens_per_s": ("rlgan_tokens_per_s", "Tokens drawn per second of rollouts, including continuations."),
+    "generator/staleness": ("rlgan_staleness", "Generator updates since the weights that drew the batch."),
     "discriminator/buffer_real": ("rlgan_buffer_real", "Sequences in the replay buffer of real sequences."),
     "discriminator/buffer_fake": ("rlgan_buffer_fake", "Sequences in the replay buffer of generated sequences."),
     "discriminator/accuracy_heldout": ("rlgan_accuracy_heldout", "Accuracy of the discriminator on unseen sequences."),

@@ -106,11 +106,11 @@ def main() -> None:
     cluster.wait_for_nodes()
     for role in ("gpus_per_rollout", "gpus_discriminator"):
         blind = with_workers(config_of(1), **{role: 0.5})
-        refused(blind, task, ray.exceptions.ActorDiedError, rf"workers\.{role}=0\.5: torch .* sees no GPU")
+        refused(blind, task, ray.exceptions.ActorDiedError, rf"workers\.{role}=0\.5: torch .* finds no GPU")
     greedy = with_workers(config_of(1), gpus_per_rollout=1.0, gpus_discriminator=1.0)
     refused(greedy, task, ConfigError, r"ask for 0\.4 CPUs and 2 GPUs .* has \d+ CPUs and 1 GPUs")
     wide = with_workers(config_of(1), cpus_discriminator=3.0)
-    refused(wide, task, ConfigError, r"no node of the cluster can hold one discriminator of 3 CPUs")
+    refused(wide, task, ConfigError, r"no node of the cluster has 3 CPUs")
     print("GPUs that are not there are missed", flush=True)
     ray.shutdown()
     cluster.shutdown()

@@ -74,17 +74,17 @@ CASES: dict[str, tuple[Callable[[Path], list[str]], str]] = {
     "folder as file": (lambda folder: ["--data", str(folder)], "is a directory"),
     "empty file": (text_file(b""), "lines.txt: is empty"),
     "only white space": (text_file(b"  \n\t\n\r\n"), "lines are empty"),
-    "binary": (text_file(b"\x00\x01\x02\x00" * 50), "looks binary"),
+    "binary": (text_file(b"\x00\x01\x02\x00" * 50), "[binary_text]"),
     "wrongly encoded": (text_file(GOOD + "café\n".encode("latin-1")), "lines.txt, line 193: byte 0xe9"),
-    "utf-16 without its mark": (text_file(GOOD.decode().encode("utf-16-le")), "looks binary, or like UTF-16"),
+    "utf-16 without its mark": (text_file(GOOD.decode().encode("utf-16-le")), "[binary_text]"),
     "a zip archive": (text_file(b"PK\x03\x04" + bytes(99)), "lines.txt: is a zip archive. Unpack it"),
     "null where a text should be": (
         text_file(b'{"text": "a"}\n{"text": null}\n'),
         "lines.txt, line 2: field 'text' is null",
     ),
-    "quotes left open": (text_file(b'text,n\na,1\n"b,2\n'), "lines.txt, line 3: the quotes of this row are not those"),
+    "quotes left open": (text_file(b'text,n\na,1\n"b,2\n'), "[csv_quotes]"),
     "no column is known": (text_file(b"a\tb\n", "--task.format", "table"), "Set --task.column to its name"),
-    "cut gzip": (text_file(gzip.compress(GOOD)[:-9]), "damaged or cut gzip data"),
+    "cut gzip": (text_file(gzip.compress(GOOD)[:-9]), "[damaged_packing]"),
     "unknown encoding": (text_file(GOOD, "--task.encoding", "utf-9"), "encoding='utf-9': not a text encoding"),
     "one word": (text_file(b"a a\na\na a a\n" * 50), "fewer than 2 distinct tokens"),
     "every line too long": (text_file(GOOD, "--task.max-length", "3"), "every line is too long"),
@@ -105,22 +105,22 @@ CASES: dict[str, tuple[Callable[[Path], list[str]], str]] = {
     "missing npz": (lambda folder: ["--oracle-params", str(folder / "no.npz")], "no.npz: no such file"),
     "npz without an array": (npz_file(Wo=None, bo=None), "arrays missing: Wo, bo"),
     "npz of wrong shape": (npz_file(bi=np.zeros((3, 3), dtype=np.float32)), "array bi has shape (3, 3)"),
-    "npz with NaN": (npz_file(bi=NAN), "array bi holds NaN"),
+    "npz with NaN": (npz_file(bi=NAN), "[oracle_array_values]"),
     "npz with objects": (npz_file(bi=np.array([{}] * 8)), "without pickled content"),
     "text as npz": (
         lambda folder: ["--oracle-params", text_file(GOOD)(folder)[1]],
         "not a readable .npz file",
     ),
-    "data and oracle": (lambda _: ["--data", "a", "--oracle-params", "b"], "a run has one task"),
-    "tokens without data": (lambda _: ["--tokens", "char"], "there is no --data"),
-    "out below a file": (blocked_out, "no folder can be made there (Not a directory)"),
-    "a file as out": (file_as_out, "no folder can be made there (File exists)"),
-    "out with a run": (used_out, "already holds a run. Go on with it by --resume"),
-    "resume of no run": (lambda folder: ["--resume", str(folder)], "is no folder of a run"),
+    "data and oracle": (lambda _: ["--data", "a", "--oracle-params", "b"], "[two_tasks]"),
+    "tokens without data": (lambda _: ["--tokens", "char"], "[tokens_without_data]"),
+    "out below a file": (blocked_out, "cannot be created (Not a directory)"),
+    "a file as out": (file_as_out, "cannot be created (File exists)"),
+    "out with a run": (used_out, "[out_exists]"),
+    "resume of no run": (lambda folder: ["--resume", str(folder)], "[not_a_run]"),
     "resume of a damaged configuration": (resumed("{"), "config.json: is damaged"),
     "resume of an unknown configuration": (resumed('{"seed": 1, "sead": 2}'), "sead=2: no such setting"),
-    "resume without a checkpoint": (resumed(None), "holds no checkpoint"),
-    "resume of damaged checkpoints": (resumed(None, damaged=True), "no whole checkpoint"),
+    "resume without a checkpoint": (resumed(None), "[no_checkpoint]"),
+    "resume of damaged checkpoints": (resumed(None, damaged=True), "[no_whole_checkpoint]"),
 }
 
 
@@ -162,8 +162,8 @@ def test_a_dirty_file_is_read_and_what_was_done_is_said(
     for note in (
         "read 196 lines",
         "skipped 2 empty lines",
-        "read 1 control character as a space",
-        "took away 1 byte order mark",
+        "replaced 1 control character with a space",
+        "removed 1 byte order mark",
         "dropped 1 line longer than 5 tokens" if over_long == "drop" else "cut 1 line to 6 tokens",
     ):
         assert note in answer.out
@@ -176,5 +176,5 @@ def test_more_workers_than_cpus_are_refused_at_once(
     config = write_config(tmp_path / "c.json", tiny_config(task=TASK))
     answer = ask(capsys, "train", "--config", config, "--workers.rollout", 64, "--out", tmp_path / "run")
     assert answer.status == 2
-    assert answer.err.startswith("rlgan: workers: ask for 65 CPUs (1 × discriminator: 1 CPUs each; 64 × rollout worker")
+    assert answer.err.startswith("rlgan: workers: need 65 CPUs (1 × discriminator: 1 CPUs each; 64 × rollout worker")
     assert answer.err.count("\n") == 1 and not (tmp_path / "run").exists()

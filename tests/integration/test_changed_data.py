@@ -89,7 +89,7 @@ def test_a_run_is_measured_from_another_folder_with_the_same_figures(
     namesake = tmp_path / "lines.txt"
     namesake.write_text(CONTENT.replace("a b x", "b a x"))
     answer = ask(capsys, "evaluate", "--run", copied)
-    assert answer.status == 2 and f"{namesake} has another content" in answer.err
+    assert answer.status == 2 and f"{namesake} has different content" in answer.err
     assert "the run read it from /nowhere/lines.txt" in answer.err
     (copied / "lines.txt").write_text(CONTENT)
     answer = ask(capsys, "evaluate", "--run", copied, "--json")
@@ -187,7 +187,7 @@ def test_held_out_files_of_pairs_are_data_too(
     assert again.status == 0 and again.out == before.out
     target.write_text(Path("moved.txt").read_text().replace("t0 t0 t0", "t0 t0 t1"))
     answer = ask(capsys, "evaluate", "--run", "run")
-    assert answer.status == 2 and f"task.input.test_target={target} has another content" in answer.err
+    assert answer.status == 2 and f"task.input.test_target={target} has different content" in answer.err
 
 
 def test_a_run_in_a_storage_is_measured_with_what_it_knows(
@@ -203,7 +203,7 @@ def test_a_run_in_a_storage_is_measured_with_what_it_knows(
     (tmp_path / "shared" / "a" / "data.json").unlink()  # as an older version left it
     (tmp_path / "changed.txt").write_text(CONTENT)
     answer = ask(capsys, "evaluate", "--run", uri, "--data", tmp_path / "changed.txt")
-    assert answer.status == 0 and f"--run {uri}: an older version of rlgan wrote this run" in answer.err
+    assert answer.status == 0 and f"--run {uri}: this run was written by an older version of rlgan" in answer.err
     (tmp_path / "changed.txt").write_text(CONTENT + "z z z\n" * 3)
     answer = ask(capsys, "evaluate", "--run", uri, "--data", tmp_path / "changed.txt")
     assert answer.status == 2 and "its generator writes " in answer.err, answer.err

@@ -68,14 +68,14 @@ def test_a_mended_function_is_accepted_and_written_down(
     forget()
     capsys.readouterr()
     assert main(["train", "--resume", str(folder)]) == 2
-    assert "go on with the new one by --accept-changed-plugins" in capsys.readouterr().err
+    assert "[plugin_changed]" in capsys.readouterr().err
     before = (folder / "config.json").read_bytes()
     accept = ["train", "--resume", str(folder), "--accept-changed-plugins"]
     assert main([*accept, "--dry-run"]) == 0
     assert (folder / "config.json").read_bytes() == before and recorded_changes(folder) == []
     forget()
     assert main(accept) == 0
-    assert "goes on with another source of reward plug-in" in capsys.readouterr().out
+    assert "continues with a new source of reward plug-in" in capsys.readouterr().out
     old, new = (extensions.digest_of(text) for text in (TEXT, MENDED))
     assert recorded_changes(folder) == [
         {"after_iterations": 4, "kind": "reward", "name": f"{file}:even", "before": old, "now": new}
@@ -89,17 +89,17 @@ def test_a_mended_function_is_accepted_and_written_down(
     # From now on the run is one of the new source.
     forget()
     assert main(["train", "--resume", str(folder)]) == 0
-    assert main(accept) == 2 and "Leave it out" in capsys.readouterr().err
+    assert main(accept) == 2 and "[accept_changed_of_complete_run]" in capsys.readouterr().err
 
 
 def test_the_option_without_effect_is_refused(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["train", "quick", "--accept-changed-plugins"]) == 2
-    assert "has no effect without --resume" in capsys.readouterr().err
+    assert "[accept_changed_without_resume]" in capsys.readouterr().err
     folder = stopped(file, tmp_path / "run", monkeypatch)
     assert main(["train", "--resume", str(folder), "--accept-changed-plugins"]) == 2
-    assert "no plug-in of" in capsys.readouterr().err
+    assert "[accept_changed_without_change]" in capsys.readouterr().err
 
 
 def test_what_changed_may_be_a_strangers(
@@ -116,7 +116,7 @@ def test_what_changed_may_be_a_strangers(
     forget()
     accept = ["train", "--resume", str(folder), "--accept-changed-plugins"]
     assert main(accept) == 2
-    assert "let it be executed by --trust-code" in capsys.readouterr().err and not marker.exists()
+    assert "--trust-code" in capsys.readouterr().err and not marker.exists()
     assert main([*accept, "--trust-code"]) == 0 and marker.exists()
 
 
@@ -154,7 +154,7 @@ def test_weights_that_do_not_fit_the_new_network_are_told(
     forget()
     before = (folder / "config.json").read_bytes()
     assert main(["train", "--resume", str(folder), "--accept-changed-plugins"]) == 2
-    assert "does not fit what it is to go on with" in capsys.readouterr().err
+    assert "[state_does_not_fit_plugin]" in capsys.readouterr().err
     assert (folder / "config.json").read_bytes() == before and recorded_changes(folder) == []
     file.write_text(text)
     forget()

@@ -175,7 +175,7 @@ def test_who_waits_is_told_of_every_step(done: Done) -> None:
     assert [line.split(":")[0] for line in done.said] == [
         "control mle_continued", "control constant_reward", "control constant_reward",
     ]  # fmt: skip
-    assert done.said[-1].startswith("control constant_reward: 2 further trainings: ")
+    assert done.said[-1].startswith("control constant_reward: 2 repeated trainings: ")
 
 
 def test_what_is_published(done: Done, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,7 +227,7 @@ def test_measuring_a_run_gives_its_own_row(tmp_path: Path, capsys: pytest.Captur
     described = ask(capsys, "evaluate", "--run", tmp_path / "run", "--adversarial")
     assert (
         described.status == 2
-        and "evaluation.adversarial='fresh_evaluator': judges pairs, and task='text'" in described.err
+        and "evaluation.adversarial='fresh_evaluator': judges pairs, but task='text'" in described.err
     )
 
 

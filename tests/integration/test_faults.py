@@ -107,7 +107,7 @@ def test_a_hung_worker_is_noticed_and_replaced(expected: list[Any], caplog: pyte
         assert_same_rollouts(collected(pool), expected)
         # The other one did the whole rest meanwhile; the lost shard was computed again.
         assert faults.lost == {"rollout worker": 1} and faults.reissued_shards == 1
-        assert f"rollout worker 0 ({hung}) with shard 0 was lost (it did not answer in" in caplog.text
+        assert f"rollout worker 0 ({hung}) with shard 0 was lost (it did not respond within" in caplog.text
         wait_until(lambda: not os.path.exists(f"/proc/{hung.pid}"), "what was hung still holds its memory")
 
 

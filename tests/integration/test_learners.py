@@ -157,7 +157,7 @@ def test_a_gradient_that_is_not_finite_ends_the_run_before_the_step() -> None:
     group, rows = learners(), experience(4)
     kept = group.weights().complete
     bad = Experience(tokens=rows.tokens, weights=rows.weights * float("nan"))
-    with pytest.raises(FloatingPointError, match="not made"):
+    with pytest.raises(FloatingPointError, match="not applied"):
         group.update("mle", bad, minibatch=4)
     assert all((group.weights().complete[name] == kept[name]).all() for name in kept)
 

@@ -23,6 +23,7 @@ from rlgan.training.trainer import Trainer
 from rlgan.workers.assembly import build_parts
 from rlgan.workers.learner import GeneratorLearners
 from rlgan.workers.learning import GeneratorModule
+from tests.support.errors import refused
 from tests.support.on_ray import learner_role
 from tests.support.tiny import FAULTS, Recorder, finish, tiny_config
 
@@ -164,7 +165,7 @@ def test_the_gap_between_learner_and_sampler_is_that_of_rounding_and_refused_whe
             parts.learners.load({name: 3.0 * tensor for name, tensor in weights.items()})
 
         recorder.before_update = moved_meanwhile
-        with pytest.raises(ConfigError, match="rollouts/logprob_gap_max=.*workers.most_logprob_gap=1 "):
+        with refused(ConfigError, "policies_differ", {"workers.most_logprob_gap": 1.0}):
             finish(trainer)
 
 

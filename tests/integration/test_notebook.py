@@ -92,8 +92,8 @@ def shown(outputs: list[dict[str, Any]], kind: str) -> list[str]:
 def test_an_interrupt_keeps_a_checkpoint_and_gives_the_run_back(cells: list[list[dict[str, Any]]]) -> None:
     interrupted = cells[1]
     assert shown(interrupted, "text/plain")[-1] == "(False, True)"
-    assert "stopping after this unit" in said(interrupted)
-    assert "stopped after 3 units; go on with: rlgan.load('mine').resume()" in said(interrupted)
+    assert "stopping after this iteration" in said(interrupted)
+    assert "stopped after 3 iterations; to continue, run: rlgan.load('mine').resume()" in said(interrupted)
 
 
 def test_progress_is_one_line_that_moves(cells: list[list[dict[str, Any]]]) -> None:

@@ -189,7 +189,7 @@ def test_a_stopped_run_goes_on_with_the_copy_in_its_folder(
     forget()
     resume = ["train", "--resume", str(tmp_path / "stopped")]
     capsys.readouterr()
-    assert main(resume) == 2 and "let it be executed by --trust-code" in capsys.readouterr().err
+    assert main(resume) == 2 and "[code_not_trusted]" in capsys.readouterr().err
     assert not extensions.memory.modules
     assert main([*resume, "--trust-code"]) == 0
     assert_ends_alike(tmp_path / "whole", tmp_path / "stopped")
@@ -210,7 +210,7 @@ def test_a_run_does_not_go_on_with_another_function(
     capsys.readouterr()
     assert main(["train", "--resume", str(tmp_path / "run")]) == 2
     described = capsys.readouterr().err
-    assert "is another one than the run began with" in described
+    assert "[plugin_changed]" in described
     assert extensions.digest_of(TEXT) in described and extensions.digest_of(file.read_text()) in described
     assert rows_of(tmp_path / "run") == before
     # What was trained can be looked at all the same.
@@ -244,7 +244,7 @@ def test_a_function_that_fails_loses_nothing(
     assert "reward function 'picky'" in printed.err and "the service is gone" in printed.err
     assert load_latest(tmp_path / "failed").position == 4  # all but the iteration that was not done
     assert "row 0 of" in printed.err and "line 18, in picky" in printed.err
-    assert "its 4 units of the last checkpoint are kept" in printed.out + printed.err
+    assert "the 4 iterations of the last checkpoint are kept" in printed.out + printed.err
     flag.unlink()
     assert main(["train", "--resume", str(tmp_path / "failed")]) == 0
     assert_ends_alike(tmp_path / "whole", tmp_path / "failed")
@@ -258,7 +258,7 @@ def test_bad_functions_are_told_before_anything_is_written(
     base = str(write_config(tmp_path / "base.json", small(controls=())))
     for name, status, described in (
         ("short", 1, "returned 1 rewards for 5 sequences"),
-        ("wrong", 2, "is of no form of reward function"),
+        ("wrong", 2, "[reward_signature]"),
         ("shirt", 2, "Did you mean 'short'?"),
     ):
         assert main(["train", "--config", base, "--reward", f"{file}:{name}", "--out", run]) == status

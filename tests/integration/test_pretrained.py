@@ -110,7 +110,7 @@ def test_a_run_is_resumed_and_sampled_from_without_the_file(
     config = small_with_few_sentences(files)
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     run(RunRequest(config, whole, resume=False))
-    assert "vectors of 3 of 9 tokens" in capsys.readouterr().out
+    assert "vectors for 3 of 9 tokens" in capsys.readouterr().out
     with monkeypatch.context() as patch:
         stop_after(patch, 3)
         assert run(RunRequest(config, stopped, resume=False)).stopped
@@ -164,7 +164,7 @@ def test_a_moving_rollout_policy_keeps_a_frozen_table_to_rounding(files: tuple[P
     ("options", "described"),
     [
         (["--generator.pretrained.path", "{folder}/vector.txt"], "no such file"),
-        (["--generator.pretrained.path", "{folder}"], "is no file"),
+        (["--generator.pretrained.path", "{folder}"], "is not a file"),
         (["--generator.pretrained.dimension", "300"], "Set --generator.pretrained.dimension to 3"),
     ],
 )

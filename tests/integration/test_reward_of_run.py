@@ -26,6 +26,7 @@ from rlgan.runs.run import RunRequest, run
 from rlgan.storage.checkpoint import load_latest
 from rlgan.storage.discriminator_export import DISCRIMINATOR_FILES
 from rlgan.tracking import Tracker, TrackingSettings, read_run, register
+from tests.support.errors import refused
 from tests.support.runs import small
 from tests.support.tiny import PAIRS, of_pairs
 
@@ -105,9 +106,9 @@ def test_a_registered_model_brings_its_discriminator(finished: Path, tmp_path: P
     for name in ("generator.safetensors", "generator.json"):
         (tmp_path / name).write_bytes((finished / name).read_bytes())
     register(uri, run_id, tmp_path, "judged", 1.0, {})
-    with pytest.raises(CheckpointError, match=r"judged/2: its file .*discriminator.* has a discriminator where"):
+    with refused(CheckpointError, "version_without_discriminator", match="judged/2: its file .*discriminator"):
         reward_of_run("models:/judged/2", tracking_uri=uri)
-    with pytest.raises(TrackingError, match="no registered model 'other'"):
+    with refused(TrackingError, "no_registered_model", match="'other'"):
         reward_of_run("models:/other/1", tracking_uri=uri)
 
 
@@ -176,21 +177,21 @@ def broken(folder: Path, **changes: Any) -> str:
 
 @pytest.mark.heavy
 def test_what_is_no_discriminator_is_refused_by_name(finished: Path, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="nothing: is no folder of a run"):
+    with refused(CheckpointError, "not_a_run", match="nothing: "):
         reward_of_run(tmp_path / "nothing")
-    with pytest.raises(CheckpointError, match="00000099: is no checkpoint"):
+    with refused(CheckpointError, "not_a_checkpoint", match="00000099: "):
         reward_of_run(finished / "checkpoints" / "00000099")
-    with pytest.raises(ConfigError, match="reward='logits': is no map .* There are probability, logit.*logit"):
+    with refused(ConfigError, "reward_is_no_map", {"reward": "logits"}, match="logit.*Did you mean 'logit'"):
         reward_of_run(finished, "logits")
     for name in DISCRIMINATOR_FILES:
         (tmp_path / name).write_bytes((finished / name).read_bytes())
-    with pytest.raises(ConfigError, match="its reward='constant' is no map .*Choose one by name: probability"):
+    with refused(ConfigError, "exported_reward_no_map", {"reward": "constant"}, match="by name: probability"):
         reward_of_run(broken(tmp_path, reward={"kind": "constant"}))
     assert reward_of_run(tmp_path, "probability").reward == Probability()
-    with pytest.raises(CheckpointError, match="its discriminator cannot be read"):
+    with refused(CheckpointError, "discriminator_unreadable"):
         reward_of_run(broken(tmp_path, discriminator={"kind": "cnn_highway", "embedding": 5}))
     (tmp_path / DISCRIMINATOR_FILES[0]).unlink()
-    with pytest.raises(CheckpointError, match=r"no trained discriminator \(discriminator.safetensors is missing\)"):
+    with refused(CheckpointError, "no_trained_discriminator", match="discriminator.safetensors"):
         reward_of_run(tmp_path)
 
 
@@ -200,5 +201,5 @@ def test_a_run_without_one_has_no_reward(tmp_path: Path) -> None:
     base = small()
     config = base.model_copy(update={"schedule": base.schedule.model_copy(update=lonely), "discriminator": None})
     run(RunRequest(config.model_copy(update={"controls": ()}), tmp_path / "run", resume=False))
-    with pytest.raises(CheckpointError, match="has no discriminator"):
+    with refused(CheckpointError, "run_without_discriminator"):
         reward_of_run(tmp_path / "run")

@@ -231,7 +231,9 @@ def test_a_run_stopped_by_ctrl_c_and_resumed_equals_one_never_stopped(
         stop_after(monkeypatch, num_units)
         answer = ask(capsys, "train", "--config", config_file, "--out", folder)
     assert answer.status == 130
-    assert answer.out.rstrip().endswith(f"stopped after {num_units} units; go on with: rlgan train --resume '{folder}'")
+    assert answer.out.rstrip().endswith(
+        f"stopped after {num_units} iterations; to continue, run: rlgan train --resume '{folder}'"
+    )
     assert not (folder / "table.json").exists()
     answer = ask(capsys, "train", "--resume", folder)
     assert answer.status == 0 and f"resumed after {num_units} units" in answer.out
@@ -268,7 +270,7 @@ def test_ctrl_c_during_the_report_loses_nothing(
 
         monkeypatch.setattr(comparison, "control", interrupted)
         answer = ask(capsys, "train", "--config", config_file, "--out", tmp_path / "run")
-    assert answer.status == 130 and "stopped after 5 units; go on with" in answer.out
+    assert answer.status == 130 and "stopped after 5 iterations; to continue, run" in answer.out
     assert ask(capsys, "train", "--resume", tmp_path / "run").status == 0
     assert_ends_alike(tmp_path / "run", undisturbed)
 
@@ -278,7 +280,7 @@ def test_a_long_table_is_told_before_it_begins_with_what_makes_it_shorter(
 ) -> None:
     monkeypatch.setattr(Progress, "seconds_left", lambda self: 3600.0)
     answer = ask(capsys, "train", "--config", config_file, "--out", tmp_path / "run")
-    (described,) = re.findall(r"(?s)^the final table takes about 60 min.*?begins again with", answer.out, re.M)
+    (described,) = re.findall(r"(?s)^the final table takes about 60 min.*?starts again", answer.out, re.M)
     named = re.findall(r"(--[\w.-]+) (\S+?)[,.] ", " ".join(described.split()))
     assert [option for option, _ in named] == [
         "--evaluation.final-sequences",
@@ -305,7 +307,9 @@ def test_a_second_ctrl_c_ends_at_once(config_file: Path, tmp_path: Path, capsys:
         monkeypatch.setattr(Trainer, "step", step)
         answer = ask(capsys, "train", "--config", config_file, "--out", tmp_path / "run")
     assert answer.status == 130
-    assert "stopping after this unit" in answer.out and "stopped after 0 units; go on with" in answer.out
+    assert (
+        "stopping after this iteration" in answer.out and "stopped after 0 iterations; to continue, run" in answer.out
+    )
 
 
 def test_a_finished_run_is_shown_again_and_not_changed(
@@ -318,8 +322,8 @@ def test_a_finished_run_is_shown_again_and_not_changed(
     said = (folder / "summary.txt").read_text("utf-8")
     assert answer.out.endswith(said)
     described = " ".join(answer.out.removesuffix(said).split())
-    assert described.startswith(f"run {folder} is complete: ") and "Its data is not read again; " in described
-    assert "--dry-run` finds whether it is as it was." in described
+    assert described.startswith(f"run {folder} is complete; ") and "The data was not read again" in described
+    assert "--dry-run`." in described
     # A run of an older version kept the whole table alone.
     (folder / "summary.txt").unlink()
     older = ask(capsys, "train", "--resume", folder, "--tracking.enabled", "false")
@@ -340,7 +344,7 @@ def test_a_damaged_checkpoint_is_said_and_the_one_before_is_used(
     answer = ask(capsys, "train", "--resume", folder)
     assert answer.status == 0
     assert "warning: checkpoint 00000004 is damaged (" in answer.out
-    assert "going on from 00000003, the last good one" in answer.out
+    assert "continuing from 00000003, the last intact checkpoint" in answer.out
     assert_ends_alike(folder, undisturbed)
 
 
@@ -350,7 +354,7 @@ def test_a_resumed_run_keeps_its_settings_but_not_who_computes(
     folder = copy_of(undisturbed, tmp_path / "run")
     answer = ask(capsys, "train", "--resume", folder, "--seed", 1, "--credit.num-rollouts", 3)
     assert answer.status == 2
-    assert "is a run of another configuration: seed: 0 → 1; credit.num_rollouts: 2 → 3." in answer.err
+    assert "is a run with another configuration: seed: 0 → 1; credit.num_rollouts: 2 → 3." in answer.err
     for free in (("--workers.rollout", 1), ("--checkpoint-every-s", 9), ("--workers.cpus-per-rollout", 0.5)):
         assert ask(capsys, "train", "--resume", folder, *free, "--tracking.enabled", "false").status == 0
 
@@ -425,7 +429,7 @@ def test_a_process_that_is_stopped_or_killed_leaves_a_run_to_go_on_with(
     out, err = long_run.communicate(timeout=60)
     assert err == ""
     if number == signal.SIGINT:
-        assert long_run.returncode == 130 and f"go on with: rlgan train --resume {tmp_path / 'run'}" in out
+        assert long_run.returncode == 130 and f"to continue, run: rlgan train --resume {tmp_path / 'run'}" in out
     else:
         assert long_run.returncode == -signal.SIGKILL
     with pytest.MonkeyPatch.context() as monkeypatch:

@@ -22,18 +22,18 @@ def test_means_and_intervals_are_those_of_the_hand() -> None:
     assert own["kl_sum"]["mean"] == pytest.approx(2.0) and own["kl_sum"]["num"] == 3
     assert own["kl_sum"]["high"] == pytest.approx(2.0 + 4.302653 / 3**0.5, rel=1e-6)
     # Each seed is compared with its own control: the difference is the same in all, whatever they do together.
-    assert statement(tables)[1] == "kl_sum, this run less MLE start: -5.000 [-5.000, -5.000]: differs."
+    assert statement(tables)[1] == "kl_sum, this run minus MLE start: -5.000 [-5.000, -5.000]: differs."
     for table, value in zip(tables, (0.0, 5.0, 0.0), strict=True):
         table["MLE start"]["kl_sum"] = value
-    assert statement(tables)[1].endswith(": no difference shown.")
+    assert statement(tables)[1].endswith(": no significant difference.")
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--seeds", "1"], "--seeds 1: one seed has no interval"),
-        (["--seeds", "2", "--resume", "runs/a"], "--resume: is not for --seeds"),
-        (["--seeds", "2", "--storage", "file:///x"], "--storage: is not for --seeds"),
+        (["--seeds", "1"], "[one_seed]"),
+        (["--seeds", "2", "--resume", "runs/a"], "[not_with_seeds]"),
+        (["--seeds", "2", "--storage", "file:///x"], "[not_with_seeds]"),
     ],
 )
 def test_what_has_no_effect_is_refused(capsys: pytest.CaptureFixture[str], arguments: list[str], message: str) -> None:

@@ -132,12 +132,9 @@ def test_the_tokeniser_of_a_script_is_named_wherever_its_figures_stand(
     path = few_of(data_dir / "cases" / "zh.tsv", tmp_path)
     config = write_config(tmp_path / "config.json", translator(path, "chrf"), tracked=True)
     answer = ask(capsys, "train", "--config", config, "--out", tmp_path / "run")
-    described = (
-        "BLEU: of words as sacrebleu's tokeniser zh cuts them (100% of the letters of the references are of scripts"
-    )
-    assert (
-        answer.status == 0 and " ".join(answer.out.split()).count(described) >= 2
-    )  # before the run and below its table
+    described = "BLEU: of words as tokenised by sacrebleu's zh (100% of the letters in the references belong to scripts"
+    shown = " ".join(answer.out.split())  # before the run and below its table
+    assert answer.status == 0 and shown.count(described) >= 2
     assert described in (tmp_path / "run" / "table.txt").read_text("utf-8")
     tags = sqlite3.connect(tmp_path / "mlruns.db").execute("select value from tags where key = 'bleu_tokens'")
     assert [value for (value,) in tags] == ["zh"]
@@ -151,7 +148,7 @@ def test_a_score_that_must_be_zero_is_refused_before_anything_is_written(
     config = write_config(tmp_path / "config.json", translator(path, "corpus_bleu", bleu_tokens="13a"))
     answer = ask(capsys, "train", "--config", config, "--out", tmp_path / "run")
     assert answer.status == 2 and not (tmp_path / "run").exists()
-    assert "schedule.selection.measure='corpus_bleu': BLEU of these references is 0 whatever is written" in answer.err
+    assert "[bleu_selects_nothing]" in answer.err
 
 
 @pytest.mark.heavy
@@ -162,5 +159,6 @@ def test_scores_that_were_all_zero_end_the_run(
     config = write_config(tmp_path / "config.json", translator(path, "corpus_bleu"))
     monkeypatch.setattr("rlgan.training.trainer.Evaluator.figure", lambda *_: 0.0)
     answer = ask(capsys, "train", "--config", config, "--out", tmp_path / "run")
-    assert answer.status == 2 and "'corpus_bleu': is 0 of every generator that was measured in 2 " in answer.err
+    assert answer.status == 2 and "'corpus_bleu': is 0 for every generator" in answer.err
+    assert "[selection_all_zero]" in answer.err
     assert (tmp_path / "run" / "generator.safetensors").exists() and not (tmp_path / "run" / "table.txt").exists()

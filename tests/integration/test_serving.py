@@ -100,9 +100,9 @@ def test_requests_are_answered_with_text(address: str, registered: Registered) -
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        (rows(0), "num_sequences is [0]: must be whole numbers of at least 1, and 10,000 in all at most"),
+        (rows(0), "num_sequences is [0]: must be whole numbers of at least 1, with a total of at most 10,000"),
         (rows(5, -1), "num_sequences is [5, -1]"),
-        (rows(6_000, 4_001), "Ask for more in several requests"),
+        (rows(6_000, 4_001), "Send several requests for more"),
         (rows(2, temperature=0), "temperature is 0.0: must be a positive number"),
         (rows(2, temperature=None), "temperature is None: must be a positive number"),
         (rows(2, temperature="hot"), "temperature"),

@@ -144,7 +144,7 @@ def test_a_copy_that_is_as_far_is_gone_on_with_and_one_left_behind_is_not(
         if arguments[0] == "--resume" and "--storage" in arguments:
             (shared / "here").rename(shared / "old")
         answer = ask(capsys, "train", *arguments)
-        assert answer.status == 2 and "it has 2 units, and" in answer.err and "has 3." in answer.err
+        assert answer.status == 2 and "it has 2 iterations, but" in answer.err and "has 3." in answer.err
         if "--storage" in arguments:
             (shared / "old").rename(shared / "here")
     assert (contents(old), contents(shared / "here")) == (before, there)
@@ -160,14 +160,14 @@ def test_another_run_of_that_name_is_not_overwritten(
     shutil.rmtree(work / "runs")
     there = contents(shared / "here")
     answer = ask(capsys, "train", *begin, "--storage", shared.as_uri())
-    assert answer.status == 2 and "already holds a run. Go on with it by --resume file://" in answer.err
+    assert answer.status == 2 and "already contains a run. Continue it with --resume file://" in answer.err
     assert list(work.iterdir()) == []
     stopped(capsys, 2, *begin, "--seed", "1")
     for arguments in (["runs/here", "--storage", shared.as_uri()], [f"{shared.as_uri()}/here", "--seed", "1"]):
         answer = ask(capsys, "train", "--resume", *arguments)
-        assert answer.status == 2 and "is another run than the one in file://" in answer.err
+        assert answer.status == 2 and "contains another run than file://" in answer.err
     answer = ask(capsys, "train", "--resume", f"{shared.as_uri()}/here", "--seed", "1", "--out", "new")
-    assert answer.status == 2 and "is a run of another configuration: seed: 0 → 1" in answer.err
+    assert answer.status == 2 and "is a run with another configuration: seed: 0 → 1" in answer.err
     assert contents(shared / "here") == there and not (work / "new").exists()
 
 
@@ -204,7 +204,7 @@ def test_an_upload_that_fails_is_said_once_and_tried_again(
     answer = ask(capsys, "train", "--config", config_file, "--storage", shared.as_uri(), "--out", "here")
     assert (answer.status, answer.err) == (0, "")
     assert answer.out.count("warning: ") == 1
-    assert "generator.json cannot be written (no route). The run goes on; this is tried again after each" in answer.out
+    assert "generator.json cannot be written (no route). The run continues, and tries again after each" in answer.out
     assert_ends_alike(work / "here", undisturbed)
     assert contents(shared / "here") == contents(work / "here")
 
@@ -225,8 +225,8 @@ def test_a_run_whose_last_upload_fails_is_whole_here_and_can_be_sent(
         answer = stopped(capsys, 2, *begin) if stops else ask(capsys, "train", *begin)
     assert answer.status == 1
     assert answer.err.startswith("rlgan: file://") and answer.err.count("\n") == 1
-    assert "(no route). Nothing is lost: the run is whole in a b/here." in answer.err
-    send = command(answer.err, "send it by")
+    assert "(no route). Nothing is lost: the complete run is in a b/here." in answer.err
+    send = command(answer.err, "upload it with")
     assert send == ["train", "--resume", "a b/here", "--storage", shared.as_uri()]
     assert not (shared / "here").exists()
     assert ask(capsys, *send).status == 0
@@ -260,15 +260,18 @@ CASES: dict[str, tuple[list[str], str]] = {
         "nope://b/x: cannot be opened (Protocol not known: nope)",
     ),
     "missing package": (["--storage", "sftp://h/x"], "sftp:// needs a package that is not installed"),
-    "no such bucket": (["--storage", "memory://b/x"], "'/b' does not exist there. Make the bucket"),
-    "password": (["--storage", "s3://key:secret@b/x"], "s3://…@b/x: holds a password"),
-    "one slash": (["--storage", "s3:/b/x"], "--storage s3:/b/x: a URI has two slashes"),
+    "no such bucket": (["--storage", "memory://b/x"], "'/b' does not exist. Create the bucket"),
+    "password": (["--storage", "s3://key:secret@b/x"], "s3://…@b/x: contains a password"),
+    "one slash": (["--storage", "s3:/b/x"], "--storage s3:/b/x: a URI needs two slashes"),
     "empty": (["--storage", ""], "--storage: is empty"),
-    "path and out": (["--storage", "a", "--out", "b"], "--out b and --storage a: --out is the run's own folder"),
-    "URI as out": (["--out", "s3://b/x"], "--out s3://b/x: is a URI, and --out names a local folder"),
-    "name for no storage": (["--storage", "file:///tmp", "--out", "a b"], "'a b' cannot be the name of a run"),
-    "resume of nothing": (["--resume", "file:///tmp/no-run"], "file:///tmp/no-run: is no folder of a run"),
-    "resume twice": (["--resume", "file:///tmp/x", "--storage", "file:///tmp"], "--storage: has no effect beside"),
+    "path and out": (
+        ["--storage", "a", "--out", "b"],
+        "--out b and --storage a: --out is the folder of the run itself",
+    ),
+    "URI as out": (["--out", "s3://b/x"], "--out s3://b/x: is a URI, but --out needs a local folder"),
+    "name for no storage": (["--storage", "file:///tmp", "--out", "a b"], "'a b' is not a valid name for a run"),
+    "resume of nothing": (["--resume", "file:///tmp/no-run"], "file:///tmp/no-run: is not the folder of a run"),
+    "resume twice": (["--resume", "file:///tmp/x", "--storage", "file:///tmp"], "[storage_beside_resume_uri]"),
 }
 
 
@@ -300,7 +303,7 @@ def test_a_storage_that_cannot_be_written_is_refused_before_anything_starts(
     for arguments in (["--config", config_file, "--storage", uri], ["--resume", f"{uri}/here"]):
         answer = ask(capsys, "train", *arguments)
         assert (answer.status, answer.out) == (2, "")
-        assert "cannot be written (read-only). Check that the storage can be reached" in answer.err
+        assert "cannot be written (read-only). Check that the storage is reachable" in answer.err
     assert list(work.iterdir()) == [] and contents(shared) == before
     # Who only reads needs no more.
     assert ask(capsys, "sample", "--run", f"{uri}/here").status == 0
@@ -321,7 +324,7 @@ def test_a_run_that_cannot_be_sampled_is_said_by_its_uri(
     shared.mkdir(parents=True)
     answer = ask(capsys, "sample", "--run", shared.as_uri())
     assert answer.status == 2
-    assert answer.err.startswith(f"rlgan: {shared.as_uri()}: generator.safetensors is missing there.")
+    assert answer.err.startswith(f"rlgan: {shared.as_uri()}: generator.safetensors is missing.")
     (shared / "generator.safetensors").write_bytes(b"")
     (shared / "generator.json").write_text("{}")
     answer = ask(capsys, "sample", "--run", shared.as_uri())

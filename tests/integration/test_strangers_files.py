@@ -191,7 +191,7 @@ def test_code_that_a_run_keeps_is_executed_only_if_asked(
 ) -> None:
     run_dir = copy_of(with_code / "run", tmp_path / "run")
     refused(ask(capsys, *VERBS[verb], run_dir), mark)
-    assert "let it be executed by --trust-code" in ask(capsys, *VERBS[verb], run_dir).err
+    assert "--trust-code" in ask(capsys, *VERBS[verb], run_dir).err
     trusted = ask(capsys, *VERBS[verb], run_dir, "--trust-code")
     assert trusted.status == 0 and mark.exists(), trusted.err
 
@@ -309,7 +309,7 @@ def test_a_discriminator_of_somebodys_own_is_a_reward_if_asked(
     found = []
     for source in sources:
         forget(monkeypatch)
-        with pytest.raises(CheckpointError, match="let it be executed by --trust-code") as raised:
+        with pytest.raises(CheckpointError, match="--trust-code") as raised:
             reward_of_run(source, "logit")
         assert "Give one of the run's checkpoints" not in str(raised.value) and not mark.exists()
         reward = reward_of_run(source, "logit", trust_code=True)

@@ -61,6 +61,7 @@ from rlgan.storage.checkpoint import load_latest, save_checkpoint
 from rlgan.training.iteration import Iteration
 from rlgan.training.trainer import Trainer
 from rlgan.workers.assembly import build_parts
+from tests.support.errors import refused
 from tests.support.tiny import PAIRS, TASK, Recorder, finish, numbers, of_pairs, tiny_config
 
 pytestmark = pytest.mark.integration
@@ -210,7 +211,7 @@ def test_a_run_can_begin_without_pretraining(task: Task) -> None:
 
 def test_too_few_sequences_for_a_batch_is_said_before_anything_is_done(task: Task) -> None:
     config = tiny_config({"mle_batch": 71})
-    with pytest.raises(DataError, match="70 training sequences are fewer than one batch"), trainer_of(config, task):
+    with refused(DataError, "too_few_for_batch", match="70 "), trainer_of(config, task):
         pass
 
 
@@ -551,7 +552,10 @@ def test_fewer_and_fewer_tokens_of_real_sequences_are_given(task: Task) -> None:
 
 def test_prefixes_must_leave_something_to_draw(task: Task) -> None:
     config = tiny_config({"teacher_forcing": MixedPrefix(start=6)})
-    with build_parts(config, task) as parts, pytest.raises(ConfigError, match="start=6: leaves nothing to draw"):
+    with (
+        build_parts(config, task) as parts,
+        refused(ConfigError, "prefix_too_long", {"schedule.teacher_forcing.start": 6}),
+    ):
         Trainer(config, task, parts)
 
 
@@ -714,7 +718,7 @@ def test_the_best_generator_of_those_measured_takes_the_place_of_the_last(measur
     assert described[9]["selection/since"] == sum(unit > best for unit in looked_at)
     # What is reported at the end is of the one that was selected.
     assert adversarial[-1]["eval/nll_gen"] == trainer.measure().metrics["eval/nll_gen"]
-    assert trainer.selected is not None and f"adversarial unit {best}, {measure}" in trainer.selected
+    assert trainer.selected is not None and f"adversarial iteration {best}, {measure}" in trainer.selected
 
 
 def test_a_run_that_only_harms_ends_early_with_its_start(task: Task) -> None:
@@ -915,8 +919,10 @@ def test_by_example_the_references_are_nothing_to_the_policy_gradient() -> None:
 
 def test_by_example_needs_as_many_pairs_as_it_draws() -> None:
     config = of_pairs({"mle_epochs": 0, "g_batch": 72, "teacher_forcing": TeacherForcingByExample()}, credit=Terminal())
-    described = "70 training sequences are fewer than the 72 that one generator update"
-    with pytest.raises(DataError, match=described), trainer_of(config, build_task(PAIRS)):
+    with (
+        refused(DataError, "too_few_for_update", {"schedule.g_batch": 72}, match="70"),
+        trainer_of(config, build_task(PAIRS)),
+    ):
         pass
 
 
@@ -1103,7 +1109,7 @@ def test_what_selects_on_few_validation_pairs_needs_none_for_a_fresh_evaluator()
     with trainer_of(config, task) as trainer:
         assert trainer.evaluator._adversarial is not None
     with (
-        pytest.raises(ConfigError, match="of 30 human pairs the dev part gets 6"),
+        refused(ConfigError, "evaluator_too_few", match="the dev part gets 6 of 30"),
         trainer_of(config, selection_view(task)),
     ):
         pass

@@ -123,7 +123,7 @@ def a_sweep(*, text: bool = False, num_trials: int = 60, seed: int = 0) -> Sweep
     return SweepResults(
         name="made-up",
         study="everything",
-        description="Which reward map, credit and baseline help, at which learning rate?",
+        description="Which reward map, credit and baseline help, and at which learning rate?",
         task="text: prose" if text else "oracle: vocabulary 500, 20 tokens",
         objective="lm_rlm" if text else "kl_sum",
         sides=sides,

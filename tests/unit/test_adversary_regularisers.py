@@ -22,6 +22,7 @@ from rlgan.discriminators import BidirectionalLSTM, CnnHighway, DiscriminatorSet
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.testing import random_sequences
 from rlgan.envs.transition import sequence_mask
+from tests.support.errors import refused
 from tests.support.tabular import TabularDiscriminator
 
 SPACE = SequenceSpace(3, 3, end_id=2)
@@ -170,7 +171,7 @@ def test_what_stands_after_the_longer_end_does_not_matter(space: str) -> None:
 
 def test_embeddings_cannot_be_joined_where_there_are_none() -> None:
     tokens = random_sequences(SPACE, 2, seed=0)
-    with pytest.raises(ConfigError, match=r"space='embedding': this discriminator has no embedding. Use onehot"):
+    with refused(ConfigError, "penalty_needs_embedding", {"adversary.gradient_penalty.space": "embedding"}):
         gradient_penalty(
             TabularDiscriminator(SPACE), InterpolatedPenalty(space="embedding"), SPACE, tokens, tokens, torch.zeros(2)
         )

@@ -9,6 +9,7 @@ from rlgan.base.errors import ShapeError
 from rlgan.policy.baselines import BaselineState, ExponentialMean, advantages
 from rlgan.policy.credit import at_the_end, lambda_returns, monte_carlo_values, rewards_to_go, terminal_values
 from rlgan.policy.logit_maps import SignedProbability
+from tests.support.errors import refused
 
 MASK = torch.tensor([[True, True, True], [True, True, False], [True, False, False]])
 
@@ -28,7 +29,7 @@ def test_terminal_value_of_padding_is_zero_even_beside_an_infinite_reward() -> N
 
 
 def test_terminal_refuses_another_number_of_rewards() -> None:
-    with pytest.raises(ShapeError, match=r"rewards \(2,\)"):
+    with refused(ShapeError, "credit_shapes", match=r"\(2,\)"):
         terminal_values(torch.zeros(2), MASK)
 
 

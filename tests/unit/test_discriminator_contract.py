@@ -34,6 +34,7 @@ from rlgan.discriminators import (
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.testing import random_sequences
 from rlgan.envs.transition import sequence_mask
+from tests.support.errors import refused
 
 SPACE = SequenceSpace(4, 5, end_id=2)
 PAIR_SPACE = replace(SPACE, condition=SequenceSpace(5, 6, end_id=1, separator_id=3))
@@ -121,9 +122,7 @@ def test_soft_rows_are_twice_differentiable(settings: DiscriminatorSettings) -> 
 
 def test_a_distribution_over_tokens_refuses_soft_rows() -> None:
     tokens, mask, _ = batch(LanguageModel())
-    with pytest.raises(
-        ShapeError, match=r"tokens \(30, 5, 4\) torch.float32: discriminator='language_model' reads tok"
-    ):
+    with refused(ShapeError, "language_model_reads_tokens", match=r"\(30, 5, 4\).*'language_model'"):
         built(LanguageModel())(one_hot(tokens), mask)
 
 
@@ -285,10 +284,10 @@ def test_a_pair_is_not_its_mirror_image(settings: DiscriminatorSettings) -> None
 def test_judges_of_pairs_need_something_that_is_given(settings: DiscriminatorSettings) -> None:
     tokens, mask, _ = batch(settings)
     name = type(built(settings)).__name__
-    with pytest.raises(ConfigError, match=rf"{name}: judges pairs, and these sequences are given nothing"):
+    with refused(ConfigError, "pairs_without_conditions", match=name):
         build_discriminator(settings, SPACE)
     for score in (built(settings), built(settings).scorer()):
-        with pytest.raises(ValueError, match=rf"{name} needs conditions to read"):
+        with pytest.raises(ValueError, match=rf"{name} needs conditions"):
             score(tokens, mask)
 
 

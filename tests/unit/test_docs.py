@@ -32,6 +32,7 @@ from rlgan.presets.registry import PRESETS, preset
 from rlgan.tuning.space.studies import load_study
 from tests.support import documents
 from tests.support.documents import DOCUMENTS, PROJECT, RESULTS, Piece, words
+from tests.support.plain_words import complaints
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -711,3 +712,15 @@ def test_the_reward_that_contributing_adds_trains(tmp_path: Path) -> None:
     )
     assert ended.returncode == 0, f"{ended.stdout}\n{ended.stderr}"
     assert "squashed_logit" in (tmp_path / "run" / "config.json").read_text("utf-8")
+
+
+# Words
+
+
+@pytest.mark.parametrize(
+    "name", [one for one in DOCUMENTS if one not in ("README.md", "docs/glossary.md", "docs/errors.md")]
+)
+def test_documents_are_in_plain_words(name: str) -> None:
+    """Code apart; the glossary quotes the words to avoid, and the list of errors is made of messages."""
+    text = re.sub(r"```.*?```", "", (PROJECT / name).read_text("utf-8"), flags=re.DOTALL)
+    assert complaints(name, text) == []

@@ -57,7 +57,9 @@ def findings(answer: Answer) -> dict[str, dict[str, str]]:
 
 def test_all_is_there_and_nothing_is_left(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     answer = ask(capsys, "doctor")
-    assert (answer.status, answer.err) == (0, "") and answer.out.endswith("\nall that a run needs is there\n")
+    assert (answer.status, answer.err) == (0, "") and answer.out.endswith(
+        "\neverything that a run needs is available\n"
+    )
     looked_at = {line[8:26].strip() for line in answer.out.splitlines() if line[:1].islower()}
     assert looked_at >= {"Python", "CPUs and threads", "Ray", "MLflow", "storage", "disk", "extra tune"}
     assert list(tmp_path.iterdir()) == []
@@ -70,7 +72,7 @@ def test_a_cluster_that_is_named_must_answer(
     answer = ask(capsys, "doctor")
     assert answer.status == 1 and answer.out.endswith("\nmissing: Ray\n") and "→ unset RAY_ADDRESS" in answer.out
     monkeypatch.setenv("RAY_ADDRESS", server)
-    assert findings(ask(capsys, "doctor", "--json"))["Ray"]["found"] == f"a cluster at {server}: runs join it"
+    assert findings(ask(capsys, "doctor", "--json"))["Ray"]["found"] == f"a cluster at {server}: runs will join it"
 
 
 def test_a_server_that_is_silent_is_a_note_for_runs_go_on(

@@ -19,6 +19,7 @@ from rlgan.presets.registry import preset
 from rlgan.training.trainer import Trainer
 from rlgan.workers.assembly import build_parts
 from tests.support.commands import ask
+from tests.support.errors import refused
 from tests.support.tiny import finish, numbers, of_pairs, tiny_config
 
 NO_ADVERSARY: dict[str, Any] = {"discriminator_rounds": 0, "d_steps": 0}
@@ -89,19 +90,19 @@ def test_all_that_is_ever_not_read_is_tried() -> None:
 @pytest.mark.parametrize(
     ("name", "changes", "described"),
     [
-        ("mle", {"baseline": "ema"}, "baseline: would have no effect, for schedule.adversarial_updates is 0"),
-        ("mle", {"objective.loss_normaliser": "token"}, "objective.loss_normaliser: would have no effect"),
-        ("mle", {"adversary.weight_clip": 0.1}, "adversary.weight_clip: .* for there is no discriminator"),
-        ("mle", {"optimizers.discriminator.lr": 0.5}, "optimizers.discriminator.lr: .* there is no discriminator"),
-        ("mle", {"schedule.g_batch": 3}, "schedule.g_batch: .* schedule.adversarial_updates is 0. Leave it out"),
-        ("bgan", {"optimizers.mle.lr": 0.5}, "optimizers.mle.lr: .* for schedule.mle_epochs is 0"),
-        ("seqgan", {"evaluation.num_bleu": 5}, "evaluation.num_bleu: .* for task='oracle' is no text"),
-        ("seqgan", {"evaluation.beam": 5}, "evaluation.beam: .* for nothing of task='oracle' is decoded"),
+        ("mle", {"baseline": "ema"}, "setting_has_no_effect"),
+        ("mle", {"objective.loss_normaliser": "token"}, "setting_has_no_effect"),
+        ("mle", {"adversary.weight_clip": 0.1}, "setting_has_no_effect"),
+        ("mle", {"optimizers.discriminator.lr": 0.5}, "setting_has_no_effect"),
+        ("mle", {"schedule.g_batch": 3}, "setting_has_no_effect"),
+        ("bgan", {"optimizers.mle.lr": 0.5}, "setting_has_no_effect"),
+        ("seqgan", {"evaluation.num_bleu": 5}, "setting_has_no_effect: task='oracle'"),
+        ("seqgan", {"evaluation.beam": 5}, "setting_has_no_effect: task='oracle'"),
     ],
 )
 def test_what_a_user_sets_in_vain_is_refused(name: str, changes: Mapping[str, Any], described: str) -> None:
     base = preset(name)
-    with pytest.raises(ConfigError, match=described):
+    with refused(ConfigError, described):
         require_effect(to_dict(base), override(base, changes), changes)
 
 
@@ -126,7 +127,7 @@ def test_the_command_line_refuses_and_files_may_hold_everything(
     described = ask(capsys, "train", "mle", "--baseline", "ema", "--dry-run")
     assert (
         described.status == 2
-        and "baseline: would have no effect, for schedule.adversarial_updates is 0" in described.err
+        and "baseline: would have no effect, because schedule.adversarial_updates is 0" in described.err
     )
     shown = ask(capsys, "show-config", "csgan_nmt", "--json")
     assert shown.status == 0

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 
 from rlgan.base.errors import ShapeError
 from rlgan.policy.groups import group_deviations, group_means, grouped, held, leave_one_out_means
+from tests.support.errors import refused
 
 # Twice: the second group is the first one raised by 10.
 REWARDS = torch.tensor([1.0, 0.0, 0.5, 0.3, 11.0, 10.0, 10.5, 10.3]).unsqueeze(1)
@@ -41,5 +41,5 @@ def test_a_finished_sequence_stands_with_its_last_value() -> None:
 
 def test_groups_are_neighbours_and_must_fit() -> None:
     assert grouped(torch.arange(6), 2).tolist() == [[0, 1], [2, 3], [4, 5]]
-    with pytest.raises(ShapeError, match="6 sequences cannot be cut into groups of 4"):
+    with refused(ShapeError, "groups_do_not_fit"):
         grouped(torch.arange(6), 4)

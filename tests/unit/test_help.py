@@ -45,7 +45,7 @@ def test_help_fits_eighty_columns(help_of, words: tuple[str, ...]) -> None:  # t
         ("evaluate", ["options", "run", "settings", "data"]),
         ("tune", ["options", "data", "run", "settings"]),
         ("compare", ["options", "run"]),
-        ("show-config", ["options", "data", "settings", "what is shown"]),
+        ("show-config", ["options", "data", "settings", "output"]),
     ],
 )
 def test_options_stand_in_groups(help_of, verb: str, groups: list[str]) -> None:  # type: ignore[no-untyped-def]

@@ -154,9 +154,9 @@ def leads_somewhere(path: str) -> bool:
         (["train", "--schedule.d-step", "3"], "Did you mean --schedule.d-steps?"),
         (["train", "--rollout", "3"], "Did you mean --workers.rollout?"),
         (["train", "--daat", "x"], "Did you mean --data?"),
-        (["train", "--data", "BAD"], "or set --task.encoding to what it was written in"),
-        (["train", "--source", "BAD", "--target", "OTHER"], "or set --task.encoding to what it was written in"),
-        (["tune", "discriminator", "--data", "BAD"], "or set --task.encoding to what it was written in"),
+        (["train", "--data", "BAD"], "or set --task.encoding to the encoding of the file"),
+        (["train", "--source", "BAD", "--target", "OTHER"], "or set --task.encoding to the encoding of the file"),
+        (["tune", "discriminator", "--data", "BAD"], "or set --task.encoding to the encoding of the file"),
         (["tune", "discriminator", "--schedule.d-step", "3"], "Did you mean --schedule.d-steps?"),
     ],
 )

@@ -13,6 +13,7 @@ from rlgan.evaluation.evaluator import EvaluationSettings, Evaluator, Measuremen
 from rlgan.evaluation.learned_language_model import HeldOutNll, LearnedLanguageModel, learned_from
 from rlgan.generators import LSTM
 from rlgan.layers.optimizers import Adam
+from tests.support.errors import refused
 
 # Up to three of the tokens 2 and 3, and the terminator 1. After nothing or a 3 come 1, 2 and 3 with 1/5, 2/5 and 2/5,
 # after a 2 with ½, ½ and 0. The fourth token ends what has not ended.
@@ -98,7 +99,7 @@ def test_the_pass_with_the_least_held_out_nll_is_kept() -> None:
 
 
 def test_vectors_of_a_file_are_refused() -> None:
-    with pytest.raises(ValueError, match="network.pretrained='word_vectors': it learns from its sequences alone"):
+    with refused(ValueError, "learned_model_pretrained", {"network.pretrained": "word_vectors"}):
         LearnedLanguageModel.model_validate({"network": {"pretrained": {"kind": "word_vectors", "path": "v.txt"}}})
 
 

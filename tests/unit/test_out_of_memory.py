@@ -15,6 +15,7 @@ from rlgan.rollouts.collecting import Shard
 from rlgan.sampling.records import Experience
 from rlgan.workers.learner import GeneratorLearners
 from rlgan.workers.rollout import RolloutWorker
+from tests.support.errors import refused
 from tests.support.on_ray import GENERATOR, PLAN, SPACE, learner_role
 from tests.support.tiny import FAULTS
 
@@ -31,16 +32,18 @@ ERRORS = [of_the_cpu(), MemoryError(), torch.OutOfMemoryError("CUDA out of memor
 
 @pytest.mark.parametrize("error", ERRORS, ids=type)
 def test_what_is_out_of_memory_says_what_to_lower_and_travels(error: Exception) -> None:
-    wanted = "^the learner: is out of memory .*Lower workers.chunk_rows.$"
     with (
-        pytest.raises(MemoryShortError, match=wanted) as caught,
+        refused(MemoryShortError, "out_of_memory: workers.chunk_rows", {"part": "the learner"}) as caught,
         naming_what_to_lower("the learner", "Lower workers.chunk_rows."),
     ):
         raise error
     again = pickle.loads(pickle.dumps(caught.value))
-    assert isinstance(again, MemoryShortError) and str(again) == str(caught.value)
+    assert isinstance(again, MemoryShortError) and str(again) == str(caught.value) and again.code == "out_of_memory"
     # Of several parts the inner one speaks.
-    with pytest.raises(MemoryShortError, match="^the learner"), naming_what_to_lower("a worker", "Lower all."):
+    with (
+        refused(MemoryShortError, "out_of_memory", {"part": "the learner"}),
+        naming_what_to_lower("a worker", "Lower all."),
+    ):
         raise caught.value
 
 
@@ -63,10 +66,10 @@ def test_learner_and_rollout_worker_name_their_settings(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(LSTMGenerator, "logprobs", too_large)
     rows = Experience(torch.zeros(2, 5, dtype=torch.int64), torch.zeros(2, 5))
-    with pytest.raises(MemoryShortError, match="workers.tokens_at_once"):
+    with refused(MemoryShortError, "out_of_memory: workers.tokens_at_once"):
         group.update("mle", rows, 2)
     monkeypatch.setattr(LSTMGenerator, "stepper", too_large)
-    with pytest.raises(MemoryShortError, match="workers.chunk_rows"):
+    with refused(MemoryShortError, "out_of_memory: workers.chunk_rows"):
         worker.run(Shard(2, 0, 1, None, None), group.weights(), None, None, None)
 
 

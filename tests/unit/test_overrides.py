@@ -20,6 +20,7 @@ from rlgan.layers.optimizers import SGD
 from rlgan.policy.rewards import Mixed, ReferenceBleu
 from rlgan.policy.teacher_forcing import InterleavedTeacherForcing
 from rlgan.presets.registry import preset
+from tests.support.errors import refused
 
 
 def seqgan(**changes: Any) -> Config:
@@ -62,7 +63,7 @@ def test_functions_of_ones_own_stand_alone_where_there_is_no_discriminator(tmp_p
     name = f"{tmp_path / 'mine.py'}:brevity"
     assert override(preset("grpo"), {"reward": name}).reward.map is None
     # Who asks for a map is told that there is nothing to map.
-    with pytest.raises(ConfigError, match="needs a discriminator"):
+    with refused(ConfigError, "reward_needs_discriminator"):
         override(preset("grpo"), {"reward": name, "reward.map": "probability"})
     beside = override(preset("seqgan"), {"reward": name, "credit": "terminal"}).reward
     assert beside.map is not None and beside.map.kind == "probability"
@@ -131,9 +132,9 @@ def test_two_levels_below_a_chosen_variant_can_be_set() -> None:
             "network": plain.network.model_copy(update={"hidden": 8}),
         }
     )
-    with pytest.raises(ConfigPathError, match=r"reward='mixed' has .* Did you mean 'reward.metric'\?$"):
+    with refused(ConfigPathError, "setting_unknown", match="'mixed'.*Did you mean 'reward.metric'"):
         seqgan(**{"reward": "mixed", "reward.metrik.order": "2"})
-    with pytest.raises(ConfigError, match=r"^task.input: is not set, and has no default\. Set task\.(input|data)\.$"):
+    with refused(ConfigError, "setting_missing"):
         override(preset("mle"), {"task": "pairs", "task.vocabulary.source.min-count": "3"})
 
 
@@ -169,7 +170,7 @@ def outcome(make: Callable[[], Config]) -> Config | str:
 def test_another_task_can_be_chosen_by_its_kind() -> None:
     config = override(preset("seqgan"), {"task": "text", "task.data": "a.txt", "controls": "mle_continued"})
     assert to_dict(config.task)["data"] == "a.txt"
-    with pytest.raises(ConfigError, match=r"^task.data: is not set, and has no default\. Set task\.(input|data)\.$"):
+    with refused(ConfigError, "setting_missing"):
         override(preset("seqgan"), {"task": "text"})
 
 
@@ -195,21 +196,21 @@ def test_the_upper_of_two_sources_goes_first() -> None:
     [
         (
             "credit.num-rolouts",
-            r"^credit.num_rolouts: no such setting; credit='monte_carlo' has .*'credit.num_rollouts'\?",
+            "setting_unknown: credit='monte_carlo'.*'credit.num_rollouts'",
         ),
-        ("credit.gamma", r"credit='monte_carlo' has .* It belongs to credit='reward_to_go' or 'lambda_return'\.$"),
-        ("generator.pretrained.path", r"It belongs to generator.pretrained='word_vectors'\.$"),
-        ("kredit.num-rollouts", r"settings are preset, seed, .* Did you mean 'credit'\?$"),
-        ("rollout", r"Did you mean 'workers.rollout'\?$|Did you mean 'rollout'\?$"),
-        ("schedule.mle-epoch", r"under 'schedule' there are .* Did you mean 'schedule.mle_epochs'\?$"),
-        ("seed.x", "seed has no settings below it"),
-        ("d-steps", r"Did you mean 'schedule.d_steps'\?$"),
-        ("schedule.num-updates", r"Did you mean 'schedule.teacher_forcing.num_updates'\? It needs .*='interleaved'\.$"),
-        ("optimizers.mle.kinds", "optimizers.mle='adam' has"),
+        ("credit.gamma", "setting_unknown: credit='monte_carlo'.*credit='reward_to_go'.*'lambda_return'"),
+        ("generator.pretrained.path", "setting_unknown: generator.pretrained='word_vectors'"),
+        ("kredit.num-rollouts", "setting_unknown"),
+        ("rollout", "setting_unknown"),
+        ("schedule.mle-epoch", "setting_unknown"),
+        ("seed.x", "setting_unknown"),
+        ("d-steps", "setting_unknown"),
+        ("schedule.num-updates", "setting_unknown"),
+        ("optimizers.mle.kinds", "setting_unknown: optimizers.mle='adam'"),
     ],
 )
 def test_an_unknown_path_is_told_what_there_is(path: str, message: str) -> None:
-    with pytest.raises(ConfigPathError, match=message) as caught:
+    with refused(ConfigPathError, message) as caught:
         override(preset("seqgan"), {path: "1"})
     assert caught.value.path == path.replace("-", "_")
 
@@ -217,50 +218,48 @@ def test_an_unknown_path_is_told_what_there_is(path: str, message: str) -> None:
 def test_a_setting_of_that_name_further_down_is_found() -> None:
     config = preset("mle", PairsTask(input=Table(data="a.tsv")))
     described = r"Did you mean 'task.domain.number_token'\? It needs task.domain='summarization'\.$"
-    with pytest.raises(ConfigPathError, match=described):
+    with refused(ConfigPathError, "setting_unknown", match=described):
         override(config, {"task.number-token": "N"})
-    with pytest.raises(ConfigPathError, match=r"Did you mean 'task.domain.number_token'\?$"):
+    with refused(ConfigPathError, "setting_unknown", match="Did you mean 'task.domain.number_token'"):
         override(config, {"task.domain": "summarization", "task.number-token": "N"})
-    with pytest.raises(
-        ConfigPathError, match=r"Did you mean 'task.vocabulary.source.min_count' or .*target.min_count'\?"
-    ):
+    with refused(ConfigPathError, "setting_unknown", match="Did you mean 'task.vocabulary.source.min_count'"):
         override(config, {"task.min-count": "2"})
 
 
 @pytest.mark.parametrize(
     ("path", "typed", "message"),
     [
-        ("credit.num-rollouts", "x", "^credit.num_rollouts='x': input should be a valid integer"),
-        ("credit.num-rollouts", "1.5", "^credit.num_rollouts='1.5': input should be a valid integer"),
-        ("credit.num-rollouts", "0", "^credit.num_rollouts='0': input should be greater than or equal to 1"),
-        ("credit", "monte", r"^credit='monte': choose one of terminal, monte_carlo, prefix, .* 'monte_carlo'\?$"),
-        ("discriminator", "cnn", r"^discriminator='cnn': choose one of cnn_highway, lstm, .*, none"),
-        ("credit", "5", r"^credit='5': choose one of"),
-        ("evaluation.temperatures", "1,a", "^evaluation.temperatures.1='a': input should be a valid number"),
-        ("evaluation.temperatures", "1,0", "^evaluation.temperatures.1='0': input should be greater than 0"),
-        ("evaluation.temperatures", "[1,", r"looks like JSON but is not"),
-        ("controls", "mle", "^controls.0='mle': input should be 'mle_continued'"),
-        ("checkpoint-every-s", "nan", "^checkpoint_every_s='nan'"),
-        ("tracking.enabled", "maybe", "^tracking.enabled='maybe': input should be a valid boolean"),
-        ("discriminator.filters", "3,4", r"^discriminator.filters=\[3, 4\]: needs one number of filters for each"),
-        ("workers", "4", "^workers='4': input should be"),
+        ("credit.num-rollouts", "x", "setting_value: credit.num_rollouts='x'"),
+        ("credit.num-rollouts", "1.5", "setting_value: credit.num_rollouts='1.5'"),
+        ("credit.num-rollouts", "0", "setting_value: credit.num_rollouts='0'"),
+        ("credit", "monte", "unknown_variant: credit='monte'.*'monte_carlo'"),
+        ("discriminator", "cnn", "unknown_variant: discriminator='cnn'"),
+        ("credit", "5", "unknown_variant: credit='5'"),
+        ("evaluation.temperatures", "1,a", "setting_value: evaluation.temperatures.1='a'"),
+        ("evaluation.temperatures", "1,0", "setting_value: evaluation.temperatures.1='0'"),
+        ("evaluation.temperatures", "[1,", "not_json"),
+        ("controls", "mle", "setting_value: controls.0='mle'.*'mle_continued'"),
+        ("checkpoint-every-s", "nan", "setting_value: checkpoint_every_s='nan'"),
+        ("tracking.enabled", "maybe", "setting_value: tracking.enabled='maybe'"),
+        ("discriminator.filters", "3,4", "filters_per_window"),
+        ("workers", "4", "setting_value: workers='4'"),
     ],
 )
 def test_a_wrong_value_names_the_setting_and_what_is_allowed(path: str, typed: str, message: str) -> None:
-    with pytest.raises(ConfigError, match=message) as caught:
+    with refused(ConfigError, message) as caught:
         override(preset("seqgan"), {path: typed})
     assert "\n" not in str(caught.value)
 
 
 def test_unknown_names_and_kinds_in_a_dictionary_are_told() -> None:
     values = to_dict(preset("seqgan"))
-    with pytest.raises(ConfigError, match=r"^seeed=3: no such setting. Did you mean 'seed'\?$"):
+    with refused(ConfigError, "setting_not_known", {"seeed": 3}, match="Did you mean 'seed'"):
         from_dict({**values, "seeed": 3})
-    with pytest.raises(ConfigError, match=r"^credit.num_rolls=3: no such setting. Did you mean 'num_rollouts'\?$"):
+    with refused(ConfigError, "setting_not_known", {"credit.num_rolls": 3}, match="Did you mean 'num_rollouts'"):
         from_dict({**values, "credit": {"kind": "monte_carlo", "num_rolls": 3}})
-    with pytest.raises(ConfigError, match="^credit: choose one of 'terminal', 'monte_carlo', 'prefix', 'reward_to_go'"):
+    with refused(ConfigError, "setting_variant", match="'terminal'.*'monte_carlo'.*'prefix'.*'reward_to_go'"):
         from_dict({**values, "credit": {"kind": "x"}})
-    with pytest.raises(ConfigError, match="seed.*credit.num_rollouts|credit.num_rollouts.*seed"):
+    with refused(ConfigError, "setting_value"):
         from_dict({**values, "seed": -1, "credit": {"kind": "monte_carlo", "num_rollouts": 0}})
 
 
@@ -308,12 +307,12 @@ def test_an_option_is_read_as_what_it_spells(mine: str, typed: str, value: Any) 
 
 
 def test_a_path_into_a_list_that_is_not_so_long(mine: str) -> None:
-    with pytest.raises(ConfigPathError, match="there are 1, counted from 0"):
+    with refused(ConfigPathError, "setting_unknown"):
         seqgan(**{"evaluation.metrics": f"{mine}:A", "evaluation.metrics.1.unit": "m"})
-    with pytest.raises(ConfigError, match=r"options.scael: there is no such parameter.*Did you mean 'scale'"):
+    with refused(ConfigError, "plugin_option_unknown", match="Did you mean 'scale'"):
         seqgan(**{"evaluation.metrics": f"{mine}:A", "evaluation.metrics.0.options.scael": 1})
 
 
 def test_a_plugin_that_cannot_be_loaded_is_told_with_its_path(mine: str) -> None:
-    with pytest.raises(ConfigError, match=r"evaluation.metrics.0: metric plug-in .* has no 'c'"):
+    with refused(ConfigError, "plugin_no_attribute", match="'c'"):
         seqgan(**{"evaluation.metrics": f"{mine}:c"})

@@ -17,6 +17,7 @@ from rlgan.generators import Seq2SeqLSTM
 from rlgan.presets import language_models, pairs, quick, sequences
 from rlgan.presets.registry import PRESETS, preset
 from tests.support.commands import ask
+from tests.support.errors import refused
 
 TEXT = '''
 from rlgan.presets.sequences import seqgan
@@ -85,7 +86,7 @@ def registered() -> Iterator[str]:
 def test_name_of_a_preset_that_ships_is_refused(name: str, shipped: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(extensions.memory, "registered", {})
     extensions.register("preset", name, lambda task=None: {"seed": 5})
-    with pytest.raises(ConfigError, match=f"preset='{shipped}': is the name of a preset that ships"):
+    with refused(ConfigError, "plugin_name_taken", {"preset": shipped}):
         preset(shipped)
     assert preset("seqgan").preset == "seqgan"  # others are what they were
 
@@ -105,7 +106,7 @@ def test_name_of_a_variant_that_ships_is_refused(
 ) -> None:
     monkeypatch.setattr(extensions.memory, "registered", {})
     extensions.register(kind, shipped, lambda *values: values)
-    with pytest.raises(ConfigError, match=f"{path}='{shipped}': is the name of a {kind} that ships"):
+    with refused(ConfigError, "plugin_name_taken", {path: shipped}, match=kind):
         override(preset("quick"), {path: shipped})
 
 
@@ -150,9 +151,9 @@ def test_one_that_does_not_ask_for_the_task_gets_the_run_s(file: Path) -> None:
 WRONG: dict[str, tuple[type[Exception], str]] = {
     "impossible": (ConfigError, "reward='log_ratio'"),
     "misspelt": (ConfigError, "generator.hiden: no such setting.*'generator.hidden'"),
-    "unknown": (ConfigError, "preset 'seqgun': not known. Did you mean 'seqgan'"),
-    "raising": (PluginError, r"(?s)raises OSError: no disk. Mend it.*the line that is shown"),
-    "number": (ConfigError, "returned 3 .int.. Name a function of `task`"),
+    "unknown": (ConfigError, "preset 'seqgun': is unknown. Did you mean 'seqgan'"),
+    "raising": (PluginError, r"(?s)raised OSError: no disk. Fix it.*the line that is shown"),
+    "number": (ConfigError, "returned 3 .int.. Name a function with the parameter `task`"),
     "greedy": (ConfigError, "has the parameter 'size'"),
     "constant": (ConfigError, "is 3 .int.. Name a function"),
     "missing": (ConfigError, "has no 'missing'"),

@@ -43,6 +43,7 @@ from rlgan.policy.rewards import ConstantReward
 from rlgan.sampling.beam_search import beam_search
 from rlgan.sampling.sampler import sample
 from tests.support import plugin_networks
+from tests.support.errors import refused
 from tests.support.tiny import tiny_config
 from tests.unit.test_discriminator_contract import EVERY, built, space_of
 
@@ -223,14 +224,14 @@ WRONG = {
     "Peeking": "not causal: logits of token 0",
     "Normed": "depend on the other sequences of the batch",
     "Nan": "a logit is NaN or infinite",
-    "Short": r"returned a tensor \(\d, \d, 5\) of float32 for logits \(B, T, V\), which are \(\d, \d, 5\) here",
-    "Noisy": "in evaluation mode the same tokens give other logits",
-    "Loud": "in evaluation mode the same tokens give other logits",
+    "Short": r"a tensor \(\d, \d, 5\) of float32 for logits \(B, T, V\), which must have shape \(\d, \d, 5\) here",
+    "Noisy": "in evaluation mode the same tokens give different logits",
+    "Loud": "in evaluation mode the same tokens give different logits",
     "Idle": "the parameter network.module.spare.weight has no gradient",
-    "Forgetful": "neither a parameter nor a buffer that is saved",
-    "Raising": r"(?s)forward of tensors \(\d, \d\) raises RuntimeError: no such layer.*the line that is shown",
-    "Unbuildable": "building it raises KeyError: 'width'",
-    "WrongStep": "drawing step by step gives other probabilities of token 0",
+    "Forgetful": "neither a parameter nor a saved buffer",
+    "Raising": r"(?s)forward of tensors \(\d, \d\) raised RuntimeError: no such layer.*the line that is shown",
+    "Unbuildable": "building it raised KeyError: 'width'",
+    "WrongStep": "sampling step by step gives other probabilities of token 0",
 }
 
 
@@ -243,13 +244,13 @@ def test_a_generator_that_breaks_its_contract_is_refused_by_name(name: str) -> N
 
 
 def test_a_generator_that_reads_a_condition_must_care_for_it() -> None:
-    with pytest.raises(ConfigError, match="gives the same under any condition"):
+    with refused(ConfigError, "plugin_contract"):
         require_sound_generator(own("Fixed"), PAIRS)
 
 
 WRONG_JUDGES = {
-    "ReadsPadding": "what stands where the mask is False changes a logit",
-    "Square": r"returned a tensor \(6, 1\) of float32 for logits \(B,\), which are \(6,\) here",
+    "ReadsPadding": "tokens where the mask is False change a logit",
+    "Square": r"returned a tensor \(6, 1\) of float32 for logits \(B,\), which must have shape \(6,\) here",
     "Peeping": "not causal: a logit before token 1 changes",
 }
 
@@ -263,10 +264,10 @@ def test_a_discriminator_that_breaks_its_contract_is_refused_by_name(name: str) 
 
 NO_NETWORKS = {
     "FILE": "is an object of str. Name a class derived from torch.nn.Module",
-    "unannotated": "the function unannotated, which does not say what it returns",
+    "unannotated": "the function unannotated, which has no return annotation",
     "NoSpace": r"has no parameter 'space'.* Write def __init__\(self, space, ...\)",
     "OtherParameters": r"its method is forward\(self, inputs, mask\). Write forward\(self, tokens\)",
-    "HalfSteps": "has step, and drawing step by step takes both start and step",
+    "HalfSteps": "has step, but sampling step by step needs both start and step",
     "Missing": "has no 'Missing'",
 }
 
@@ -280,17 +281,17 @@ def test_what_is_no_network_is_refused_when_the_configuration_is_built(name: str
 
 
 def test_options_are_those_of_the_class() -> None:
-    with pytest.raises(ValidationError, match=r"options.widht: there is no such parameter.*'width'"):
+    with refused(ValidationError, "plugin_option_unknown", match="'width'"):
         own("Gru", widht=3)
-    with pytest.raises(ValidationError, match="options.space: is handed over by rlgan"):
+    with refused(ValidationError, "plugin_option_reserved"):
         own("Gru", space=3)
     assert build_generator(own("Gru", width=3), SPACE).network.module.gru.hidden_size == 3  # type: ignore[attr-defined]
 
 
 def test_what_the_network_decides_is_not_to_be_set() -> None:
-    with pytest.raises(ValidationError, match="generator.relaxes=True: is False by"):
+    with refused(ValidationError, "plugin_fact_contradicted", {"relaxes": True}):
         PluginGenerator.model_validate({"name": f"{FILE}:Gru", "relaxes": True})
-    with pytest.raises(ValidationError, match="choose 'sequence' or 'token'|Set it to 'sequence' or 'token'"):
+    with refused(ValidationError, "granularity"):
         judge("Word")
 
 
@@ -330,14 +331,14 @@ def test_registration_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     assert PluginDiscriminator(name="bag").reads_soft_rows
     sent = pickle.dumps(settings)
     extensions.memory.registered.clear()
-    with pytest.raises(ConfigError, match="nothing is registered under this name"):
+    with refused(ConfigError, "plugin_not_registered"):
         build_generator(settings, SPACE)
     assert build_generator(pickle.loads(sent), SPACE).network.module.gru.hidden_size == 3  # type: ignore[attr-defined]
 
 
 def test_soft_rows_of_a_network_that_has_none_are_refused() -> None:
     network = build_discriminator(judge("HardBag"), SPACE)
-    with pytest.raises(ConfigError, match="is shown soft rows, and does not say that it reads them"):
+    with refused(ConfigError, "no_soft_rows_declared"):
         network(torch.zeros(2, 4, 5), torch.ones(2, 4, dtype=torch.bool))
 
 
@@ -378,5 +379,5 @@ def test_a_nan_that_comes_later_is_told_when_it_is_drawn_from() -> None:
     with torch.no_grad():
         generator.network.module.output.bias.fill_(float("nan"))  # type: ignore[attr-defined]
     stepper = generator.stepper()
-    with pytest.raises(PluginError, match=f"generator plug-in '{FILE}:Gru': a logit is NaN or infinite"):
+    with refused(PluginError, "generator_logit_not_finite", match=f"'{FILE}:Gru'"):
         stepper.weights(stepper.start(2))

@@ -22,6 +22,8 @@ from packaging.utils import canonicalize_name
 from ray.autoscaler._private.util import prepare_config, validate_config
 from setuptools import find_packages
 
+from tests.support import error_codes, plain_words
+
 if sys.version_info >= (3, 11):
     import tomllib
 else:
@@ -462,3 +464,19 @@ def test_a_kubernetes_manifest_that_lacks_a_field_is_refused(field: str) -> None
 
 def test_a_kubernetes_manifest_without_its_claim_is_refused() -> None:
     assert kuberay_complaints(kuberay_documents()[1:])
+
+
+# Errors and plain words
+
+
+def test_every_error_has_a_code() -> None:
+    assert [f"{one.place}: {one.text}" for one in error_codes.raised() if not one.code] == []
+
+
+def test_the_list_of_error_codes_is_up_to_date() -> None:
+    assert error_codes.PAGE.read_text("utf-8") == error_codes.page(), "run: python -m tests.support.error_codes"
+
+
+def test_sentences_are_short_and_in_plain_words() -> None:
+    assert plain_words.long_sentences() == []
+    assert [found for one in plain_words.said() for found in plain_words.complaints(one.place, one.text)] == []

@@ -169,9 +169,9 @@ def test_the_command_line_says_what_the_file_is_and_what_to_type(
         assert config.task == TextTask(data=str(file), lowercase=True)
         assert one["seconds"] > 0.0 and one["measured"][0] == "likelihood"
     text = ask(capsys, "presets", "--for", file, "--seconds", 0.01).out
-    assert "100 texts: 80 to learn from, 10 and 10 held out" in text
+    assert "100 texts: 80 for training, 10 for validation and 10 for testing" in text
     assert f"rlgan train quick --data {shlex.quote(str(file))}" in text
-    assert "by size, for the probe's time was over" in text
+    assert "estimated from the size" in text
     assert all(len(line) <= 100 for line in text.splitlines() if "rlgan train" not in line)
 
 
@@ -198,4 +198,4 @@ def test_bad_input_is_told(
 def test_options_of_a_file_need_one(capsys: pytest.CaptureFixture[str]) -> None:
     for words in (("--tokens", "char"), ("--seconds", "3"), ("--task.lowercase", "true")):
         answer = ask(capsys, "presets", *words)
-        assert answer.status == 2 and "is for a file" in answer.err
+        assert answer.status == 2 and "--for" in answer.err

@@ -67,9 +67,9 @@ def test_the_temperature_is_the_one_that_validation_data_chose(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--run", "runs/a", "--name", "a/b"], "needs a name without"),
-        (["--run", "runs/a", "--name", "poems", "--tag", "owner"], "--tag owner: is no KEY=VALUE"),
-        (["--run", "runs/b", "--name", "poems"], "runs/b: is no folder of a run"),
+        (["--run", "runs/a", "--name", "a/b"], "must not contain"),
+        (["--run", "runs/a", "--name", "poems", "--tag", "owner"], "--tag owner: is not of the form KEY=VALUE"),
+        (["--run", "runs/b", "--name", "poems"], "runs/b: is not the folder of a run"),
         (["--run", "runs/a"], "the following arguments are required: --name"),
     ],
 )

@@ -58,7 +58,7 @@ def test_every_sequence_is_drawn_as_often_as_any_other() -> None:
 def test_asking_for_more_than_it_holds_is_an_error() -> None:
     buffer = ReplayBuffer(10, max_length=2)
     buffer.add(rows(1, 2))
-    with pytest.raises(ValueError, match="3 sequences asked of a replay buffer that holds 2"):
+    with pytest.raises(ValueError, match="3 sequences were requested from a replay buffer with 2"):
         buffer.sample(3, rng())
 
 

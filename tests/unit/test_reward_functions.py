@@ -28,6 +28,7 @@ from rlgan.policy.reward_functions import (
     described_rewards,
     texts_of,
 )
+from tests.support.errors import refused
 from tests.support.tiny import PAIRS, TASK, tiny_config
 
 NUMBER = 5
@@ -221,7 +222,7 @@ def test_exception_names_function_row_and_the_users_own_lines(plain: Task, write
     with pytest.raises(PluginError) as raised:
         functions(plain, plugin)(rows)
     message = str(raised.value)
-    assert f"raises ZeroDivisionError: division by zero; the first such row is row 2 of 5, {third!r}" in message
+    assert f"raised ZeroDivisionError: division by zero; the first such row is row 2 of 5, {third!r}" in message
     assert "line 5, in f\n" in message or "line 5, in <listcomp>\n" in message
     assert f"line 2, in helper\n    return 1 / (text != {third!r})" in message
     assert "threading.py" not in message and "reward_functions.py" not in message
@@ -229,7 +230,7 @@ def test_exception_names_function_row_and_the_users_own_lines(plain: Task, write
 
 def test_exception_of_the_batch_says_that_it_is_of_no_row(plain: Task, write: Write) -> None:
     plugin = write("def f(completions):\n    assert len(completions) == 1\n    return [1.0]")
-    with pytest.raises(PluginError, match="no row was found that makes it raise alone"):
+    with refused(PluginError, "reward_raised"):
         functions(plain, plugin)(rows_of(plain))
 
 
@@ -244,7 +245,7 @@ def test_row_that_raises_is_found_in_few_calls(plain: Task, write: Write, bad: t
         "    numbers = {sum(int(digit) * 2**i for i, digit in enumerate(row)) for row in tokens}\n"
         f"    assert not numbers & {set(bad)}\n    return tokens.sum(1)"
     )
-    with pytest.raises(PluginError, match=f"the first such row is row {bad[0]} of 1000"):
+    with refused(PluginError, "reward_raised", match=f"row {bad[0]} of 1000"):
         functions(plain, plugin)(rows)
     assert len(plugin.load().object.__globals__["CALLS"]) <= 12  # the batch, ten halves, and the row
 
@@ -254,14 +255,14 @@ def test_looking_for_the_row_has_the_time_of_one_call(plain: Task, write: Write)
         "import threading\nGO_ON = threading.Event()\ndef f(completions):\n"
         "    if len(completions) == 5:\n        raise ValueError('all')\n    GO_ON.wait()\n    return []"
     )
-    with pytest.raises(PluginError, match="raises ValueError: all; no row was found"):
+    with refused(PluginError, "reward_raised"):
         functions(plain, plugin, timeout_s=0.2)(rows_of(plain))
     plugin.load().object.__globals__["GO_ON"].set()
 
 
 def test_exit_of_the_process_is_an_error_of_the_function(plain: Task, write: Write) -> None:
     plugin = write("import sys\ndef f(completions):\n    sys.exit(3)")
-    with pytest.raises(PluginError, match="raises SystemExit: 3"):
+    with refused(PluginError, "reward_raised"):
         functions(plain, plugin)(rows_of(plain))
 
 
@@ -269,7 +270,7 @@ def test_function_that_hangs_is_named_after_the_time_out(plain: Task, write: Wri
     plugin = write("import threading\nGO_ON = threading.Event()\ndef f(completions):\n    GO_ON.wait()\n    return []")
     with pytest.raises(PluginError) as raised:
         functions(plain, plugin, timeout_s=0.01)(rows_of(plain))
-    assert "'f'" in str(raised.value) and "reward.timeout_s=0.01 seconds, in a batch of 5" in str(raised.value)
+    assert "'f'" in str(raised.value) and "reward.timeout_s=0.01 seconds, for a batch of 5" in str(raised.value)
     plugin.load().object.__globals__["GO_ON"].set()
     for thread in threading.enumerate():
         if thread.name == "rlgan plug-in":
@@ -282,12 +283,12 @@ def test_function_that_hangs_is_named_after_the_time_out(plain: Task, write: Wri
 @pytest.mark.parametrize(
     ("text", "described"),
     [
-        ("def f(texts):\n    return []", "has the signature (texts), which is of no form of reward function"),
+        ("def f(texts):\n    return []", "its signature (texts) is not supported"),
         ("def f(tokens):\n    return []", FORMS),
-        ("f = 3", "is int, which cannot be called"),
-        ("class f:\n    pass", "its instances cannot be called"),
+        ("f = 3", "is int, which is not callable"),
+        ("class f:\n    pass", "its instances are not callable"),
         ("f = dict.fromkeys", FORMS),
-        ("def f(completions, weight):\n    return []", "the parameter 'weight' has no default. Set it by"),
+        ("def f(completions, weight):\n    return []", "the parameter 'weight' has no default. Set"),
         ("class f:\n    def __init__(self, n): ...\n    def __call__(self, completions): ...", "options.n"),
     ],
 )  # fmt: skip
@@ -324,7 +325,7 @@ def test_actor_has_time_for_all_functions(
 
 
 def test_unknown_option_names_the_nearest(write: Write) -> None:
-    with pytest.raises(ValidationError, match="Did you mean 'scale'"):
+    with refused(ValidationError, "plugin_option_unknown", match="Did you mean 'scale'"):
         write("def f(completions, scale=1.0):\n    return []", options={"scael": 2})
 
 
@@ -332,7 +333,7 @@ def test_class_that_cannot_be_built_shows_its_lines(plain: Task, write: Write) -
     text = (
         "class f:\n    def __init__(self):\n        raise OSError('no model')\n    def __call__(self, completions): ..."
     )
-    with pytest.raises(PluginError, match="building it raises OSError: no model") as raised:
+    with refused(PluginError, "plugin_build_raised") as raised:
         check_functions(functions(plain, write(text)), plain, 0)
     assert "line 3, in __init__" in str(raised.value)
 
@@ -343,13 +344,13 @@ def test_function_is_tried_on_the_empty_sequence_before_a_run(pairs: Task, write
     functions(pairs, plugin)(
         Finished(pairs.valid[:2].long(), sequence_mask(pairs.space, pairs.valid[:2]), None, None, 0)
     )
-    with pytest.raises(PluginError, match="row 4 of 5, ''"):
+    with refused(PluginError, "reward_raised", match="''"):
         check_functions(functions(pairs, plugin), pairs, 0)
 
 
 def test_function_that_is_random_by_itself_is_refused(plain: Task, write: Write) -> None:
     plugin = write("import random\ndef f(completions):\n    return [random.random() for _ in completions]")
-    with pytest.raises(ConfigError, match="the second time. Let it take `seed` or `rng`"):
+    with refused(ConfigError, "reward_not_repeatable"):
         check_functions(functions(plain, plugin), plain, 0)
     check_functions(
         functions(plain, write("def f(completions, seed):\n    return [seed % 7] * len(completions)")), plain, 0
@@ -359,7 +360,7 @@ def test_function_that_is_random_by_itself_is_refused(plain: Task, write: Write)
 @pytest.mark.parametrize("name", ["conditions", "targets"])
 def test_function_that_needs_what_the_task_does_not_give(plain: Task, pairs: Task, write: Write, name: str) -> None:
     plugin = write(f"def f(tokens, mask, {name}):\n    return mask.sum(1)")
-    with pytest.raises(ConfigError, match=f"its parameter '{name}' has no default"):
+    with refused(ConfigError, "reward_parameter_no_default", match=f"'{name}'"):
         check_functions(functions(plain, plugin), plain, 0)
     check_functions(functions(pairs, plugin), pairs, 0)
     check_functions(functions(plain, write(f"def f(tokens, mask, {name}=None):\n    return mask.sum(1)")), plain, 0)

@@ -73,4 +73,4 @@ def test_what_each_run_says_of_itself_stands_in_the_table_and_on_the_page(
     assert table_text(shown).endswith(f"\n\njudged: {tags['verdict']}")
     write_side_by_side(shown, tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text("utf-8")
-    assert "What each run says of itself" in page and f"judged: {tags['verdict']}" in page
+    assert "Verdict of each run" in page and f"judged: {tags['verdict']}" in page

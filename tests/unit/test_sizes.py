@@ -178,7 +178,7 @@ def test_a_command_line_shows_the_sizes_and_who_chose_them(capsys: pytest.Captur
     by = {line.split(" = ")[0]: line.rpartition("# ")[2] for line in text.splitlines()}
     assert (by["generator.hidden"], by["generator.embedding"]) == ("data", "you")
     assert by["schedule.adversarial_updates"] == "preset quick"
-    assert "it follows your data" in ask(capsys, "show-config", "quick").out
+    assert "depends on your data" in ask(capsys, "show-config", "quick").out
 
 
 def test_what_is_set_wins(capsys: pytest.CaptureFixture[str], lines: Path, tmp_path: Path) -> None:
@@ -230,17 +230,17 @@ def test_the_log_says_what_was_chosen_and_why(lines: Path) -> None:
     task = build_task(settings)
     config = preset("quick", settings, summary_of(task))
     assert size_notes(config, task) == (
-        "sizes for 320 sequences of about 9 words, 22 different; set any of them to change it:",
+        "sizes chosen for 320 sequences of about 9 words, vocabulary 22; to change one, set it:",
         "  generator.embedding 128, generator.hidden 128",
     )
     own = override(config, {"generator.hidden": 48})
     assert size_notes(own, task)[1:] == (
         "  generator.embedding 128",
-        "set otherwise:",
-        "  generator.hidden 48 (by the data 128)",
+        "set by you:",
+        "  generator.hidden 48 (from the data: 128)",
     )
     assert size_notes(preset("seqgan", settings), task) == (
-        "seqgan keeps its published sizes; for 320 sequences of about 9 words, 22 different, quick would take:",
+        "seqgan keeps its published sizes. For 320 sequences of about 9 words, vocabulary 22, quick would choose:",
         "  generator.embedding 128 (here 32), generator.hidden 128 (here 32)",
     )
     assert all(len(line) <= 100 for line in size_notes(own, task))

@@ -16,6 +16,7 @@ from rlgan.envs.transition import sequence_mask
 from rlgan.generators import LSTM, Draw, Generator, LatentConv, Sampler, Samples, build_generator
 from rlgan.sampling.environment import StepByStep
 from rlgan.sampling.sampler import StepperSampler, sampler_of
+from tests.support.errors import refused
 from tests.support.tabular import TabularGenerator
 
 FIXED = SequenceSpace(vocab_size=4, max_length=3)
@@ -142,20 +143,20 @@ def test_a_sampler_without_truncation_is_the_plain_one_to_the_bit() -> None:
 @pytest.mark.parametrize(
     ("values", "described"),
     [
-        ({"temperature": 0.0}, "temperature=0: must be a positive number"),
-        ({"temperature": -1.0}, "temperature=-1: must be"),
-        ({"temperature": float("inf")}, "temperature=inf"),
-        ({"temperature": float("nan")}, "temperature=nan"),
-        ({"top_k": 0}, "top_k=0: must be at least 1"),
-        ({"top_k": -3}, "top_k=-3: must be at least 1"),
-        ({"top_p": 0.0}, "top_p=0: must be above 0 and at most 1"),
-        ({"top_p": -0.1}, r"top_p=-0\.1: must be"),
-        ({"top_p": 1.1}, r"top_p=1\.1: must be"),
-        ({"top_p": float("nan")}, "top_p=nan"),
+        ({"temperature": 0.0}, "temperature: temperature=0"),
+        ({"temperature": -1.0}, "temperature"),
+        ({"temperature": float("inf")}, "temperature: temperature=inf"),
+        ({"temperature": float("nan")}, "temperature: temperature=nan"),
+        ({"top_k": 0}, "top_k: top_k=0"),
+        ({"top_k": -3}, "top_k"),
+        ({"top_p": 0.0}, "top_p: top_p=0"),
+        ({"top_p": -0.1}, "top_p"),
+        ({"top_p": 1.1}, "top_p: top_p=1"),
+        ({"top_p": float("nan")}, "top_p: top_p=nan"),
     ],
 )
 def test_values_out_of_range_are_refused_by_name(values: dict[str, Any], described: str) -> None:
-    with pytest.raises(ConfigError, match=described):
+    with refused(ConfigError, described):
         Draw(**values)
 
 
@@ -195,5 +196,5 @@ def test_a_generator_with_a_sampler_of_its_own_is_asked_for_nothing_else() -> No
     sampler = sampler_of(Whole(), FIXED, Draw(0.5, 3), 17)
     assert asked == [(FIXED, Draw(0.5, 3), 17)]
     assert sampler.sample(2, rng()).tokens.tolist() == [[1, 1, 1]] * 2
-    with pytest.raises(ConfigError, match="sampling: Whole draws whole sequences in a way of its own"):
+    with refused(ConfigError, "sampling_not_stepwise"):
         sampler_of(Whole(), FIXED, writer=StepByStep())

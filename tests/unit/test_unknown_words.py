@@ -20,6 +20,7 @@ from rlgan.evaluation.pair_measures import PairMeasures
 from rlgan.generators import Seq2SeqTransformer, Seq2SeqTransformerGenerator, build_generator
 from rlgan.sampling.unknown_words import with_source_words
 from rlgan.storage.export import Decoding, load_run_generator, save_run_generator
+from tests.support.errors import refused
 
 SETTINGS = Seq2SeqTransformer(width=4, heads=1, layers=1, tied=False)
 TRAIN = "hier ist Anna\tda Anna ja\nja das ist Bert\tda Bert ja\ndas ist hier ja\tja da\n"
@@ -114,7 +115,7 @@ def test_where_tokens_are_no_words_none_is_replaced(
     save_run_generator(tmp_path, SETTINGS, task, arrays)
     exported = load_run_generator(tmp_path)
     assert len(exported.answer(["hier"], "in.txt", Decoding())[0]) == 1
-    with pytest.raises(ConfigError, match=f"--replace-unknown: {sides} are cut into characters or pieces of words"):
+    with refused(ConfigError, "replace_unknown_refused", match=sides):
         exported.answer(["hier"], "in.txt", Decoding(replaces_unknown=True))
 
 

@@ -161,7 +161,7 @@ def test_weights_of_another_network_are_refused_by_name() -> None:
     tensors = weights_of(Mixed(), 0).tensors
     lacking = {name: tensor for name, tensor in tensors.items() if name != "trained.bias"}
     for wrong, described in (
-        (lacking, r"another Mixed: missing \['trained.bias'\], unknown \[\]"),
+        (lacking, r"do not fit Mixed: missing \['trained.bias'\], unknown \[\]"),
         (tensors | {"new": torch.zeros(1)}, r"missing \[\], unknown \['new'\]"),
         (tensors | {"trained.bias": torch.zeros(3)}, r"trained.bias is \(3,\), expected \(2,\)"),
     ):

@@ -91,7 +91,7 @@ def test_no_message_that_names_an_option_names_it_in_python(name: str, text: str
         ("(--pairs, or --source and --target)", "(pairs, or source and target)"),
         ("in pieces (--tokens bpe)", "in pieces (tokens='bpe')"),
         ("then --resume.", "then Run.resume()."),
-        ("by --trust-code (trust_code=True from Python).", "by trust_code=True."),
+        ("by --trust-code (trust_code=True in Python).", "by trust_code=True."),
         ("`rlgan sample --model models:/n/1`.", "`rlgan.load('models:/n/1').sample()`."),
         ("--input: is missing.", "sources: is missing."),
         # What is no option of ours is somebody's text.

@@ -119,19 +119,22 @@ class Importance:
     def verdict(self) -> str:
         """What may be claimed, in a sentence or two."""
         if self.missing is not None or self.fit is None:
-            return f"Nothing can be said of single dimensions: {self.missing}."
-        fit = f"R² on trials it had not seen {_signed(self.fit)}"
+            return f"The importance of single dimensions is unknown: {self.missing}."
+        fit = f"R² on unseen trials {_signed(self.fit)}"
         if self.fit.mean <= 0:
             return (
-                f"The trials do not tell which dimensions matter: the model predicts no better than the mean ({fit})."
+                f"The trials do not show which dimensions matter: the model predicts no better than the mean ({fit})."
             )
         clear = [effect.dimension for effect in self.effects if effect.clear]
         weak = ", weakly" if self.fit.low <= 0 else ""
         if not clear:
-            return f"No dimension is distinguishable from nothing, though the model predicts{weak} ({fit})."
+            return (
+                "No dimension is significantly different from a dimension without effect, although the model "
+                f"predicts{weak} ({fit})."
+            )
         pairs = [f"{pair.one} × {pair.other}" for pair in self.interactions if pair.clear]
-        joint = f" Together, more or less than the sum of both: {', '.join(pairs)}." if pairs else ""
-        return f"Distinguishable from nothing: {', '.join(clear)}; the model predicts{weak} ({fit}).{joint}"
+        joint = f" Pairs with an interaction: {', '.join(pairs)}." if pairs else ""
+        return f"Dimensions with a significant effect: {', '.join(clear)}; the model predicts{weak} ({fit}).{joint}"
 
 
 def importances(results: SweepResults, *, seed: int = 0, num_samples: int = 100) -> tuple[Importance, ...]:
@@ -176,13 +179,11 @@ def _importance(
 ) -> Importance:
     updates = _last_common_update(trials)
     if updates is None:
-        reason = (
-            "no trial was measured" if not trials else "there is no number of updates after which all were measured"
-        )
+        reason = "no trial was measured" if not trials else "no number of updates was measured for all trials"
         return Importance(f"{objective}, {which}", None, len(trials), reason)
     target = f"{objective} after {updates} updates, {which}"
     if len(trials) < FEWEST_TRIALS:
-        reason = f"{len(trials)} trials were measured, and fewer than {FEWEST_TRIALS} tell nothing"
+        reason = f"{len(trials)} trials were measured, but at least {FEWEST_TRIALS} are needed"
         return Importance(target, updates, len(trials), reason)
     ranks = _ranks([dict(trial.curve)[updates] for trial in trials])
     if np.ptp(ranks) == 0:
@@ -423,8 +424,9 @@ def _forest(num_trees: int, seed: int) -> RandomForestRegressor:
         from sklearn.ensemble import RandomForestRegressor
     except ModuleNotFoundError:
         raise ConfigError(
-            "importance of dimensions: needs scikit-learn, which comes with an extra. Install it by: "
-            f"{install_command('tune')}"
+            "importance of dimensions: needs scikit-learn, which is part of an extra. Install it with: "
+            f"{install_command('tune')}",
+            code="importance_needs_sklearn",
         ) from None
     # The sample is a bootstrap already; another within it would leave each tree half of the few trials. Half of the
     # columns at each split lets weak dimensions, and pairs of which neither does anything alone, have their turn.

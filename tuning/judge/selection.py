@@ -46,12 +46,15 @@ OBJECTIVES = {
         Objective(
             "kl_sum",
             ("eval/kl_forward", "eval/kl_reverse"),
-            "what the distribution has and the generator lacks, and the other way round",
+            "KL divergences in both directions between the generator and the exact distribution",
         ),
         Objective(
             "lm_rlm",
             ("eval/lm_5gram", "eval/rlm_5gram"),
-            "what a model of real sequences thinks of samples, and a model of samples of real sequences",
+            (
+                "the NLL of samples under a model of real sequences, and the NLL of real sequences under a model of "
+                "samples"
+            ),
         ),
     )
 }
@@ -61,12 +64,16 @@ OBJECTIVES = {
 _QUALITY = ("eval/kl_reverse", "eval/lm_5gram")
 _COVERAGE = ("eval/kl_forward", "eval/rlm_5gram", "eval/nll_gen")
 _REFUSED = {
-    r"eval/(nll_oracle|bleu_\d|corpus_bleu|chrf|rouge_\w)": "sees quality alone, which collapse wins",
-    r"eval/(nll_div|self_bleu_\d|distinct_\d|share_unique|effective_rank)": "sees diversity alone, which noise wins",
-    r"eval/(mean_length|repetition_\d|share_unfinished)": "sees one trait of samples, which many bad generators have",
-    r"eval/(fed_\w+|js_\d)": "sees of both sides only what its encoder or its n-grams show, which hides the rest",
-    r"eval/nearest_\w+": "sees copying alone, which noise wins",
-    r"(generator|discriminator)/.*": "is the judge's own opinion, which is won by fooling it",
+    r"eval/(nll_oracle|bleu_\d|corpus_bleu|chrf|rouge_\w)": "measures quality only, so mode collapse would win",
+    r"eval/(nll_div|self_bleu_\d|distinct_\d|share_unique|effective_rank)": (
+        "measures diversity only, so noise would win"
+    ),
+    r"eval/(mean_length|repetition_\d|share_unfinished)": (
+        "measures a single property of samples, which many bad generators share"
+    ),
+    r"eval/(fed_\w+|js_\d)": "measures only what its encoder or its n-grams capture",
+    r"eval/nearest_\w+": "measures copying only, so noise would win",
+    r"(generator|discriminator)/.*": "is the discriminator's own score, so fooling it would win",
 }
 
 
@@ -87,31 +94,46 @@ def objective_for(task: Task, name: str | None, logged: Collection[str] | None =
     is_own = name is not None and all(_is_own_gap(side if "/" in side else f"eval/{side}") for side in name.split("+"))
     if not task.has_known_distribution and "text" not in task.measures and not is_own:
         raise ConfigError(
-            f"a sweep on task {task.name}: nothing that is measured there sees quality and coverage at once, by which "
-            "its trials could be told apart. Sweep on text, or on a task whose distribution is known (transduction), "
-            "and run what was found on this one."
+            f"a sweep on task {task.name}: no metric of this task measures both quality and coverage, so trials "
+            "cannot be compared. Run the sweep on text, or on a task with a known distribution (transduction), and "
+            "use the result on this one.",
+            code="sweep_without_measure",
         )
     fitting = "kl_sum" if task.has_known_distribution else "lm_rlm"
     if name is None or name == fitting:
         return OBJECTIVES[fitting]
     if name in OBJECTIVES:
         needed = "a known distribution" if name == "kl_sum" else "text"
-        raise ConfigError(f"objective {name}: needs {needed}, which task {task.name} has not. Use {fitting}.")
+        raise ConfigError(
+            f"objective {name}: needs {needed}, which task {task.name} does not have. Use {fitting}.",
+            code="objective_needs",
+            fields={"objective": name},
+        )
     sides = tuple(side if "/" in side else f"eval/{side}" for side in name.split("+"))
     if len(set(sides)) < len(sides):
         twice = next(side for side in sides if sides.count(side) > 1)
-        raise ConfigError(f"objective {name}: {twice} stands in it twice, which tips the balance. Name each side once.")
+        raise ConfigError(
+            f"objective {name}: {twice} appears twice, which would give it double weight. Name each side once.",
+            code="objective_side_twice",
+            fields={"objective": name},
+        )
     for side in sides:
         _require_honest(name, side, fitting, logged)
     if any(_is_own_gap(side) for side in sides):
-        return Objective(name, sides, "chosen by the user: how far samples are from real sequences")
+        return Objective(name, sides, "chosen by the user: distance of samples from real sequences")
     if not any(side in _QUALITY for side in sides):
         raise ConfigError(
-            f"objective {name}: sees coverage alone, which a blur keeps. Select by both sides at once: {fitting}."
+            f"objective {name}: measures coverage only, so an overly broad distribution would win. Select by "
+            f"quality and coverage together: {fitting}.",
+            code="objective_coverage_only",
+            fields={"objective": name},
         )
     if not any(side in _COVERAGE for side in sides):
         raise ConfigError(
-            f"objective {name}: sees quality alone, which collapse wins. Select by both sides at once: {fitting}."
+            f"objective {name}: measures quality only, so mode collapse would win. Select by quality and coverage "
+            f"together: {fitting}.",
+            code="objective_quality_only",
+            fields={"objective": name},
         )
     return Objective(name, sides, "chosen by the user")
 
@@ -125,8 +147,10 @@ def require_one_budget(config: Config) -> None:
     selection = config.schedule.selection
     if selection.patience is not None:
         raise ConfigError(
-            f"schedule.selection.patience={selection.patience}: ends trials at different numbers of updates, and they "
-            "are compared at equal ones. Set it to null; a scheduler stops what is not worth going on with."
+            f"schedule.selection.patience={selection.patience}: would end trials at different numbers of updates, "
+            "but a sweep compares them at equal numbers. Set it to null; a scheduler stops poor trials early.",
+            code="selection_patience_in_sweep",
+            fields={"schedule.selection.patience": selection.patience},
         )
 
 
@@ -142,18 +166,27 @@ def _require_honest(name: str, side: str, fitting: str, logged: Collection[str] 
     if side.startswith(f"eval/{OWN}") and logged is not None and side in logged:
         figure = side.removeprefix("eval/")
         raise ConfigError(
-            f"objective {name}: {figure} is better in one direction alone, which says nothing of what is lost for it. "
-            f"Select by its distance from real sequences, {figure}{GAP}, which a metric of direction none has."
+            f"objective {name}: {figure} is better in one direction only, so it does not show what is lost in "
+            f"exchange. Select by its distance from real sequences, {figure}{GAP}, which is available for metrics "
+            "with direction none.",
+            code="objective_one_direction",
+            fields={"objective": name},
         )
     for pattern, reason in _REFUSED.items():
         if re.fullmatch(pattern, side):
             of = "" if side.removeprefix("eval/") == name.removeprefix("eval/") else f"{side} "
-            raise ConfigError(f"objective {name}: {of}{reason}. Select by both sides at once: {fitting}.")
+            raise ConfigError(
+                f"objective {name}: {of}{reason}. Select by quality and coverage together: {fitting}.",
+                code="objective_refused",
+                fields={"objective": name},
+            )
     known = (*_QUALITY, *_COVERAGE, *own)
     if side not in known or (logged is not None and side not in logged):
         possible = [one for one in known if logged is None or one in logged]
         plain, plain_side = [one.removeprefix("eval/") for one in possible], side.removeprefix("eval/")
         raise ConfigError(
-            f"objective {name}: {plain_side} was never logged on this task. There is {fitting}, or a sum of some "
-            f"of {', '.join(plain)}.{nearest(plain_side, (fitting, *plain))}"
+            f"objective {name}: {plain_side} is not logged for this task. Use {fitting}, or a sum of some of "
+            f"{', '.join(plain)}.{nearest(plain_side, (fitting, *plain))}",
+            code="objective_never_logged",
+            fields={"objective": name},
         )

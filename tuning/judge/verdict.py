@@ -74,15 +74,15 @@ class Difference:
         Where a seed is missing nothing beats anything: those that survived may be those that were easy.
         """
         if self.left_out:
-            return "is not told apart from"
+            return "is not significantly different from"
         if self.interval is not None and self.interval.high is not None and self.interval.high < 0:
             return "beats"
         if self.interval is not None and self.interval.low is not None and self.interval.low > 0:
             return "is worse than"
-        return "is not told apart from"
+        return "is not significantly different from"
 
     def __str__(self) -> str:
-        number = "no seed has both" if self.interval is None else f"difference {self.interval}"
+        number = "no seed has both results" if self.interval is None else f"difference {self.interval}"
         return "; ".join([number, *self.left_out])
 
 
@@ -167,7 +167,7 @@ def objective_value(metrics: Mapping[str, float], sides: Sequence[str]) -> float
     for side in sides:
         if side not in metrics:
             raise ValueError(
-                f"{side}: is a side of the objective and was not measured; measured were {', '.join(metrics)}"
+                f"{side}: is a side of the objective but was not measured; measured were {', '.join(metrics)}"
             )
     return sum(metrics[side] for side in sides)
 
@@ -179,7 +179,7 @@ def _entry(results: SweepResults, entrant: str) -> Entry:
     finals = [final for final in results.finals if final.entrant == entrant]
     kinds = {final.kind for final in finals}
     if len(kinds) > 1:
-        raise ValueError(f"{entrant}: is of two kinds, {' and '.join(sorted(kinds))}; it must be of one")
+        raise ValueError(f"{entrant}: has two kinds, {' and '.join(sorted(kinds))}; it must have one")
     validation = _by_temperature(finals, results.sides, "validation")
     test = _by_temperature(finals, results.sides, "test")
     # A temperature that was measured with fewer seeds than another is no match for it: seeds differ.
@@ -254,7 +254,7 @@ def _left_out(entrant: str, by_seed: Mapping[int, float], seeds: set[int]) -> li
     words = []
     for found, what in ((missing, "has no result"), (broken, "is not finite")):
         if found:
-            words.append(f"{entrant} {what} with seed {', '.join(map(str, found))}")
+            words.append(f"{entrant} {what} for seed {', '.join(map(str, found))}")
     return words
 
 
@@ -274,18 +274,18 @@ def _headroom(best: Entry | None, entries: Sequence[Entry], results: SweepResult
         for seed, (run, floor_, top) in zip(seeds, ends, strict=True)
     }
     if not seeds:
-        lacking = f"no seed has {best.entrant}, {continued.entrant} and {ceiling.entrant} at temperature 1"
+        lacking = f"no seed has results for {best.entrant}, {continued.entrant} and {ceiling.entrant} at temperature 1"
         return Headroom({}, None, lacking, continued.entrant)
     if not np.isfinite(ends).all():
-        return Headroom(shares, None, "a figure is not finite", continued.entrant)
+        return Headroom(shares, None, "a value is not finite", continued.entrant)
     # Not the mean of shares: with a headroom near 0 one seed's share is any number.
     runs, floors, tops = np.array(ends).T
     gained, headroom, missing = (_mean(values) for values in (floors - runs, floors - tops, tops - runs))
     gain = f"{ceiling.entrant} gained {interval([*map(float, floors - tops)])} over {continued.entrant}"
     if len(seeds) < 2 or headroom.interval()[0] <= 0:
-        return Headroom(shares, None, f"{gain}, which is not told from 0", continued.entrant)
+        return Headroom(shares, None, f"{gain}, which is not significantly different from 0", continued.entrant)
     limits = ratio_interval(gained, headroom, missing)
-    assert limits is not None, "Fieller's interval exists where the denominator is told from 0"
+    assert limits is not None, "Fieller's interval exists only if the denominator is significantly different from 0"
     share = Interval(gained.value / headroom.value, *limits, len(seeds))
     return Headroom(shares, share, None, continued.entrant)
 
@@ -302,27 +302,27 @@ def _mean(values: NDArray[np.float64]) -> Uncertain:
 
 def _finding(results: SweepResults, winner: Entry | None, best: Entry | None, differences: Sequence[Difference]) -> str:
     if not results.finals:
-        return "There was no final race, so nothing is known of whether any trial beats maximum likelihood."
+        return "There was no final race, so it is unknown whether any trial is better than maximum likelihood."
     if best is None:
-        return "No finalist could be measured, so none beats anything."
+        return "No finalist could be measured."
     if not differences:
-        return f"{best.entrant} is the best finalist on validation data; there was no control to beat."
+        return f"{best.entrant} is the best finalist on validation data; there was no control to compare with."
     beaten = [one for one in differences if one.outcome == "beats"]
     if len(beaten) == len(differences):
-        text = f"{best.entrant} beats every control: {_listed(beaten)}."
+        text = f"{best.entrant} is significantly better than every control: {_listed(beaten)}."
     else:
         # "No finalist": the others were worse on validation data, and nothing is chosen on test data.
         first, *rest = [one for one in differences if one.outcome != "beats"]
         text = (
-            f"No finalist is shown to beat {first.control}: {best.entrant}, the best of them on validation data, "
-            f"{first.outcome} it ({first})."
+            f"No finalist is significantly better than {first.control}: {best.entrant}, the best finalist on "
+            f"validation data, {first.outcome} it ({first})."
         )
         if rest:
-            text += " Nor " + "; nor ".join(f"{one.control}: it {one.outcome} it ({one})" for one in rest) + "."
+            text += "".join(f" It {one.outcome} {one.control} ({one})." for one in rest)
         if beaten:
-            text += f" It beats {_listed(beaten)}."
+            text += f" It is significantly better than {_listed(beaten)}."
     if winner is not None and winner.kind != "finalist":
-        text += f" On validation data the best of all but a ceiling was {winner.entrant}, not a finalist."
+        text += f" On validation data {winner.entrant}, which is not a finalist, was the best of all but a ceiling."
     return text
 
 
@@ -334,20 +334,27 @@ def _notes(results: SweepResults, entries: Sequence[Entry]) -> tuple[str, ...]:
     if not results.finals:
         return ()
     notes = [
-        "The temperature of each entrant and the best finalist were chosen on validation data, by the mean over seeds; "
-        "differences are of test data, paired by seed, below 0 where the finalist is better.",
-        "Finalists are the best trials of the search, trained again with seeds that the search never saw: what was "
-        "luck of a seed in the search does not count here. The best of several finalists is a choice still.",
-        "Intervals are 95 % t intervals of each difference by itself, not corrected for the number of controls.",
+        (
+            "The temperature of each entrant and the best finalist were chosen on validation data, by the mean over "
+            "seeds. Differences are on test data, paired by seed; negative means that the finalist is better."
+        ),
+        (
+            "Finalists are the best trials of the search, trained again with new seeds, so a lucky seed in the search "
+            "does not count here. Choosing the best of several finalists still favours luck."
+        ),
+        (
+            "Intervals are 95 % t intervals for each difference separately, without correction for the number of "
+            "controls."
+        ),
     ]
     seeds = {final.seed for final in results.finals}
     if len(seeds) == 1:
-        notes.append("One seed shows no difference between chance and merit.")
+        notes.append("With one seed, chance and real differences cannot be separated.")
     for entry in entries:
         with_any = {final.seed for final in results.finals if final.entrant == entry.entrant}
         if seeds - with_any:
             missing = ", ".join(map(str, sorted(seeds - with_any)))
-            notes.append(f"{entry.entrant} has no result with seed {missing}: its means are of fewer seeds.")
+            notes.append(f"{entry.entrant} has no result for seed {missing}: its means are over fewer seeds.")
         if entry.temperature is None:
-            notes.append(f"{entry.entrant} has no place: at no temperature is it finite with all its seeds.")
+            notes.append(f"{entry.entrant} is not ranked: there is no temperature at which all its seeds are finite.")
     return tuple(notes)

@@ -60,8 +60,10 @@ def register_champion(
     checkpoint = next((one for one in found if (Path(one) / GENERATOR_FILES[0]).exists()), None)
     if checkpoint is None:
         raise CheckpointError(
-            f"{generators}: the generator of {best.entrant}, seed {best.seed}, is gone, so it cannot be registered. "
-            "Bring the folder back, or go on without."
+            f"{generators}: the generator of {best.entrant}, seed {best.seed}, is missing, so it cannot be "
+            "registered. Restore the folder, or continue without registering.",
+            code="champion_gone",
+            fields={"path": generators},
         )
     run = read_run(uri, run_folder(folder, best.entrant, best.seed))
     tags = {

@@ -70,7 +70,9 @@ def read_sweep(run: LoggedRun) -> SweepResults:
         )
     except (KeyError, ValueError) as error:
         raise TrackingError(
-            f"run {run.run_id}: is marked as a sweep of rlgan, and is not one that this version wrote ({error!r})."
+            f"run {run.run_id}: is marked as a sweep of rlgan, but was not written by this version ({error!r}).",
+            code="not_our_sweep",
+            fields={"run": run.run_id},
         ) from None
 
 

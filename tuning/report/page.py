@@ -85,7 +85,11 @@ def write_page(results: SweepResults, folder: Path, analysis: Analysis | None = 
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise CheckpointError(f"{folder}: cannot be made ({error.strerror}). Name another folder.") from None
+        raise CheckpointError(
+            f"{folder}: cannot be created ({error.strerror}). Use another folder.",
+            code="page_folder",
+            fields={"path": folder},
+        ) from None
     judged = analysis.verdict
     plane = _drawn(
         plot_plane(results, judged, folder / "plane.png"),
@@ -137,7 +141,7 @@ def summary_text(results: SweepResults, analysis: Analysis | None = None, column
     parts.append("\n".join(wrapped(paragraph.text, columns, hang="") for paragraph in _ran(results)))
     if judged.entries:
         parts.append(
-            f"final race, {results.objective}, lower is better\n"
+            f"final race, {results.objective} (lower is better)\n"
             + stacked_tables(_race_rows(judged), _RACE, most=columns)
         )
         parts.append(wrapped(f"share of the headroom captured: {judged.headroom}", columns, hang=""))

@@ -124,14 +124,17 @@ class Forecast:
 
     def __str__(self) -> str:
         costs = self.costs
-        each = f"a trial to its last update takes about {duration(costs.trial_s)}, {self.at_once} at a time"
+        each = f"a full trial takes about {duration(costs.trial_s)}, {self.at_once} run at a time"
         if self.left_s is None:
             rows = math.ceil(self.trials / self.at_once)
-            text = f"{each}: {self.trials} trials at most {duration(rows * costs.trial_s)}, less what is stopped early."
+            text = (
+                f"{each}: {self.trials} trials take at most {duration(rows * costs.trial_s)}, less if some are stopped "
+                "early."
+            )
         else:
             text = (
-                f"{each}: in the {duration(max(0.0, self.left_s))} that the search has, {self.trials_that_fit} of "
-                f"{self.trials} trials fit, more where some are stopped early."
+                f"{each}: in the {duration(max(0.0, self.left_s))} left for the search, {self.trials_that_fit} of "
+                f"{self.trials} trials fit, or more if some are stopped early."
             )
         if not self.seeds:
             return text
@@ -140,13 +143,15 @@ class Forecast:
             return f"{text}{race}."
         left = f"the {duration(max(0.0, self.race_left_s))} left for it"
         if self.seeds_that_fit == self.seeds:
-            return f"{text}{race}, and fits into {left}."
+            return f"{text}{race} and fits into {left}."
         needed = costs.start_s + math.ceil(self.trials / self.at_once) * costs.trial_s + _MARGIN * self.race_s
         return (
-            f"{text}{race}: of its seeds {self.seeds_that_fit} fit into {left}"
-            + (", so nothing will be judged" if not self.seeds_that_fit else "")
-            + f". All would fit with --hours {_up(needed / 3600)}; fewer --finalists, --seeds or "
-            "--schedule.adversarial-updates need less."
+            f"{text}{race}: {self.seeds_that_fit} of its seeds fit into {left}"
+            + (", so there will be no result" if not self.seeds_that_fit else "")
+            + (
+                f". Use --hours {_up(needed / 3600)} to fit all, or lower --finalists, --seeds or "
+                "--schedule.adversarial-updates."
+            )
         )
 
 

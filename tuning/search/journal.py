@@ -48,8 +48,10 @@ class Journal:
                 self._apply(json.loads(line))
             except (ValueError, KeyError, TypeError) as error:
                 raise CheckpointError(
-                    f"{self._path}, line {number}: is no event of a sweep ({error!r}). Restore the file, or start a "
-                    "new sweep."
+                    f"{self._path}, line {number}: is not an event of a sweep ({error!r}). Restore the file, or "
+                    "start a new sweep.",
+                    code="damaged_journal",
+                    fields={"path": self._path, "line": number},
                 ) from None
 
     def append(self, **event: Any) -> None:

@@ -176,8 +176,9 @@ class OptunaSource:
             import optuna
         except ModuleNotFoundError:
             raise ConfigError(
-                "search by TPE: needs Optuna, which comes with an extra. Install it by: "
-                f"{install_command('tune')} Or search at random (--search random)."
+                "search by TPE: needs Optuna, which is part of an extra. Install it with: "
+                f"{install_command('tune')} Or use random search (--search random).",
+                code="tpe_needs_optuna",
             ) from None
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._optuna = optuna
@@ -277,8 +278,9 @@ class Proposals:
             return Proposal(point, config, draws, self._source.accept())
         most, number = self.contradictions.most_common(1)[0]
         raise ConfigError(
-            f"{_MOST_CONTRADICTIONS} points in a row were contradictory, {number} of them thus: {most.rstrip('. ')}. "
-            "Widen the study."
+            f"{_MOST_CONTRADICTIONS} points in a row were contradictory, {number} of them because of: "
+            f"{most.rstrip('. ')}. Widen the study.",
+            code="study_contradictory",
         )
 
     def tell(self, proposed: Any, outcome: Outcome) -> None:

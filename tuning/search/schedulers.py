@@ -35,9 +35,11 @@ def require_something_to_change(settings: SweepSettings, space: Space) -> None:
     if settings.is_population and not mutable_axes(space):
         varied = [bundle.name for bundle in space.bundles] + [axis.path for axis in space.axes]
         raise ConfigError(
-            f"--scheduler {settings.scheduler}: changes numbers on a scale (learning rates, weights, shares) while a "
-            f"trial trains, and this study varies none: {', '.join(dict.fromkeys(varied))}. Use another scheduler, or "
-            "a study that varies such numbers."
+            f"--scheduler {settings.scheduler}: changes numbers on a scale (learning rates, weights, fractions) "
+            f"during training, but this study varies none: {', '.join(dict.fromkeys(varied))}. Use another "
+            "scheduler, or a study that varies such numbers.",
+            code="scheduler_needs_scales",
+            fields={"scheduler": settings.scheduler},
         )
 
 

@@ -128,8 +128,9 @@ class _Searcher(Searcher):
         proposed = self._proposals.next()
         if proposed is None or proposed.point != entry.schedule[0][1]:
             raise CheckpointError(
-                f"{self._folders.ledger}: trial {entry.index} is not what this study proposes. Restore the file, or "
-                "start a new sweep."
+                f"{self._folders.ledger}: trial {entry.index} differs from the proposals of this study. Restore "
+                "the file, or start a new sweep.",
+                code="trial_not_proposed",
             )
         self._tokens[entry.index] = proposed.token
         if entry.state is not None:

@@ -119,8 +119,8 @@ class Trial(SequenceGAN):
         if self.trainer.stopped is not None:
             raise ConfigError(
                 f"training stopped by {self.trainer.stopped}: trials of a sweep are compared at equal numbers of "
-                "updates. Leave out the callbacks, or let them return None; a scheduler stops what is not worth going "
-                "on with."
+                "updates. Remove the callbacks, or let them return None; a scheduler stops poor trials early.",
+                code="trial_stopped",
             )
 
     def _change(self) -> None:

@@ -212,13 +212,13 @@ class Watch(Unpickled):
         entries = list(self._ledger.entries.values())
         ended = sum(entry.state is not None for entry in entries)
         updates = self._space.base.schedule.adversarial_updates
-        words = [f"search: {ended} of {self._settings.trials} trials ended"]
+        words = [f"search: {ended} of {self._settings.trials} trials finished"]
         under_way = [entry for entry in entries if entry.state is None]
         if under_way:
             words.append("under way: " + _listed([_stands(entry, updates) for entry in under_way]))
         left, whole = self._search.left_s, self._whole.left_s
         if left is not None and whole is not None and left <= 0 < whole:
-            remains = [f"the race is due, and waits until a trial has ended; {duration(whole)} left for both"]
+            remains = [f"the race should start, but waits until a trial has finished; {duration(whole)} left for both"]
         else:
             remains = _left(left, "the search")
         return "; ".join([*words, *self._starts_under_way(), *remains])
@@ -255,8 +255,8 @@ class Watch(Unpickled):
             return
         fit = min(seeds, int(left / of_seed))
         self._say(
-            f"final race: about {duration(takes)}, and {duration(left)} are left: {fit} of {seeds} seeds fit. What is "
-            "missing can be run later, by --resume with more --hours."
+            f"final race: about {duration(takes)}, but {duration(left)} are left: {fit} of {seeds} seeds fit. To "
+            "run the missing ones later, use --resume with more --hours."
         )
 
     def _starts_under_way(self) -> list[str]:
@@ -264,7 +264,7 @@ class Watch(Unpickled):
         for one in what_is_read(self._starts, PROGRESS):
             done, of, seconds = int(one["epochs"]), int(one["of"]), float(one["seconds"])
             more = f", at most {duration(seconds / done * (of - done))} more" if done else ""
-            found.append(f"a start that runs share: epoch {done} of at most {of} after {duration(seconds)}{more}")
+            found.append(f"a shared start: epoch {done} of at most {of} after {duration(seconds)}{more}")
         return found
 
 
@@ -297,4 +297,4 @@ def _listed(names: list[str]) -> str:
 def _left(seconds: float | None, what: str) -> list[str]:
     if seconds is None:
         return []
-    return [f"{duration(seconds)} left for {what}" if seconds > 0 else f"the time of {what} is over"]
+    return [f"{duration(seconds)} left for {what}" if seconds > 0 else f"the time limit of {what} was reached"]

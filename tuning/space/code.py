@@ -78,14 +78,25 @@ def admitted(
     for name in named_in([words.get("study"), words.get("task"), words.get("changes")]):
         if name not in names and not trust_code:
             raise CheckpointError(
-                f"{asked}: its sweep.json names {name!r}, code of somebody's own that is not on its list of what the "
-                "sweep executes. Read it, and let it be executed by --trust-code (trust_code=True from Python)."
+                (
+                    f"{asked}: its sweep.json names {name!r}, code that is not on the sweep's list of code to execute. "
+                    "Read the code; to execute it, add --trust-code (trust_code=True in Python)."
+                ),
+                code="study_plugin_not_listed",
+                fields={"path": asked, "name": name},
             )
     changes: tuple[PluginChange, ...] = ()
     if accept_changed:
         changes = changes_of(code)
         if not changes:
-            raise ConfigError(f"{ACCEPT_CHANGED}: no source of {folder} has changed since it began. Leave it out.")
+            raise ConfigError(
+                (
+                    f"{ACCEPT_CHANGED}: has no effect, because no source of {folder} has changed since the sweep "
+                    "began. Remove it."
+                ),
+                code="accept_changed_without_source",
+                fields={"path": folder},
+            )
         now = {(one.kind, one.name): one.now for one in changes}
         code = [replace(one, digest=now.get((one.plugin_kind, one.name), one.digest)) for one in code]
     require_unchanged(code, asked)
@@ -105,9 +116,12 @@ def require_listed(asked: str, request: Mapping[str, Any], study: Study, *, trus
     for name in named_in([study.preset, study.changes, bundles, choices]):
         if name not in names and not trust_code:
             raise CheckpointError(
-                f"{asked}: its study {study.name} names {name!r}, code of somebody's own that is not on the list of "
-                "what the sweep executes. Read it, then let it be executed by --trust-code (trust_code=True from "
-                "Python)."
+                (
+                    f"{asked}: its study {study.name} names {name!r}, code that is not on the sweep's list of code to "
+                    "execute. Read the code; to execute it, add --trust-code (trust_code=True in Python)."
+                ),
+                code="study_code_not_listed",
+                fields={"path": asked, "name": name},
             )
 
 
@@ -149,7 +163,11 @@ def _listed(asked: str, request: Mapping[str, Any]) -> list[NamedCode]:
     try:
         found = [NamedCode(row["kind"], str(row["name"]), str(row["digest"])) for row in rows]
         if any(one.plugin_kind not in get_args(PluginKind) for one in found):
-            raise ValueError("a kind of plug-in that there is not")
+            raise ValueError("an unknown kind of plug-in")
     except (TypeError, KeyError, ValueError) as error:
-        raise CheckpointError(f"{asked}: its sweep.json is damaged ({error!r}). Restore it.") from None
+        raise CheckpointError(
+            f"{asked}: its sweep.json is damaged ({error!r}). Restore it.",
+            code="sweep_list_damaged",
+            fields={"path": asked},
+        ) from None
     return found

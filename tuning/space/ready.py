@@ -1,9 +1,12 @@
 """The ready studies by name, and the question of each. Light, for help shows it; what they vary is in `studies`."""
 
 READY = {
-    "reward_baseline": "Which reward map, credit and baseline help, at which learning rate?",
-    "discriminator": "What makes the discriminator generalise, and does the generator gain by it?",
-    "from_scratch": "Without pretraining: batch, a reward for every token, D's regularisation (ScratchGAN's claims).",
-    "stability": "Who trains when: schedules, teacher forcing, batches and learning rates.",
-    "everything": "The whole space but the generator's size, which every other choice depends on.",
+    "reward_baseline": "Which reward map, credit and baseline help, and at which learning rate?",
+    "discriminator": "What makes the discriminator generalise, and does the generator benefit?",
+    "from_scratch": (
+        "Training without pretraining: batch size, a reward for every token, regularisation of the discriminator "
+        "(claims of ScratchGAN)."
+    ),
+    "stability": "Schedules, teacher forcing, batch sizes and learning rates.",
+    "everything": "The whole space except the size of the generator, on which all other choices depend.",
 }

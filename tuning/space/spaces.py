@@ -185,10 +185,20 @@ def _no_axis(base: Config, name: str, known: Sequence[str]) -> ConfigError:
     plain = name.removesuffix(".*")
     for path, reason in not_searched().items():
         if plain == path or plain.startswith(f"{path}."):
-            return ConfigError(f"{name}: is not searched: {reason}.")
+            return ConfigError(
+                f"{name}: cannot be searched: {reason}.", code="dimension_not_searched", fields={"name": name}
+            )
     if plain in all_paths(to_dict(base)):
-        return ConfigError(f"{name}: is no dimension by itself. Those below it are chosen by {plain}.*")
-    return ConfigError(f"{name}: no such dimension. Dimensions are {', '.join(known)}.{nearest(plain, known)}")
+        return ConfigError(
+            f"{name}: is a group, not a dimension. Use {plain}.* for the dimensions below it.",
+            code="dimension_is_group",
+            fields={"name": name},
+        )
+    return ConfigError(
+        f"{name}: no such dimension. Dimensions are {', '.join(known)}.{nearest(plain, known)}",
+        code="unknown_dimension",
+        fields={"name": name},
+    )
 
 
 def _kind_at(tree: Mapping[str, Any], path: str) -> Any:

@@ -92,9 +92,17 @@ class Study:
                 try:
                     override(base, option)
                 except ConfigError as error:
-                    raise ConfigError(f"study {self.name}, bundle {bundle.name}, {label}: {error}") from None
+                    raise ConfigError(
+                        f"study {self.name}, bundle {bundle.name}, {label}: {error}",
+                        code="study_bundle",
+                        fields={"study": self.name},
+                    ) from None
         if not chosen and not self.bundles:
-            raise ConfigError(f"study {self.name}: nothing is left to vary; every dimension is fixed.")
+            raise ConfigError(
+                f"study {self.name}: nothing varies, because every dimension is fixed. Leave at least one free.",
+                code="study_varies_nothing",
+                fields={"study": self.name},
+            )
         return replace(whole, axes=chosen)
 
     def _options_of_plugins(self, base: Config) -> dict[str, Axis]:
@@ -105,8 +113,10 @@ class Study:
                 continue
             if prior is None:
                 raise ConfigError(
-                    f"study {self.name}: {path}: is an option of a plug-in, and nothing says what may be tried of it. "
-                    "Give its values, or an interval, in the study."
+                    f"study {self.name}: {path}: is an option of a plug-in, so its range is unknown. Give its "
+                    "values, or an interval, in the study.",
+                    code="study_plugin_option",
+                    fields={"study": self.name},
                 )
             found[path] = axis
         return found
@@ -138,8 +148,9 @@ class Study:
                     check_value(axis.path, dict(axis.only_if), value)
                 except ConfigError as error:
                     raise ConfigError(
-                        f"{error} The sweep was begun with it: go on with the version that it was begun with, or start "
-                        "a new sweep."
+                        f"{error} The sweep began with it. Use the same version of rlgan as then, or start a new "
+                        "sweep.",
+                        code="study_of_older_version",
                     ) from None
             kept.append(then)
         order = {name: place for place, name in enumerate(begun)}
@@ -164,7 +175,9 @@ class Study:
                 else:
                     check_value(axis.path, dict(axis.only_if), value)
             except ConfigError as error:
-                raise ConfigError(f"study {self.name}: {error}") from None
+                raise ConfigError(
+                    f"study {self.name}: {error}", code="study_setting", fields={"study": self.name}
+                ) from None
         return replace(axis, prior=prior)
 
 
@@ -268,22 +281,34 @@ def load_study(name_or_file: str) -> Study:
     if path.suffix not in (".toml", ".py"):
         raise ConfigError(
             f"{name_or_file}: not a study. Studies are {', '.join(STUDIES)}, or your own file in .toml or .py."
-            f"{nearest(name_or_file, STUDIES)}"
+            f"{nearest(name_or_file, STUDIES)}",
+            code="unknown_study",
+            fields={"name": name_or_file},
         )
     if not path.is_file():
-        raise ConfigError(f"{path}: no such file.")
+        raise ConfigError(f"{path}: no such file.", code="study_no_such_file", fields={"path": path})
     if path.suffix == ".py":
         try:
             study = runpy.run_path(str(path)).get("STUDY")
         except Exception as error:  # a user's own code may raise anything
-            raise ConfigError(f"{path}: raises {type(error).__name__}: {error}. Mend it, and try again.") from error
+            raise ConfigError(
+                f"{path}: raised {type(error).__name__}: {error}. Fix it, and try again.",
+                code="study_raised",
+                fields={"path": path},
+            ) from error
         if not isinstance(study, Study):
-            raise ConfigError(f"{path}: sets no STUDY of rlgan.tuning.Study (it has {type(study).__name__}).")
+            raise ConfigError(
+                f"{path}: does not set STUDY to a rlgan.tuning.Study (it has {type(study).__name__}).",
+                code="study_sets_nothing",
+                fields={"path": path},
+            )
         return study
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read as TOML ({error}).") from None
+        raise ConfigError(
+            f"{path}: cannot be read as TOML ({error}).", code="study_not_toml", fields={"path": path}
+        ) from None
     return _from_toml(path, values)
 
 
@@ -293,14 +318,26 @@ _FIELDS = ("description", "preset", "axes", "changes", "bundles")
 def _from_toml(path: Path, values: Mapping[str, Any]) -> Study:
     for name, value in values.items():
         if name not in _FIELDS:
-            raise ConfigError(f"{path}: {name}: no such field; there are {', '.join(_FIELDS)}.{nearest(name, _FIELDS)}")
+            raise ConfigError(
+                f"{path}: {name}: no such field; fields are {', '.join(_FIELDS)}.{nearest(name, _FIELDS)}",
+                code="study_field",
+                fields={"path": path},
+            )
         wanted = str if name in ("description", "preset") else dict
         if not isinstance(value, wanted):
-            raise ConfigError(f"{path}: {name}={value!r}: must be {'text' if wanted is str else 'a table'}.")
+            raise ConfigError(
+                f"{path}: {name}={value!r}: must be {'text' if wanted is str else 'a table'}.",
+                code="study_field_type",
+                fields={name: value, "path": path},
+            )
     bundles = values.get("bundles", {})
     for name, options in bundles.items():
         if not isinstance(options, dict) or not options or not all(isinstance(one, dict) for one in options.values()):
-            raise ConfigError(f"{path}: bundles.{name}: must be a table of label = {{path = value, ...}}.")
+            raise ConfigError(
+                f"{path}: bundles.{name}: must be a table of label = {{path = value, ...}}.",
+                code="study_bundles",
+                fields={"path": path},
+            )
     return Study(
         name=path.stem,
         description=values.get("description", path.stem),
@@ -326,7 +363,9 @@ def _prior(path: Path, name: str, value: Any) -> Prior | None:
                 return LogUniform(low, high)
     raise ConfigError(
         f'{path}: axes.{name}={value!r}: must be "all", a list of values, {{uniform = [LOW, HIGH]}} or '
-        "{log_uniform = [LOW, HIGH]} with LOW < HIGH, and LOW > 0 for the second."
+        "{log_uniform = [LOW, HIGH]} with LOW < HIGH, and LOW > 0 for the second.",
+        code="study_axis",
+        fields={f"axes.{name}": value, "path": path},
     )
 
 

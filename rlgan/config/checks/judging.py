@@ -15,22 +15,25 @@ def readers_of_conditions(fields: Fields) -> Iterator[Problem]:
         yield Problem(
             "generator_reads_no_conditions",
             {"generator": generator.kind},
-            f"cannot read what task={task.kind!r} gives with each sequence. Use generator seq2seq_lstm or "
-            "seq2seq_transformer.",
+            f"cannot read the conditions of task={task.kind!r}. Use generator seq2seq_lstm or seq2seq_transformer.",
         )
     if generator.needs_conditions and not task.gives_conditions:
         yield Problem(
             "generator_reads_conditions",
             {"generator": generator.kind},
-            f"reads conditions, and task={task.kind!r} gives none. Use generator lstm or transformer, or a task of "
-            "pairs (--pairs, or --source and --target).",
+            (
+                f"needs conditions, but task={task.kind!r} has none. Use generator lstm or transformer, or a task of "
+                "pairs (--pairs, or --source and --target)."
+            ),
         )
     if "targets" in fields.reward.reads and not task.gives_conditions:
         yield Problem(
             "reward_reads_targets",
             {"reward": fields.reward.kind},
-            f"compares each sequence with what the data has for its condition, and task={task.kind!r} gives none. Use "
-            "reward bleu, of sequences drawn at random, or a task of pairs.",
+            (
+                f"compares each sequence with the target of its condition, but task={task.kind!r} has no conditions. "
+                "Use reward bleu, which compares with random training sequences, or a task of pairs."
+            ),
         )
     if network is None:
         return
@@ -38,14 +41,17 @@ def readers_of_conditions(fields: Fields) -> Iterator[Problem]:
         yield Problem(
             "discriminator_reads_no_conditions",
             {"discriminator": network.kind},
-            f"judges sequences without what task={task.kind!r} gives with them, so that an answer to anything would "
-            "do. Use discriminator pair_cnn, pair_lstm, hierarchical_lstm, interaction_cnn or triple_lstm.",
+            (
+                f"judges sequences without the conditions of task={task.kind!r}, so it would accept any fluent output "
+                "for any source. Use discriminator pair_cnn, pair_lstm, hierarchical_lstm, interaction_cnn or "
+                "triple_lstm."
+            ),
         )
     if network.reads == "pairs" and not task.gives_conditions:
         yield Problem(
             "discriminator_reads_conditions",
             {"discriminator": network.kind},
-            f"judges pairs, and task={task.kind!r} gives nothing with its sequences. Use another discriminator.",
+            f"judges pairs, but task={task.kind!r} has no conditions. Use another discriminator.",
         )
 
 
@@ -58,22 +64,28 @@ def losses_and_distributions(fields: Fields) -> Iterator[Problem]:
         yield Problem(
             "loss_tells_apart",
             {"adversary.loss": loss.kind},
-            f"tells reals from fakes, and discriminator={network.kind!r} is a distribution over tokens. Use "
-            "adversary.loss likelihood, or another discriminator.",
+            (
+                f"trains a classifier of reals and fakes, but discriminator={network.kind!r} is a distribution over "
+                "tokens. Use adversary.loss likelihood, or another discriminator."
+            ),
         )
     if loss.is_of_a_distribution and not network.gives_distribution:
         yield Problem(
             "loss_of_a_distribution",
             {"adversary.loss": loss.kind},
-            f"is of a distribution over tokens, and discriminator={network.kind!r} is none. Use discriminator "
-            "language_model, or another loss.",
+            (
+                f"trains a distribution over tokens, but discriminator={network.kind!r} is a classifier. Use "
+                "discriminator language_model, or another loss."
+            ),
         )
     if fields.objective.is_differentiated and not network.reads_soft_rows:
         yield Problem(
             "discriminator_reads_tokens",
             {"discriminator": network.kind},
-            f"reads tokens, and objective={fields.objective.kind!r} shows it soft rows. Use another discriminator, or "
-            "objective reinforce with reward log_ratio.",
+            (
+                f"reads tokens, but objective={fields.objective.kind!r} needs one that reads soft rows. Use another "
+                "discriminator, or objective reinforce with reward log_ratio."
+            ),
         )
 
 
@@ -90,8 +102,10 @@ def readings_of_logits(fields: Fields, network: DeclaredDiscriminator) -> Iterat
             yield Problem(
                 "logit_is_of_a_distribution",
                 {path: logit_map.kind},
-                f"reads the logit as log p_d/p_θ, and with adversary.loss={loss.kind!r} it is {loss.meaning}. Use "
-                "reward log_ratio, or logit.",
+                (
+                    f"interprets the logit as log p_d/p_θ, but with adversary.loss={loss.kind!r} it is {loss.meaning}. "
+                    "Use reward log_ratio, or logit."
+                ),
             )
         elif not (tells_log_odds(fields) or (is_shifted and baseline.cancels_constants)):
             which, meaning = f"adversary.loss={loss.kind!r}", loss.meaning
@@ -100,17 +114,19 @@ def readings_of_logits(fields: Fields, network: DeclaredDiscriminator) -> Iterat
             yield Problem(
                 "logit_is_no_log_odds",
                 {path: logit_map.kind},
-                f"reads the logit as log p_d/p_θ, and with {which} it is {meaning}. Use {path} "
+                f"interprets the logit as log p_d/p_θ, but with {which} it is {meaning}. Use {path} "
                 + ("logit or schedule.balance fixed" if loss.is_log_odds else "logit or adversary.loss cross_entropy")
-                + ("; reward ratio goes with baseline importance_weights." if is_shifted and path == "reward" else "."),
+                + ("; reward ratio needs baseline importance_weights." if is_shifted and path == "reward" else "."),
             )
     if is_read and logit_map is not None and loss.smoothing and reads_density_ratio(fields):
         path = "reward" if reward.is_elementwise else "reward.map"
         yield Problem(
             "logit_is_smoothed",
             {"adversary.loss.label_smoothing": loss.smoothing},
-            f"the logit would be log (1 - s) p_d/(p_θ + s p_d), and {path}={logit_map.kind!r} with baseline="
-            f"{baseline.kind!r} reads it as log p_d/p_θ. Set it to 0.",
+            (
+                f"the logit would be log (1 - s) p_d/(p_θ + s p_d), but {path}={logit_map.kind!r} with "
+                f"baseline={baseline.kind!r} interprets it as log p_d/p_θ. Set it to 0."
+            ),
         )
     needs_halves = adversary.needs_halves or balance.moves_boundary
     if adversary.batch % 2 and needs_halves:
@@ -124,15 +140,17 @@ def readings_of_logits(fields: Fields, network: DeclaredDiscriminator) -> Iterat
         yield Problem(
             "batch_of_halves",
             {"adversary.batch": adversary.batch},
-            f"{which} compares reals with as many fakes. Use an even number.",
+            f"{which} needs equal numbers of reals and fakes in each minibatch. Use an even number.",
         )
     is_bounded = adversary.weight_clip is not None or slope.bounds_slope or network.has_spectral_norm
     if loss.needs_bounded_slope and not is_bounded:
         yield Problem(
             "slope_is_unbounded",
             {"adversary.loss": loss.kind},
-            "has no minimum while nothing bounds the critic. Set adversary.gradient_penalty to interpolated, "
-            "adversary.weight_clip, or a transformer's spectral_norm.",
+            (
+                "has no minimum unless the slope of the critic is bounded. Set adversary.gradient_penalty to "
+                "interpolated, adversary.weight_clip, or a transformer's spectral_norm."
+            ),
         )
 
 
@@ -149,6 +167,8 @@ def origin_of_logits(fields: Fields) -> Iterator[Problem]:
         yield Problem(
             "reward_without_origin",
             {"baseline": "none"},
-            f"with {which} reward={shown!r} has no origin, and its mean alone would raise or lower whatever is "
-            "sampled. Use baseline leave_one_out, or normalisation whiten.",
+            (
+                f"with {which} reward={shown!r} is known only up to a constant, so its mean alone would raise or lower "
+                "the probability of every sample. Use baseline leave_one_out, or normalisation whiten."
+            ),
         )

@@ -36,26 +36,31 @@ def learners(fields: Fields) -> Iterator[Problem]:
             yield Problem(
                 "accuracy_of_no_rounds",
                 at,
-                "ends pretraining, and schedule.discriminator_rounds is 0. Set it to null, or give it rounds.",
+                (
+                    "ends discriminator pretraining, but schedule.discriminator_rounds is 0. Set it to null, or set "
+                    "schedule.discriminator_rounds."
+                ),
             )
         if not fields.adversary.loss.has_boundary:
             yield Problem(
                 "accuracy_without_boundary",
                 at,
-                f"adversary.loss={fields.adversary.loss.kind!r} has no boundary between reals and fakes. Set it to "
-                "null, or use another loss.",
+                (
+                    f"adversary.loss={fields.adversary.loss.kind!r} has no decision boundary between reals and fakes. "
+                    "Set it to null, or use another loss."
+                ),
             )
     if is_adversarial and reads_discriminator and not has_discriminator:
         yield Problem(
             "reward_needs_discriminator",
             {"reward": reward.kind},
-            f"needs a discriminator, and discriminator is none. Use reward {reward.without_discriminator}.",
+            f"needs a discriminator, but discriminator is none. Use reward {reward.without_discriminator}.",
         )
     if objective.is_differentiated and not has_discriminator:
         yield Problem(
             "objective_needs_discriminator",
             {"objective": objective.kind},
-            "is differentiated through the discriminator, and discriminator is none. Choose one.",
+            "is differentiated through the discriminator, but discriminator is none. Choose one.",
         )
     if is_adversarial and not reads_discriminator and has_discriminator and not objective.is_differentiated:
         yield Problem(
@@ -72,14 +77,16 @@ def differentiated_objectives(fields: Fields) -> Iterator[Problem]:
         yield Problem(
             "environment_of_no_tokens",
             {"sampling": fields.sampling},
-            f"has no effect with objective={objective.kind!r}, which makes soft rows and draws no tokens. Set sampling "
-            "to batched.",
+            (
+                f"has no effect with objective={objective.kind!r}, which draws no tokens (it uses soft rows). Set "
+                "sampling to batched."
+            ),
         )
     if objective.is_differentiated and fields.adversary.loss.compares_classes:
         yield Problem(
             "loss_compares_classes",
             {"adversary.loss": fields.adversary.loss.kind},
-            f"compares with reals, which objective={objective.kind!r} does not see. Use another loss.",
+            f"compares fakes with reals, but objective={objective.kind!r} sees only fakes. Use another loss.",
         )
     if objective.reads_reward:
         return
@@ -115,15 +122,19 @@ def generators_without_likelihood(fields: Fields) -> Iterator[Problem]:
         yield Problem(
             "objective_of_no_tokens",
             {"objective": objective.kind},
-            f"is of a generator that draws no tokens, and generator={generator.kind!r} draws them. Use objective "
-            "gumbel, or generator latent_conv.",
+            (
+                f"needs a generator that draws no tokens, but generator={generator.kind!r} draws them. Use objective "
+                "gumbel, or generator latent_conv."
+            ),
         )
     if objective.relaxes and not generator.relaxes:
         yield Problem(
             "generator_gives_no_soft_rows",
             {"objective": objective.kind},
-            f"is differentiated through soft rows, and generator={generator.kind!r} gives none. Use objective "
-            "reinforce.",
+            (
+                f"is differentiated through soft rows, but generator={generator.kind!r} does not provide them. Use "
+                "objective reinforce."
+            ),
         )
     if generator.has_likelihood:
         return
@@ -131,7 +142,7 @@ def generators_without_likelihood(fields: Fields) -> Iterator[Problem]:
         yield Problem(
             "generator_without_likelihood",
             {"generator": generator.kind},
-            f"has no log-probabilities, which objective={objective.kind!r} learns by. Use objective soft.",
+            f"has no log-probabilities, which objective={objective.kind!r} needs. Use objective soft.",
         )
     unfit: dict[str, tuple[object, object]] = {
         "schedule.mle_epochs": (fields.schedule.mle_epochs, 0),
@@ -143,7 +154,7 @@ def generators_without_likelihood(fields: Fields) -> Iterator[Problem]:
             yield Problem(
                 "learns_by_likelihood",
                 {path: value},
-                f"learns by likelihood, which generator={generator.kind!r} has not. Set it to {only}.",
+                f"needs the likelihood, which generator={generator.kind!r} does not have. Set it to {only}.",
             )
     # Its distributions of the next token, whose collapse is reported, are one-hot from the beginning.
     idle: dict[str, tuple[object, object]] = {
@@ -167,34 +178,38 @@ def pretraining(fields: Fields) -> Iterator[Problem]:
         yield Problem(
             "controls_of_no_phase",
             {"controls": list(fields.controls)},
-            "are controls of the adversarial phase, and schedule.adversarial_updates is 0. Set controls to [].",
+            "are controls of the adversarial phase, but schedule.adversarial_updates is 0. Set controls to [].",
         )
     begins_trained = schedule.mle_epochs or fields.generator.begins_trained
     if fields.reference.place != "none" and not begins_trained:
         yield Problem(
             "reference_of_no_pretraining",
             {"reference": fields.reference.kind},
-            "stays near the generator that adversarial training begins with, which is random, for "
-            "schedule.mle_epochs is 0. Set it to none, pretrain, or use a generator that somebody trained.",
+            (
+                "penalises the distance to the generator at the start of adversarial training, but that is random, "
+                "because schedule.mle_epochs is 0. Set it to none, set schedule.mle_epochs, or use a trained model."
+            ),
         )
     if "oracle_ratio" in fields.controls and not task.knows_distribution:
         yield Problem(
             "control_needs_law",
             {"controls": UNSHOWN},
-            f"oracle_ratio needs an exact distribution, which task={task.kind!r} has not. Leave it out.",
+            f"oracle_ratio needs an exact distribution, which task={task.kind!r} does not have. Remove it.",
         )
     if "oracle_ratio" in fields.controls and task.is_certain:
         yield Problem(
             "control_is_infinite",
             {"controls": UNSHOWN},
-            "oracle_ratio pays infinitely little for a wrong token, for task.rule.noise is 0. Give it noise, or leave "
-            "it out.",
+            (
+                "oracle_ratio would be minus infinity for a wrong token, because task.rule.noise is 0. Set "
+                "task.rule.noise, or remove it."
+            ),
         )
     for name in () if "text" in task.measures else fields.word_vectors:
         yield Problem(
             "tokens_are_no_words",
             {f"{name}.pretrained": "word_vectors"},
-            f"the tokens of task={task.kind!r} are no words. Set it to none, or train on a text by --data.",
+            f"the tokens of task={task.kind!r} are not words. Set it to none, or train on text with --data.",
         )
 
 

@@ -20,9 +20,11 @@ def time_of_rewards(fields: Fields) -> Iterator[Problem]:
         yield Problem(
             "actor_waits_for_rewards",
             {"workers.call_timeout_s": workers.call_timeout_s},
-            f"a rollout actor may wait {allowed_s:g} seconds for reward functions (reward.timeout_s, of all functions, "
-            f"{calls + 1} times), and would be taken for hung before. Raise workers.call_timeout_s above it, or lower "
-            "reward.timeout_s.",
+            (
+                f"a rollout actor may wait {allowed_s:g} seconds for reward functions (reward.timeout_s, for all "
+                f"functions, {calls + 1} times), and would be considered hung before. Raise workers.call_timeout_s "
+                "above it, or lower reward.timeout_s."
+            ),
         )
 
 
@@ -35,15 +37,19 @@ def rewards_and_credit(fields: Fields) -> Iterator[Problem]:
         yield Problem(
             "prefix_is_not_finished",
             {"credit": credit.kind},
-            f"reward={reward.kind!r} compares finished sequences, which a prefix is not. Use credit terminal or "
-            "monte_carlo.",
+            (
+                f"reward={reward.kind!r} compares finished sequences, but a prefix is not finished. Use credit "
+                "terminal or monte_carlo."
+            ),
         )
     if reward.compares and reads_discriminator and judge is not None and judge.granularity == "token":
         yield Problem(
             "mixed_with_tokens",
             {"reward": reward.kind},
-            f"adds a metric of sequences to what the discriminator says of them, and discriminator={judge.kind!r} "
-            "judges every token. Use another discriminator, or another reward.",
+            (
+                f"adds a metric of sequences to the discriminator's score, but discriminator={judge.kind!r} scores "
+                "every token. Use another discriminator, or another reward."
+            ),
         )
     continues_in_vain = credit.num_continuations and not (reads_discriminator or reward.scores_continuations)
     judges_in_vain = credit.judges_prefixes and not (reads_discriminator or reward.compares)
@@ -51,7 +57,7 @@ def rewards_and_credit(fields: Fields) -> Iterator[Problem]:
         yield Problem(
             "prefixes_rewarded_alike",
             {"credit": credit.kind},
-            f"all prefixes would be paid alike by reward={reward.kind!r}. Use credit "
+            f"all prefixes would have the same reward with reward={reward.kind!r}. Use credit "
             + ("reward_to_go." if reward.level == "token" else "terminal."),
         )
     judges_tokens = judge is not None and judge.granularity == "token"
@@ -60,17 +66,21 @@ def rewards_and_credit(fields: Fields) -> Iterator[Problem]:
     adds_up = "token" in credit.levels
     use = "Use credit reward_to_go or lambda_return."
     if of_tokens and not adds_up:
-        yield Problem("tokens_are_rewarded", {"credit": credit.kind}, f"reward={reward.kind!r} pays every token. {use}")
+        yield Problem(
+            "tokens_are_rewarded", {"credit": credit.kind}, f"reward={reward.kind!r} rewards every token. {use}"
+        )
     if judges_tokens and judge is not None and not adds_up:
         yield Problem(
-            "tokens_are_judged", {"credit": credit.kind}, f"discriminator={judge.kind!r} judges every token. {use}"
+            "tokens_are_judged", {"credit": credit.kind}, f"discriminator={judge.kind!r} scores every token. {use}"
         )
     if "sequence" not in credit.levels and adds_up and not (of_tokens or judges_tokens):
         yield Problem(
             "sequences_are_rewarded",
             {"credit": credit.kind},
-            f"needs a reward for every token, and reward={reward.kind!r} pays sequences. Use credit terminal, or a "
-            "discriminator that judges tokens.",
+            (
+                f"needs a reward for every token, but reward={reward.kind!r} rewards whole sequences. Use credit "
+                "terminal, or a discriminator that judges tokens."
+            ),
         )
     if "oracle" in reward.reads and not task.knows_distribution:
         yield Problem(
@@ -82,7 +92,7 @@ def rewards_and_credit(fields: Fields) -> Iterator[Problem]:
         yield Problem(
             "reward_is_infinite",
             {"reward": reward.kind},
-            "is infinite at a wrong token, for task.rule.noise is 0. Give it noise.",
+            "is infinite for a wrong token, because task.rule.noise is 0. Set task.rule.noise above 0.",
         )
 
 
@@ -91,11 +101,11 @@ def comparisons_within_a_batch(fields: Fields) -> Iterator[Problem]:
     baseline, schedule = fields.baseline, fields.schedule
     group = schedule.g_group
     if "groups" in baseline.needs and schedule.num_sampled < 2:
-        described = "" if schedule.num_sampled == schedule.g_batch else ", of which 1 is generated"
+        described = "" if schedule.num_sampled == schedule.g_batch else ", of which only 1 is generated"
         yield Problem(
             "nothing_to_compare",
             {"schedule.g_batch": Shown(f"{schedule.g_batch}{described}")},
-            f"baseline={baseline.kind!r} compares sequences, at least 2 of them. Raise it.",
+            f"baseline={baseline.kind!r} compares sequences and needs at least 2. Raise it.",
         )
     if group is not None and schedule.num_sampled % group:
         yield Problem(

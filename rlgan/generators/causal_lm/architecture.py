@@ -77,22 +77,34 @@ def _require_room(config: Any, space: SequenceSpace, settings: CausalLM) -> None
     shown = "generator" if isinstance(settings.weights, FreshWeights) else settings.weights.shown
     if config.vocab_size < space.vocab_size:
         raise ConfigError(
-            f"{shown}: its model has {config.vocab_size} tokens, and the task's sequences have {space.vocab_size}. "
-            "Give the task the tokenizer of this model."
+            (
+                f"{shown}: its model has {config.vocab_size} tokens, but the task's sequences have {space.vocab_size}. "
+                "Use the tokenizer of this model in the task."
+            ),
+            code="model_has_other_tokens",
+            fields={"uri": shown},
         )
     given = space.condition
     if given is not None and given.vocab_size - _is_mark(space) > space.vocab_size:
         raise ConfigError(
-            f"generator='causal_lm': prompts have {given.vocab_size} tokens and sequences {space.vocab_size}; it reads "
-            "and writes one alphabet. Set task.vocabulary to shared."
+            (
+                f"generator='causal_lm': needs one vocabulary, but prompts have {given.vocab_size} tokens and "
+                f"sequences {space.vocab_size}. Set task.vocabulary to shared."
+            ),
+            code="vocabulary_not_shared",
+            fields={"generator": "causal_lm"},
         )
     most, needed = getattr(config, "max_position_embeddings", None), needed_positions(space)
     if most is not None and needed > most:
         of_prompt = 0 if given is None else given.max_length - _is_mark(space)
         raise ConfigError(
-            f"{shown}: its model reads at most {most} tokens, and a prompt of {of_prompt} with a completion of "
-            f"{space.max_length} has {of_prompt + space.max_length}. Lower task.max_prompt_length or task.max_length "
-            f"so that both together are at most {most}."
+            (
+                f"{shown}: its model reads at most {most} tokens, but a prompt of {of_prompt} and a completion of "
+                f"{space.max_length} have {of_prompt + space.max_length}. Reduce task.max_prompt_length or "
+                f"task.max_length so that their sum is at most {most}."
+            ),
+            code="model_context_too_short",
+            fields={"uri": shown},
         )
 
 
@@ -100,8 +112,12 @@ def _require_known(model: nn.Module) -> None:
     """See to it that attention goes by the name that was registered."""
     if not getattr(model, "_supports_attention_backend", False):
         raise ConfigError(
-            f"generator: {type(model).__name__} attends in a way of its own, which the sampler cannot follow. Use a "
-            "model of another architecture, such as Llama, Qwen2, Mistral or GPT-2."
+            (
+                f"generator: {type(model).__name__} uses its own attention code, which the sampler does not support. "
+                "Use a model of another architecture, such as Llama, Qwen2, Mistral or GPT-2."
+            ),
+            code="attention_not_supported",
+            fields={"architecture": type(model).__name__},
         )
 
 

@@ -92,8 +92,12 @@ def _attention(
         return found
     if unknown := [name for name in _LEFT_OUT if options.get(name) is not None]:
         raise ConfigError(
-            f"generator: {type(module).__name__} attends with {unknown[0]!r}, which rlgan does not know. Use a model "
-            "of another architecture, such as Llama, Qwen2, Mistral or GPT-2."
+            (
+                f"generator: {type(module).__name__} uses {unknown[0]!r} attention, which rlgan does not support. Use "
+                "a model of another architecture, such as Llama, Qwen2, Mistral or GPT-2."
+            ),
+            code="attention_kind_not_supported",
+            fields={"architecture": type(module).__name__},
         )
     scale = options.get("scaling")
     scale = 1.0 / math.sqrt(query.shape[-1]) if scale is None else float(scale)

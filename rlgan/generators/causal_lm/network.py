@@ -72,7 +72,7 @@ class CausalLMGenerator(Generator):
             return ()
         number = load_files(self.network, weights, "AutoModelForCausalLM")
         trained = sum(one.numel() for one in self.parameters() if one.requires_grad)
-        return (f"generator: {number:,} weights from {weights.shown}; {trained:,} are trained",)
+        return (f"generator: {number:,} parameters from {weights.shown}; {trained:,} are trained",)
 
     def use_dropout(self, enabled: bool) -> None:
         """Switch dropout on or off; see `Generator.use_dropout`."""

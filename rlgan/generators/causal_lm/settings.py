@@ -19,27 +19,27 @@ from rlgan.layers.pretrained import FreshWeights, LoRA, TrainedPart, WholeModel,
 
 
 class CausalLM(GeneratorKind):
-    """A causal language model of the library transformers: it goes on from a prompt, or from nothing."""
+    """A causal language model of the library transformers. It continues prompts, or generates text without a prompt."""
 
     reads_conditions: ClassVar[bool] = True
-    not_searched: ClassVar[NotSearched] = NotSearched("is the model at hand")
+    not_searched: ClassVar[NotSearched] = NotSearched("depends on the model")
     kind: Literal["causal_lm"] = "causal_lm"
     weights: Annotated[
         Annotated[FreshWeights | ModelFolder | HubModel, Field(discriminator="kind")],
-        NotSearched("is the model at hand"),
+        NotSearched("depends on the model"),
     ] = FreshWeights()
-    """What it begins as: random weights, a folder, or a model of the hub."""
-    training: Annotated[TrainedPart, NotSearched("fits the memory at hand")] = WholeModel()
+    """Initial weights: random, from a folder, or from a model of the hub."""
+    training: Annotated[TrainedPart, NotSearched("depends on the available memory")] = WholeModel()
     """Which weights are trained."""
-    dtype: Annotated[Literal["float32", "bfloat16"], NotSearched("fits the machine at hand")] = "float32"
-    """What matrices are multiplied in. Weights that are trained stay float32; with bfloat16 those that are not are
-    kept in it, too."""
-    checkpointing: Annotated[bool, NotSearched("changes no number"), FreeOnResume()] = False
-    """Whether activations of a layer are computed again for its gradient, and not kept: less memory, a third more
-    time."""
-    config: Annotated[dict[str, Any] | None, NotSearched("is the model at hand")] = None
-    """The architecture as transformers writes it in config.json; filled in by rlgan when a run of a folder or a model
-    of the hub begins, so that the run can be read without it."""
+    dtype: Annotated[Literal["float32", "bfloat16"], NotSearched("depends on the hardware")] = "float32"
+    """Number type of matrix products. Trained weights stay float32; with bfloat16, frozen weights are stored in
+    bfloat16."""
+    checkpointing: Annotated[bool, NotSearched("changes no result"), FreeOnResume()] = False
+    """Whether to recompute the activations of a layer for its gradient instead of keeping them (gradient
+    checkpointing). Saves memory; takes about a third more time."""
+    config: Annotated[dict[str, Any] | None, NotSearched("depends on the model")] = None
+    """The architecture as in the config.json of transformers. rlgan fills it in when a run with weights from a
+    folder or the hub begins, so that the run can be read without that model."""
 
     def settled(self) -> CausalLM:
         """See `GeneratorKind`: with the architecture of its folder, or of the hub's model."""
@@ -65,8 +65,11 @@ class CausalLM(GeneratorKind):
     def _config_has_effect(self) -> CausalLM:
         if self.config is not None and isinstance(self.weights, FreshWeights):
             raise ConfigError(
-                "generator.config: has no effect with generator.weights='fresh', whose sizes are settings. Leave it "
-                "out."
+                (
+                    "generator.config: has no effect with generator.weights='fresh', whose sizes are settings. Remove "
+                    "it."
+                ),
+                code="no_config_of_fresh_weights",
             )
         return self
 
@@ -77,13 +80,17 @@ class CausalLM(GeneratorKind):
             yield Problem(
                 "conditions_are_no_prompts",
                 {"generator": self.kind},
-                f"goes on from a prompt of the tokens that it writes, and what task={task.kind!r} gives has an "
-                "alphabet of its own. Set task.vocabulary to shared, or use generator seq2seq_transformer.",
+                (
+                    f"needs prompts in the vocabulary that it generates, but the conditions of task={task.kind!r} have "
+                    "a vocabulary of their own. Set task.vocabulary to shared, or use generator seq2seq_transformer."
+                ),
             )
         if not isinstance(self.weights, FreshWeights) and task.language_model is None:
             yield Problem(
                 "tokens_are_not_the_models",
                 {"generator.weights": self.weights.kind},
-                f"has a vocabulary of its own, and task={task.kind!r} has other tokens. Use the task demonstrations "
-                "with the same model, or set generator.weights to fresh.",
+                (
+                    f"has its own vocabulary, but task={task.kind!r} has other tokens. Use the task demonstrations "
+                    "with the same model, or set generator.weights to fresh."
+                ),
             )

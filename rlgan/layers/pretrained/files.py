@@ -34,8 +34,12 @@ def load_files(network: nn.Module, source: ModelFolder | HubModel, auto_class: s
     if not any(folder.glob("*.safetensors")):
         others = ", ".join(sorted(one.name for one in folder.glob("*.bin"))) or "no weights at all"
         raise DataError(
-            f"{source.shown}: has no *.safetensors ({others}). Give a folder with the weights as safetensors; older "
-            "files are rewritten by loading the model with transformers and calling save_pretrained."
+            (
+                f"{source.shown}: has no *.safetensors ({others}). Give a folder with safetensors weights. To convert "
+                "older files, load the model with transformers and call save_pretrained."
+            ),
+            code="model_weights_missing",
+            fields={"model": source.shown},
         )
     try:
         with quiet():
@@ -44,12 +48,18 @@ def load_files(network: nn.Module, source: ModelFolder | HubModel, auto_class: s
             )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise DataError(
-            f"{source.shown}: its weights cannot be read ({str(error).splitlines()[0]}). Fetch the files again."
+            f"{source.shown}: its weights cannot be read ({str(error).splitlines()[0]}). Download the files again.",
+            code="model_weights_unreadable",
+            fields={"model": source.shown},
         ) from None
     if missing := sorted(about["missing_keys"]):
         raise DataError(
-            f"{source.shown}: lacks {len(missing)} of the model's weights ({', '.join(missing[:3])}). Fetch its files "
-            "again, or give a folder that holds the whole model and not an adapter of one."
+            (
+                f"{source.shown}: {len(missing)} of the model's weights are missing ({', '.join(missing[:3])}). "
+                "Download its files again, or give a folder with the whole model instead of an adapter."
+            ),
+            code="model_weights_incomplete",
+            fields={"model": source.shown},
         )
     own = base_model(network)
     for path, part in loaded.named_modules():

@@ -28,13 +28,21 @@ def _require_causal(config: dict[str, Any], shown: str) -> None:
     name, asked = config.get("model_type"), config.get("architectures") or []
     causal = {one for found in KNOWN.values() for one in ((found,) if isinstance(found, str) else found)}
     if name not in KNOWN:
-        own = " by code of its own, which is not executed" if "auto_map" in config else ""
+        own = " with its own code, which rlgan does not execute" if "auto_map" in config else ""
         raise DataError(
-            f"{shown}: its architecture is {name!r}{own}, which transformers does not know as a causal language model. "
-            "Give a model such as Llama, Qwen2, Mistral or GPT-2."
+            (
+                f"{shown}: has the architecture {name!r}{own}. transformers does not know it as a causal language "
+                "model. Give a model such as Llama, Qwen2, Mistral or GPT-2."
+            ),
+            code="architecture_unknown",
+            fields={"uri": shown},
         )
     if asked and not causal.intersection(asked):
         raise DataError(
-            f"{shown}: holds {', '.join(map(str, asked))}, which is no causal language model: it does not write one "
-            "token after another. Give a model whose architecture ends in ForCausalLM or LMHeadModel."
+            (
+                f"{shown}: contains {', '.join(map(str, asked))}, which is not a causal language model. Give a model "
+                "whose architecture ends in ForCausalLM or LMHeadModel."
+            ),
+            code="not_causal_model",
+            fields={"uri": shown},
         )

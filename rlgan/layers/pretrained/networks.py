@@ -98,8 +98,12 @@ def with_adapters(model: Any, lora: LoRA, owner: str, task_type: str) -> nn.Modu
             if isinstance(part, nn.Linear) or type(part).__name__ == "Conv1D"
         }
         raise ConfigError(
-            f"{owner}.training.targets={list(lora.targets)}: match no layer of {type(model).__name__}. Its linear "
-            f"layers are {', '.join(sorted(linear))}; name some of these, or set it to [] for all."
+            (
+                f"{owner}.training.targets={list(lora.targets)}: match no layer of {type(model).__name__}. Its linear "
+                f"layers are {', '.join(sorted(linear))}. Give some of these, or set it to [] for all."
+            ),
+            code="no_such_layer",
+            fields={f"{owner}.training.targets": list(lora.targets)},
         ) from None
     return network
 

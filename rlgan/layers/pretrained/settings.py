@@ -14,70 +14,85 @@ Architecture = Literal["gpt2", "llama", "qwen2"]
 
 
 class FreshWeights(Settings):
-    """A new model with random weights, of an architecture that transformers knows."""
+    """A new model with random weights and an architecture of transformers."""
 
     owner: ClassVar[str] = "generator"
-    """Setting of the network that they are of, for messages."""
+    """Setting that owns these weights, for messages."""
     kind: Literal["fresh"] = "fresh"
     architecture: Annotated[Architecture, Choice(("gpt2", "llama", "qwen2"))] = "llama"
-    """GPT-2 (learned positions, layer norm), Llama, or Qwen2 (rotary positions, RMS norm, gated layers)."""
+    """Architecture: GPT-2 (learned positions, layer norm), Llama, or Qwen2 (rotary positions, RMS norm, gated
+    layers)."""
     width: Annotated[int, Choice((64, 128, 256))] = Field(256, ge=2)
     """Width of the token embedding and of every layer."""
     layers: Annotated[int, Choice((2, 4, 6))] = Field(4, ge=1)
     """Number of layers."""
     heads: Annotated[int, NotSearched("its multiples must divide the width")] = Field(4, ge=1)
-    """Attention heads, which share the width."""
+    """Number of attention heads. It must divide the width."""
     key_value_heads: Annotated[int | None, NotSearched("must divide the heads")] = Field(None, ge=1)
-    """Heads of keys and values, each of which several heads of queries share; null for as many as heads."""
+    """Number of key and value heads for grouped-query attention; null for as many as heads."""
     expansion: Annotated[int, NotSearched("4 everywhere since 2017")] = Field(4, ge=1)
-    """Width of the feed-forward part over that of the layer."""
+    """Width of the feed-forward layer divided by the width of the model."""
     dropout: Annotated[float, Uniform(0.0, 0.5)] = Field(0.0, ge=0.0, lt=1.0)
-    """Dropout in pretraining: of GPT-2 on the embedding, on attention and on what each part adds; else on attention."""
+    """Dropout in pretraining. GPT-2: on embeddings, attention and residual branches; others: on attention only."""
     tied: Annotated[bool, Choice((True, False))] = True
-    """The output layer is the embedding (Press & Wolf 2017)."""
+    """Whether the output layer shares its weights with the embedding (Press & Wolf 2017)."""
 
     @model_validator(mode="after")
     def _sizes_fit_together(self) -> FreshWeights:
         own = f"{self.owner}.weights"
         if self.width % self.heads:
-            raise ConfigError(f"{own}.width={self.width}: is not divided by {own}.heads={self.heads}. Use a multiple.")
+            raise ConfigError(
+                f"{own}.width={self.width}: is not a multiple of {own}.heads={self.heads}. Use a multiple.",
+                code="width_not_divided",
+                fields={f"{own}.width": self.width, f"{own}.heads": self.heads},
+            )
         if self.architecture != "gpt2" and (self.width // self.heads) % 2:
             raise ConfigError(
-                f"{own}.heads={self.heads}: leaves {self.width // self.heads} numbers a head, and rotary positions "
-                "need an even number. Use another number of heads, or another width."
+                (
+                    f"{own}.heads={self.heads}: gives heads of width {self.width // self.heads}, but rotary positions "
+                    "need an even width per head. Use another number of heads, or another width."
+                ),
+                code="rotary_width_odd",
+                fields={f"{own}.heads": self.heads},
             )
         if self.key_value_heads is not None and self.architecture == "gpt2":
             raise ConfigError(
-                f"{own}.key_value_heads={self.key_value_heads}: has no effect on GPT-2, which has as many as heads. "
-                "Leave it out."
+                (
+                    f"{own}.key_value_heads={self.key_value_heads}: has no effect on GPT-2, which has as many as "
+                    "heads. Remove it."
+                ),
+                code="no_key_value_heads",
+                fields={f"{own}.key_value_heads": self.key_value_heads},
             )
         if self.heads % (self.key_value_heads or self.heads):
             raise ConfigError(
                 f"{own}.key_value_heads={self.key_value_heads}: does not divide {own}.heads={self.heads}. Use a "
-                "divisor."
+                "divisor.",
+                code="key_value_heads_not_divisor",
+                fields={f"{own}.key_value_heads": self.key_value_heads, f"{own}.heads": self.heads},
             )
         return self
 
 
 class WholeModel(Settings):
-    """All weights are trained."""
+    """Train all weights."""
 
     kind: Literal["whole"] = "whole"
 
 
 class LoRA(Settings):
-    """Low-rank adapters (Hu et al. 2021): W + (alpha / rank)·B·A, of which only A and B are trained."""
+    """Train low-rank adapters only (Hu et al. 2021): W + (alpha / rank)·B·A, with trained A and B and frozen W."""
 
     kind: Literal["lora"] = "lora"
     rank: Annotated[int, Choice((4, 8, 16, 32))] = Field(16, ge=1)
-    """Rows of A."""
-    alpha: Annotated[float | None, NotSearched("is a learning rate under another name")] = Field(None, gt=0.0)
-    """Scale of what is added, over the rank; null for twice the rank."""
+    """Rank of the adapters: the number of rows of A."""
+    alpha: Annotated[float | None, NotSearched("has the effect of a learning rate")] = Field(None, gt=0.0)
+    """Scale of the adapters; their output is multiplied by alpha / rank. null for twice the rank."""
     dropout: Annotated[float, Uniform(0.0, 0.3)] = Field(0.0, ge=0.0, lt=1.0)
-    """Dropout on what A reads, in pretraining."""
-    targets: Annotated[tuple[str, ...], NotSearched("names of the model at hand")] = ()
-    """Names of the layers that get an adapter, for instance q_proj and v_proj; [] for every linear layer but the
-    output's."""
+    """Dropout on the input of A, in pretraining."""
+    targets: Annotated[tuple[str, ...], NotSearched("depends on the model")] = ()
+    """Names of the layers with an adapter, such as q_proj and v_proj; [] for all linear layers except the output
+    layer."""
 
 
 TrainedPart = Annotated[WholeModel | LoRA, Field(discriminator="kind")]

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 from rlgan.base.errors import ConfigError, DataError
 from rlgan.base.pretrained import ModelFolder
@@ -16,6 +17,7 @@ from rlgan.envs.tasks import DemonstrationsTask, Task, build_task, demonstration
 from rlgan.envs.tasks.prompts import PromptReading
 from rlgan.envs.testing import check_task
 from rlgan.envs.transition import sequence_mask
+from tests.support.errors import refused
 from tests.support.language_models import CHATML, chats, require, write_records, write_tokenizer
 
 require()
@@ -35,10 +37,11 @@ def of_rows(rows: list[dict[str, Any]], model: Path, **settings: Any) -> Task:
     return demonstrations_task(rows, ModelFolder(path=str(model)), **settings)
 
 
-def refused(rows: list[dict[str, Any]], model: Path, **settings: Any) -> str:
+def message(rows: list[dict[str, Any]], model: Path, **settings: Any) -> str:
+    """What is said of rows that are refused: the error's code, and its message."""
     with pytest.raises((DataError, ConfigError)) as found:
         of_rows(rows, model, **settings)
-    return str(found.value)
+    return f"{found.value.code} {found.value}"
 
 
 def shown(task: Task) -> set[tuple[str, str]]:
@@ -95,7 +98,7 @@ def test_every_shape_is_the_same_prompts_and_completions(shape: str, model: Path
     }
     assert shown(task) == expected
     assert task.conditions is not None and isinstance(task.conditions.reading, PromptReading)
-    assert any("as the chat template ends a turn" in note for note in task.notes)
+    assert any("which ends a turn of the chat template" in note for note in task.notes)
 
 
 @pytest.mark.parametrize("names", [("prompt", "completion"), ("question", "answer"), ("instruction", "output")])
@@ -112,7 +115,7 @@ def test_texts_alone_begin_with_the_start_and_are_given_nothing(model: Path) -> 
     check_task(task)
     assert task.conditions is None and task.measures == {"text"}
     assert set(task.decode(torch.cat([task.train, task.valid, task.test]))) == {row["text"] for row in rows}
-    assert "Set --task.form texts" in refused(rows, model)
+    assert "set --task.form texts" in message(rows, model)
 
 
 def test_files_folders_and_lists_give_the_same_task(model: Path, tmp_path: Path) -> None:
@@ -129,10 +132,10 @@ def test_files_folders_and_lists_give_the_same_task(model: Path, tmp_path: Path)
         assert built(tmp_path / name, model).fingerprint() == fingerprint, name
     assert demonstrations_task(data, ModelFolder(path=str(model))).fingerprint() == fingerprint
     datasets.DatasetDict({"train": data, "test": data}).save_to_disk(str(tmp_path / "several"))
-    with pytest.raises(DataError, match=r"data set of several splits \(train, test\). Give the folder of one"):
+    with refused(DataError, "several_splits", match=r"\(train, test\)"):
         built(tmp_path / "several", model)
     split = built(tmp_path / "several" / "train", model, test=str(tmp_path / "several" / "test"))
-    assert len(split.test) == 40 and any("are also training prompts" in note for note in split.notes)
+    assert len(split.test) == 40 and any("prompts also occur in the training data" in note for note in split.notes)
 
 
 # ---------------------------------------------------------------------------------------------------- ends
@@ -227,9 +230,7 @@ def test_what_is_empty_repeated_too_long_or_cut_is_counted(model: Path) -> None:
     assert sum(len(getattr(cut, split)) for split in ("train", "valid", "test")) == 42
     prompts = {prompt for prompt, _ in shown(cut)}
     assert any(prompt.endswith("long long ") and len(prompt) < 120 for prompt in prompts)  # the end is kept
-    assert "max_prompt_length is 20 (1 such prompt)" in refused(
-        rows, model, max_prompt_length=20, over_long_prompt="error"
-    )
+    assert "prompt_too_long" in message(rows, model, max_prompt_length=20, over_long_prompt="error")
 
 
 def test_prompts_that_are_the_same_stay_in_one_split(model: Path) -> None:
@@ -244,46 +245,47 @@ def test_prompts_that_are_the_same_stay_in_one_split(model: Path) -> None:
 
 
 def test_records_of_no_known_shape_are_refused_with_their_fields(model: Path) -> None:
-    assert "cannot be told; its fields are 'a', 'b'" in refused([{"a": "x", "b": "y"}], model)
-    assert "prompts without completions" in refused([{"prompt": "x"}], model)
-    assert "only one side is named" in refused([{"a": "x", "b": "y"}], model, prompt="a")
+    assert "prompt_fields_unclear" in message([{"a": "x", "b": "y"}], model)
+    assert "prompts_without_completions" in message([{"prompt": "x"}], model)
+    assert "one_side_named" in message([{"a": "x", "b": "y"}], model, prompt="a")
     wrong = [{"prompt": "x", "completion": "y"}, {"prompt": 3, "completion": "y"}]
-    assert "train rows, row 2: field 'prompt' is a number (3)" in refused(wrong, model)
+    assert "field_of_wrong_type train rows, row 2: field 'prompt' is a number (3)" in message(wrong, model)
     turns = [{"prompt": "x", "completion": [*_said("a"), *_said("b")]}]
-    assert "has 2 messages, and a completion is one answer" in refused(turns, model)
+    assert "completion_of_several_messages" in message(turns, model)
     mixed = [{"prompt": f"x {n}" if n % 3 else asked(n)[0], "completion": "y"} for n in range(30)]
-    assert "prompts are conversations and the others texts" in refused(mixed, model)
+    assert "prompts_of_two_kinds" in message(mixed, model)
 
 
 def test_a_template_that_is_missing_or_drops_the_answer_is_refused(tmp_path: Path) -> None:
     none = write_tokenizer(tmp_path / "none", template=None)
-    assert "has no chat template" in refused(chats(30), none)
+    assert "chat_template_missing" in message(chats(30), none)
     without = CHATML.replace("{{ m['content'] }}", "{% if m['role'] != 'assistant' %}{{ m['content'] }}{% endif %}")
     drops = write_tokenizer(tmp_path / "drops", template=without)
-    assert "drops or changes the assistant's turn" in refused(chats(30), drops)
+    assert "template_changes_answer" in message(chats(30), drops)
     strict = "{% if messages[0]['role'] == 'user' %}{{ raise_exception('begin with system') }}{% endif %}"
-    assert "refuses this conversation (begin with system)" in refused(
-        chats(30), write_tokenizer(tmp_path / "strict", template=strict)
-    )
+    told = message(chats(30), write_tokenizer(tmp_path / "strict", template=strict))
+    assert "template_refuses" in told and "(begin with system)" in told
 
 
 def test_models_without_a_tokenizer_or_an_end_are_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    assert "has no tokenizer (tokenizer.json is missing)" in refused(chats(30), tmp_path / "empty")
+    assert "tokenizer_missing" in message(chats(30), tmp_path / "empty")
     endless = write_tokenizer(tmp_path / "endless", end=None)
-    assert "has no eos_token" in refused([{"prompt": f"x {n}", "completion": "y"} for n in range(30)], endless)
+    assert "eos_token_missing" in message([{"prompt": f"x {n}", "completion": "y"} for n in range(30)], endless)
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "code", "fields"),
     [
-        ({"form": "texts", "template": "chat"}, "template='chat': has no effect with form='texts'"),
-        ({"form": "texts", "max_prompt_length": 3}, "max_prompt_length=3: has no effect"),
-        ({"prompt": 0}, "prompt=0: demonstrations are read by name"),
+        ({"form": "texts", "template": "chat"}, "texts_have_no_prompts", {"template": "chat"}),
+        ({"form": "texts", "max_prompt_length": 3}, "texts_have_no_prompts", {"max_prompt_length": 3}),
+        ({"prompt": 0}, "field_is_number", {"prompt": 0}),
     ],
 )
-def test_settings_without_effect_are_refused(settings: dict[str, Any], told: str, model: Path) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_settings_without_effect_are_refused(
+    settings: dict[str, Any], code: str, fields: dict[str, Any], model: Path
+) -> None:
+    with refused(ValidationError, code, fields):
         built(Path("a.jsonl"), model, **settings)
 
 
@@ -301,5 +303,5 @@ def test_prompts_that_somebody_brings_become_the_conditions_of_training(model: P
     assert {tuple(row) for row in read.tolist()} == {tuple(row) for row in every.tolist()}
     several = reading.read([["how are you, 1?", "fine, 1", "how are you, 2?"]], "in.txt")
     assert several.notes == (f"cut 1 prompt to the last {reading.max_length} tokens, line 1",)
-    with pytest.raises(DataError, match="in.txt, line 2: is empty"):
+    with refused(DataError, "prompt_line_empty", {"where": "in.txt, line 2"}):
         reading.read(["a", " "], "in.txt")

@@ -15,6 +15,7 @@ from rlgan.envs import DataError, OracleTask, ShapeError, build_task
 from rlgan.envs.tasks import LSTMOracle
 from rlgan.envs.tasks.oracle import CHUNK_ROWS, PARAMETER_AXES
 from rlgan.envs.testing import check_task
+from tests.support.errors import refused
 
 
 def arrays(vocab_size=3, embedding=2, hidden=4, seed=0) -> dict[str, np.ndarray]:
@@ -100,7 +101,7 @@ def test_logprobs_do_not_depend_on_the_rest_of_the_batch():
 
 @pytest.mark.parametrize("tokens", [[[0, 3]], [[-1, 0]], [0, 0]])
 def test_sequences_of_another_alphabet_are_refused(tokens):
-    with pytest.raises(ShapeError, match="tokens (holds ids|has shape)"):
+    with pytest.raises(ShapeError):
         LSTMOracle(arrays(), max_length=2).logprobs(torch.tensor(tokens))
 
 
@@ -108,7 +109,7 @@ def test_the_task_keeps_its_contract():
     task = build_task(OracleTask(vocab_size=20, max_length=6, num_train=50, num_valid=40, num_test=30))
     check_task(task)
     assert [len(task.train), len(task.valid), len(task.test)] == [50, 40, 30]
-    assert "LSTM over 20 tokens, embedding 32, hidden 32, 6 tokens a sequence" in task.notes[0]
+    assert "LSTM over 20 tokens, embedding 32, hidden 32, 6 tokens per sequence" in task.notes[0]
     assert not torch.equal(task.train[:30], task.valid[:30])
     assert not torch.equal(task.train[:30], task.test)
 
@@ -133,7 +134,7 @@ def test_a_file_fixes_the_sizes(tmp_path):
 
 @pytest.mark.parametrize("name", ["vocab_size", "embedding", "hidden"])
 def test_sizes_beside_a_file_are_refused(name):
-    with pytest.raises(ValidationError, match=f"{name}=8: has no effect beside params='x.npz'"):
+    with refused(ValidationError, "no_effect_beside_params", {name: 8, "params": "x.npz"}):
         OracleTask(params="x.npz", **{name: 8})
 
 
@@ -141,33 +142,33 @@ def test_sizes_beside_a_file_are_refused(name):
 def test_arrays_that_do_not_fit_are_named(name):
     parameters = arrays()
     parameters[name] = parameters[name][..., :-1] if name != "embedding" else parameters[name][0]
-    with pytest.raises(DataError, match=r"^p.npz: array \w+ has shape .*; expected \("):
+    with refused(DataError, "oracle_array_shape", {"source": "p.npz"}):
         LSTMOracle(parameters, max_length=2, source="p.npz")
 
 
 def test_the_message_tells_the_array_its_shape_and_the_expected_one():
     parameters = arrays(vocab_size=3, embedding=2, hidden=4) | {"Uf": np.zeros((4, 5), np.float32)}
-    with pytest.raises(DataError, match=r"array Uf has shape \(4, 5\); expected \(H, H\) = \(4, 4\)"):
+    with refused(DataError, "oracle_array_shape", match=r"\(4, 5\).*\(4, 4\)"):
         LSTMOracle(parameters, max_length=2)
 
 
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (np.full(3, np.nan, np.float32), "array bo holds NaN"),
-        (np.full(3, np.inf, np.float32), "array bo holds NaN, infinity"),
-        (np.full(3, 1e300), "array bo holds .* beyond float32"),
-        (np.zeros(3, np.int64), "array bo has type int64; expected float32"),
-        (np.array(["a", "b", "c"]), "array bo has type <U1; expected float32"),
+        (np.full(3, np.nan, np.float32), "oracle_array_values"),
+        (np.full(3, np.inf, np.float32), "oracle_array_values"),
+        (np.full(3, 1e300), "oracle_array_values"),
+        (np.zeros(3, np.int64), "oracle_array_type"),
+        (np.array(["a", "b", "c"]), "oracle_array_type"),
     ],
 )
 def test_values_that_are_no_numbers_are_refused(value, message):
-    with pytest.raises(DataError, match=message):
+    with refused(DataError, message):
         LSTMOracle(arrays() | {"bo": value}, max_length=2)
 
 
 def test_an_alphabet_of_one_is_refused():
-    with pytest.raises(DataError, match="at least 2 tokens"):
+    with refused(DataError, "oracle_one_token"):
         LSTMOracle(arrays(vocab_size=1), max_length=2)
 
 
@@ -214,23 +215,23 @@ def flipped(path) -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda path: None, "no such file"),
-        (lambda path: path.mkdir(), "is a directory"),
-        (lambda path: path.write_bytes(b""), "not a readable .npz file"),
-        (lambda path: path.write_bytes(b"hello, this is text\n" * 9), "not a readable .npz file"),
-        (lambda path: damaged(path, b""), "not a readable .npz file"),
-        (flipped, "not a readable .npz file"),
-        (pickled, "without pickled content"),
-        (single_array, "holds a single unnamed array"),
-        (lambda path: without(path, "Wi", "bo"), "arrays missing: Wi, bo; found: embedding"),
-        (lambda path: without(path, *PARAMETER_AXES), "arrays missing: embedding, .*; found: nothing"),
+        (lambda path: None, "oracle_no_file"),
+        (lambda path: path.mkdir(), "oracle_no_file"),
+        (lambda path: path.write_bytes(b""), "oracle_file_unreadable"),
+        (lambda path: path.write_bytes(b"hello, this is text\n" * 9), "oracle_file_unreadable"),
+        (lambda path: damaged(path, b""), "oracle_file_unreadable"),
+        (flipped, "oracle_file_unreadable"),
+        (pickled, "oracle_file_unreadable"),
+        (single_array, "oracle_unnamed_array"),
+        (lambda path: without(path, "Wi", "bo"), "oracle_file_lacks_arrays"),
+        (lambda path: without(path, *PARAMETER_AXES), "oracle_file_lacks_arrays"),
     ],
     ids=["missing", "directory", "empty", "text", "cut", "flipped", "pickled", "npy", "lacking", "no_arrays"],
 )
 def test_files_that_hold_no_oracle_are_refused(tmp_path, make, message):
     path = tmp_path / "oracle.npz"
     make(path)
-    with pytest.raises(DataError, match=message) as caught:
+    with refused(DataError, message) as caught:
         build_task(OracleTask(params=str(path)))
     assert str(path) in str(caught.value)
     assert "Give a .npz file" in str(caught.value)

@@ -32,6 +32,7 @@ from rlgan.envs.testing import (
     check_token_vector_env,
     random_sequences,
 )
+from tests.support.errors import refused
 
 WORLDS = [
     SequenceSpace(4, 3),
@@ -112,7 +113,7 @@ def test_text_and_frames_are_those_of_the_task():
 
     world = {"space": SequenceSpace(3, 3, end_id=0), "reward_function": weighted_sum, "decode": decode}
     env = TokenEnv(**world, render_mode="ansi")
-    with pytest.raises(ResetNeeded, match="render: no sequence is begun"):
+    with pytest.raises(ResetNeeded, match="render: no sequence has been started"):
         env.render()
     env.reset()
     frames = [env.render()]
@@ -149,17 +150,17 @@ def test_a_condition_is_shown_above_the_sequence(capsys):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"prefix": [1]}, "options has 'prefix'. The one option is 'condition'"),
-        ({"condition": [0]}, r"options\['condition'\] has shape \(1, 1\)"),
-        ({"condition": [1, 0]}, "other ids than padding"),
-        ({"condition": [[0, 2], [0, 1]]}, "holds 2 conditions: expected 1"),
+        ({"prefix": [1]}, "reset_options: 'prefix'.*'condition'"),
+        ({"condition": [0]}, r"conditions_shape: 'condition'.*\(1, 1\)"),
+        ({"condition": [1, 0]}, "conditions_padding"),
+        ({"condition": [[0, 2], [0, 1]]}, "reset_conditions_number"),
     ],
 )
 def test_a_reset_to_what_is_no_condition_is_refused(options, message):
-    with pytest.raises((ConfigError, ShapeError), match=message):
+    with refused((ConfigError, ShapeError), message):
         TokenEnv(**given_world()).reset(options=options)
     if "condition" in options:
-        with pytest.raises(ConfigError, match="this world are given nothing"):
+        with refused(ConfigError, "reset_without_conditions"):
             TokenEnv().reset(options=options)
 
 
@@ -168,8 +169,8 @@ def test_a_reset_to_what_is_no_condition_is_refused(options, message):
     [
         ({"space": SequenceSpace(3, 2), "ends_together": True}, "ends_together=True: .* no terminator.* 2 tokens"),
         ({"space": SequenceSpace(3, 2), "observes_mask": True}, "observes_mask=True: .* no terminator"),
-        ({"render_mode": "rgb_array"}, "render_mode='rgb_array': there are 'ansi', 'human'"),
-        ({"decode_condition": str}, "decode_condition: sequences are given nothing"),
+        ({"render_mode": "rgb_array"}, "render_mode='rgb_array': must be one of 'ansi', 'human'"),
+        ({"decode_condition": str}, "decode_condition: has no effect"),
     ],
 )
 def test_options_without_effect_are_refused(changes, message):
@@ -390,14 +391,14 @@ def test_the_probability_given_a_condition_is_that_of_its_distribution():
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"condition_space": None}, ConfigError, "condition_space=None: conditions is given"),
-        ({"conditions": None}, ConfigError, "conditions=None: condition_space is given"),
-        ({"space": None, "reward_function": None}, ConfigError, "the toy world is given nothing"),
-        ({"conditions": CONDITIONS[:0]}, ConfigError, "conditions: holds none"),
+        ({"condition_space": None}, ConfigError, "condition_space=None: must be given together with conditions"),
+        ({"conditions": None}, ConfigError, "conditions=None: must be given together with condition_space"),
+        ({"space": None, "reward_function": None}, ConfigError, "the default toy environment has none"),
+        ({"conditions": CONDITIONS[:0]}, ConfigError, "conditions: is empty"),
         ({"conditions": CONDITIONS[:, :1]}, ShapeError, r"shape \(4, 1\).*expected \(n, 2\) int64"),
         ({"conditions": CONDITIONS.int()}, ShapeError, "torch.int32: expected"),
         ({"conditions": CONDITIONS + 1}, ShapeError, "holds ids 1..3: condition_space has 0..2"),
-        ({"conditions": torch.tensor([[1, 0]])}, ShapeError, "other ids than padding after a terminator"),
+        ({"conditions": torch.tensor([[1, 0]])}, ShapeError, "ids other than padding after a terminator"),
     ],
 )
 def test_conditions_that_do_not_fit_are_refused(changes, error, message):
@@ -420,14 +421,14 @@ def test_half_a_world_is_refused(arguments, message):
 
 
 def test_no_environments_are_refused():
-    with pytest.raises(ConfigError, match="num_envs=0: needs at least 1"):
+    with refused(ConfigError, "num_envs", {"num_envs": 0}):
         TokenVectorEnv(0)
 
 
 def test_a_reward_of_the_wrong_shape_is_refused():
     env = TokenEnv(SequenceSpace(3, 1), lambda tokens, mask: tokens.float())
     env.reset()
-    with pytest.raises(ShapeError, match=r"returned shape \(1, 1\) for 1 sequences; expected \(1,\)"):
+    with refused(ShapeError, "reward_function_shape", match=r"\(1, 1\).*\(1,\)"):
         env.step(0)
 
 
@@ -444,8 +445,8 @@ def test_a_good_reward_function_passes():
         (lambda tokens, mask: weighted_sum(tokens, mask).unsqueeze(1), "shape"),
         (lambda tokens, mask: weighted_sum(tokens, mask).long(), "float"),
         (lambda tokens, mask: weighted_sum(tokens, mask) / 0, "NaN or infinity"),
-        (lambda tokens, mask: weighted_sum(tokens.zero_(), mask), "changes the tensors"),
-        (lambda tokens, mask: weighted_sum(tokens, mask) + torch.rand(()), "second time"),
+        (lambda tokens, mask: weighted_sum(tokens.zero_(), mask), "modifies its input tensors"),
+        (lambda tokens, mask: weighted_sum(tokens, mask) + torch.rand(()), "called again"),
         (lambda tokens, mask: weighted_sum(tokens, mask) - weighted_sum(tokens, mask).mean(), "other sequences"),
     ],
 )
@@ -488,7 +489,7 @@ class Forgives(TokenEnv):
     [
         (NeverEnds, "terminated=False"),
         (PaysEarly, "reward"),
-        (SharesItsState, "handed out"),
+        (SharesItsState, "returned earlier"),
         (Truncates, "truncated"),
         (Forgives, "is accepted"),
     ],
@@ -522,7 +523,7 @@ class ShowsAnother(TokenEnv):
     [
         (AlwaysTheFirst, "same condition"),
         (ForgetsItsSeed, "seed|random"),
-        (ShowsAnother, "none of the conditions|observation"),
+        (ShowsAnother, "not one of the conditions|observation"),
     ],
 )
 def test_environments_that_draw_conditions_wrongly_are_noticed(broken, message):

@@ -18,6 +18,7 @@ from rlgan.envs.testing import (
     all_sequences,
     check_task,
 )
+from tests.support.errors import refused
 
 
 def toy_policy() -> TabularOracle:
@@ -110,7 +111,7 @@ def test_the_fixed_distribution_stands_only_where_nothing_else_is_asked_for():
     )
     for settings in (ToyTask(seed=0), ToyTask(vocab_size=3), ToyTask(max_length=2), ToyTask(ends=True)):
         assert not settings.is_fixed_distribution
-        assert "a distribution drawn with seed 0" in build_task(settings).notes[0]
+        assert "a random distribution with seed 0" in build_task(settings).notes[0]
 
 
 def test_splits_are_different_draws_and_repeat_with_the_seed():
@@ -130,26 +131,26 @@ def test_sequences_of_a_world_that_ends_have_several_lengths():
 
 @pytest.mark.parametrize("sizes", [{"vocab_size": 47, "max_length": 3}, {"vocab_size": 2, "max_length": 17}])
 def test_worlds_too_large_to_write_down_are_refused(sizes):
-    with pytest.raises(ValidationError, match=r"vocab_size \*\* max_length is at most 100000"):
+    with refused(ValidationError, "toy_too_large", match="100000"):
         ToyTask(**sizes)
 
 
 @pytest.mark.parametrize(
     ("probs", "error", "message"),
     [
-        ([0.5, 0.5], ShapeError, r"expected 2\*\*2 entries"),
-        ([[0.5, 0.5], [0.5, -0.5]], ConfigError, "least -0.5"),
-        ([[0.5, 0.5], [0.5, 0.5]], ConfigError, "sum 2.0"),
-        ([[0.5, math.nan], [0.5, 0.5]], ConfigError, "expected >= 0 and sum 1"),
-        ([[0.5, 0.25], [0.25, 0.0]], ConfigError, "after its terminator"),
+        ([0.5, 0.5], ShapeError, "probs_shape"),
+        ([[0.5, 0.5], [0.5, -0.5]], ConfigError, "probs_values: 0.5"),
+        ([[0.5, 0.5], [0.5, 0.5]], ConfigError, "probs_values: 2.0"),
+        ([[0.5, math.nan], [0.5, 0.5]], ConfigError, "probs_values"),
+        ([[0.5, 0.25], [0.25, 0.0]], ConfigError, "probs_after_end"),
     ],
 )
 def test_tables_that_are_no_distribution_are_refused(probs, error, message):
-    with pytest.raises(error, match=message):
+    with refused(error, message):
         TabularOracle(SequenceSpace(2, 2, end_id=0), torch.tensor(probs))
 
 
 @pytest.mark.parametrize("tokens", [[[0, 3]], [[-1, 0]], [[0, 0, 0]], [0, 0]])
 def test_sequences_of_another_world_are_refused(tokens):
-    with pytest.raises(ShapeError, match="tokens (holds ids|has shape)"):
+    with pytest.raises(ShapeError):
         TabularOracle.fixed().logprobs(torch.tensor(tokens))

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from rlgan.envs import ConfigError, SequenceSpace, ShapeError, is_terminal, pad_after_end, sequence_mask
 from rlgan.envs.testing import sequence_spaces, token_batches
 from rlgan.envs.transition import turn_of_tokens
+from tests.support.errors import refused
 
 
 @pytest.mark.property
@@ -70,21 +71,21 @@ def test_terminal_keeps_the_kind_and_shape_of_the_actions(as_kind, end_id, num_t
 
 
 def test_a_mask_needs_rows():
-    with pytest.raises(ShapeError, match=r"shape \(3,\): expected \(B, T\)"):
+    with refused(ShapeError, "transition_tokens_shape", match=r"\(3,\)"):
         sequence_mask(SequenceSpace(2, 3), torch.zeros(3, dtype=torch.int64))
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((1, 3, None), "vocab_size=1: a choice needs at least 2 tokens"),
-        ((2, 0, None), "max_length=0: a sequence has at least 1 token"),
-        ((2, 3, 2), "end_id=2: must be one of the ids 0..1, or None"),
-        ((2, 3, -1), "end_id=-1: must be one of the ids 0..1, or None"),
-        ((2, 3, None, None, 2), "separator_id=2: must be one of the ids 0..1, or None"),
-        ((2, 3, 1, None, 1), "separator_id=1: is end_id too"),
+        ((1, 3, None), "space_vocab_size: vocab_size=1"),
+        ((2, 0, None), "space_max_length: max_length=0"),
+        ((2, 3, 2), "space_token_id: end_id=2.*0 to 1"),
+        ((2, 3, -1), "space_token_id: 0 to 1"),
+        ((2, 3, None, None, 2), "space_token_id: separator_id=2.*0 to 1"),
+        ((2, 3, 1, None, 1), "separator_is_end: separator_id=1"),
     ],
 )
 def test_impossible_spaces_are_refused(arguments, message):
-    with pytest.raises(ConfigError, match=message):
+    with refused(ConfigError, message):
         SequenceSpace(*arguments)

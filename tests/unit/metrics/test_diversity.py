@@ -11,6 +11,7 @@ from rlgan.base.errors import ShapeError
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.metrics import distinct, mean_length, num_unique, repetition_rate, share_unfinished, share_unique, strip
 from tests.support import reference_metrics as twin
+from tests.support.errors import refused
 
 sequences = st.lists(st.integers(0, 2), max_size=8).map(tuple)
 END = 0
@@ -91,18 +92,18 @@ def test_padding_content_is_never_read() -> None:
 
 
 def test_mistakes_are_named() -> None:
-    with pytest.raises(ShapeError, match=r"tokens has shape \(3,\): expected \(B, T\)"):
+    with refused(ShapeError, "sequences_shape", match=r"\(3,\)"):
         strip(SPACE, torch.tensor([1, 2, 3]))
     for rows in (torch.tensor([1, 2, 3]), torch.empty(0, 4)):
-        with pytest.raises(ShapeError, match=r"expected \(B, T\) with at least one row"):
+        with refused(ShapeError, "diversity_tokens_shape"):
             share_unfinished(SPACE, rows)
     for measure in (lambda s: distinct(s, 2), repetition_rate, mean_length, share_unique):
-        with pytest.raises(ShapeError, match=r"sequences holds 0 sequences: needs at least 1"):
+        with refused(ShapeError, "too_few_sequences"):
             measure([])
-        with pytest.raises(ShapeError, match=r"sequences holds tensors"):
+        with refused(ShapeError, "sequences_are_tensors"):
             measure(torch.tensor([[1, 2]]))
-    with pytest.raises(ShapeError, match=r"sequences holds tensors"):
+    with refused(ShapeError, "sequences_are_tensors"):
         num_unique(torch.tensor([[1, 2]]))  # type: ignore[arg-type]
     for measure_order in (distinct, repetition_rate):
-        with pytest.raises(ShapeError, match=r"order=0: an n-gram has at least 1 token"):
+        with refused(ShapeError, "diversity_order", {"order": 0}):
             measure_order([(1, 2)], 0)

@@ -9,6 +9,7 @@ import torch
 
 from rlgan.base.errors import ShapeError
 from rlgan.metrics import effective_rank, first_fall
+from tests.support.errors import refused
 
 
 @pytest.mark.parametrize("size", [1, 2, 7])
@@ -45,9 +46,9 @@ def test_what_is_not_a_number_has_no_rank_and_mistakes_are_named() -> None:
     assert math.isnan(effective_rank(torch.tensor([[1.0, math.nan]])))
     assert math.isnan(effective_rank(torch.tensor([[1.0, math.inf]])))
     for shape in ((3,), (0, 2), (2, 0)):
-        with pytest.raises(ShapeError, match=r"expected \(m, n\)"):
+        with refused(ShapeError, "matrix_shape"):
             effective_rank(torch.ones(shape))
-    with pytest.raises(ShapeError, match="is 0 everywhere"):
+    with refused(ShapeError, "matrix_is_zero"):
         effective_rank(torch.zeros(2, 2))
 
 
@@ -65,8 +66,8 @@ def test_a_fall_is_below_a_share_of_the_start() -> None:
 
 def test_no_share_can_be_taken_of_what_is_not_positive() -> None:
     for start in (0.0, -1.0, math.nan):
-        with pytest.raises(ShapeError, match="only of a positive start"):
+        with refused(ShapeError, "collapse_history"):
             first_fall([start, 1.0], 0.5)
     for share, patience in ((0.0, 1), (1.0, 1), (0.5, 0)):
-        with pytest.raises(ShapeError, match="expected a share between 0 and 1"):
+        with refused(ShapeError, "collapse_share"):
             first_fall([1.0], share, patience)

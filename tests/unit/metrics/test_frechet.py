@@ -8,6 +8,7 @@ from scipy.linalg import sqrtm
 
 from rlgan.base.errors import ShapeError
 from rlgan.metrics import Gaussian, frechet_distance, gaussian_of
+from tests.support.errors import refused
 
 
 def random_set(seed: int, number: int, dimensions: int) -> np.ndarray:
@@ -73,10 +74,10 @@ def test_the_bias_of_small_sets_is_as_quoted() -> None:
 
 
 def test_mistakes_are_named() -> None:
-    with pytest.raises(ShapeError, match=r"of 3 and 2 dimensions: both sets must come from one encoder"):
+    with refused(ShapeError, "encodings_dimensions"):
         frechet_distance(gaussian_of(random_set(0, 5, 3)), gaussian_of(random_set(0, 5, 2)))
     for shape in ((0, 3), (4,), (3, 0)):
-        with pytest.raises(ShapeError, match=r"expected \(n, d\)"):
+        with refused(ShapeError, "encodings_shape"):
             gaussian_of(np.zeros(shape))
-    with pytest.raises(ShapeError, match="not finite"):
+    with refused(ShapeError, "encodings_not_finite"):
         gaussian_of(np.array([[0.0], [np.nan]]))

@@ -14,6 +14,7 @@ from torch import Tensor
 from rlgan.base.errors import ShapeError
 from rlgan.metrics import headroom_captured, kl_gaps, mean_nll
 from tests.support import reference_metrics as twin
+from tests.support.errors import refused
 
 # TOY: 3 tokens, 2 positions, a tabular policy and a tabular data distribution; nine sequences to enumerate.
 FIRST_LOGITS = torch.tensor([0.2, -0.1, 0.4], dtype=torch.float64)
@@ -123,13 +124,13 @@ def test_nll_equals_its_slow_twin_in_any_batch_order(rows: list[list[tuple[float
 
 def test_nll_names_mistakes() -> None:
     logprobs, mask = torch.zeros(2, 3), torch.ones(2, 3, dtype=torch.bool)
-    with pytest.raises(ShapeError, match=r"logprobs \(2, 3\) and mask \(2, 2\)"):
+    with refused(ShapeError, "likelihood_shapes", match=r"\(2, 3\).*\(2, 2\)"):
         mean_nll(logprobs, mask[:, :2])
-    with pytest.raises(ShapeError, match=r"expected the same \(B, T\)"):
+    with refused(ShapeError, "likelihood_shapes"):
         mean_nll(logprobs[0], mask[0])
-    with pytest.raises(ShapeError, match=r"mask has dtype torch.float32: expected torch.bool"):
+    with refused(ShapeError, "mask_type"):
         mean_nll(logprobs, mask.float())
-    with pytest.raises(ShapeError, match=r"has no real token"):
+    with refused(ShapeError, "mask_empty"):
         mean_nll(logprobs, ~mask)
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from rlgan.base.errors import ShapeError
 from rlgan.metrics import JaccardNeighbours, cosine_distances, nearness_test
 from tests.support import reference_metrics as twin
+from tests.support.errors import refused
 
 sequences = st.lists(st.integers(0, 2), max_size=7).map(tuple)
 
@@ -90,12 +91,12 @@ def test_who_learned_by_heart_is_found_and_who_learned_the_distribution_is_not()
 
 
 def test_mistakes_are_named() -> None:
-    with pytest.raises(ShapeError, match="training holds 0 sequences"):
+    with refused(ShapeError, "too_few_sequences"):
         JaccardNeighbours([])
-    with pytest.raises(ShapeError, match="order=0"):
+    with refused(ShapeError, "nearest_order", {"order": 0}):
         JaccardNeighbours([(1,)], 0)
     for shapes in (((2, 3), (2, 2)), ((2, 3), (0, 3)), ((3,), (2, 3))):
-        with pytest.raises(ShapeError, match=r"expected \(n, d\) and \(m, d\)"):
+        with refused(ShapeError, "nearest_shapes"):
             cosine_distances(np.zeros(shapes[0]), np.zeros(shapes[1]))
-    with pytest.raises(ShapeError, match="0 sampled and 3 held-out distances"):
+    with refused(ShapeError, "nearest_distances"):
         nearness_test(np.zeros(0), np.zeros(3))

@@ -30,7 +30,7 @@ def test_a_registered_generator_of_ones_own_is_drawn_from(
     for name in ("sources", "modules"):
         monkeypatch.setattr(extensions.memory, name, {})
     refused = ask(capsys, *sample)
-    assert refused.status == 2 and "let it be executed by --trust-code" in refused.err
+    assert refused.status == 2 and "allow its execution with --trust-code" in refused.err
     assert not extensions.memory.modules, "nothing of it was executed"
     assert ask(capsys, *sample, "--trust-code").out == found.out
     # What a server does, which runs the code of a registry.

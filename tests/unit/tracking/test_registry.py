@@ -22,6 +22,7 @@ from rlgan.storage.export import load_run_generator
 from rlgan.tracking import fetch, find_generator, register
 from rlgan.tracking.registry import REQUIREMENTS, REQUIREMENTS_OF_LANGUAGE_MODELS
 from tests.support.commands import ask
+from tests.support.errors import refused
 from tests.support.mlflow_server import Server
 from tests.support.registered import TEMPERATURE, Registered, register_toy, save_generator
 
@@ -125,20 +126,20 @@ def test_registering_again_makes_the_next_version(own: Registered) -> None:
 
 @pytest.mark.parametrize("temperature", [0.0, -1.0, float("nan"), float("inf")])
 def test_a_temperature_that_cannot_be_is_refused(registered: Registered, temperature: float) -> None:
-    with pytest.raises(ConfigError, match="temperature=.*must be a positive number"):
+    with refused(ConfigError, "registry_temperature"):
         register(registered.uri, registered.run_id, registered.run_dir, "toy", temperature, {})
 
 
 @pytest.mark.parametrize("name", ["", " ", "a/b", "a:b", "a@b"])
 def test_a_name_that_cannot_be_addressed_is_refused(registered: Registered, name: str) -> None:
-    with pytest.raises(ConfigError, match="without '/', ':' and '@'"):
+    with refused(ConfigError, "registry_name"):
         register(registered.uri, registered.run_id, registered.run_dir, name, 1.0, {})
 
 
 def test_what_cannot_be_served_is_not_registered(registered: Registered, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="holds no trained generator"):
+    with refused(CheckpointError, "no_trained_generator"):
         register(registered.uri, registered.run_id, tmp_path, "other", 1.0, {})
-    with pytest.raises(TrackingError, match="has no run 'absent'"):
+    with refused(TrackingError, "registry_no_run", match="'absent'"):
         register(registered.uri, "absent", registered.run_dir, "other", 1.0, {})
     assert [model.name for model in Server(registered.run_dir).client.search_registered_models()] == ["toy"]
 
@@ -224,14 +225,14 @@ def test_code_of_the_registry_is_never_run(
 def test_a_damaged_generator_is_named_by_its_address(own: Registered) -> None:
     (own.model_dir / "artifacts" / "generator.json").write_text("{}")
     with (
-        pytest.raises(CheckpointError, match=r"^models:/toy/1: its generator cannot be read"),
+        refused(CheckpointError, "damaged_generator", match="^models:/toy/1: "),
         fetch(own.uri, "models:/toy/1") as folder,
     ):
         load_run_generator(folder)
     (own.model_dir / "artifacts" / "generator.safetensors").unlink()
     with (
         pytest.raises(
-            CheckpointError, match=r"^models:/toy/1: its file artifacts/generator.safetensors cannot be fetched"
+            CheckpointError, match=r"^models:/toy/1: its file artifacts/generator.safetensors cannot be downloaded"
         ),
         fetch(own.uri, "models:/toy/1"),
     ):
@@ -243,10 +244,10 @@ def test_a_model_of_somebody_else_is_refused(own: Registered) -> None:
     before = yaml.safe_load(described.read_text())
     for signature in (None, {**before["signature"], "params": "[]"}):
         described.write_text(yaml.safe_dump({**before, "signature": signature}))
-        with pytest.raises(CheckpointError, match="is no generator that rlgan registered"):
+        with refused(CheckpointError, "not_our_model"):
             find_generator(own.uri, "models:/toy/1")
     described.unlink()
-    with pytest.raises(CheckpointError, match="its file MLmodel cannot be fetched"):
+    with refused(CheckpointError, "model_file_missing", match="MLmodel"):
         find_generator(own.uri, "models:/toy/1")
 
 
@@ -282,9 +283,9 @@ def test_a_run_still_samples_at_temperature_one(registered: Registered, capsys: 
     ("model", "message"),
     [
         ("models:/toi/1", "has no registered model 'toi'. Did you mean 'toy'? It has toy."),
-        ("models:/toy/7", "has no such version of 'toy'. It has /1."),
-        ("models:/toy@best", "has no such version of 'toy'. It has /1."),
-        ("runs:/abc/generator", "is no address of a registered model"),
+        ("models:/toy/7", "has no such version of 'toy'. Existing versions are /1."),
+        ("models:/toy@best", "has no such version of 'toy'. Existing versions are /1."),
+        ("runs:/abc/generator", "is not the address of a registered model"),
         ("models:/../1", "has no registered model"),
     ],
 )
@@ -298,13 +299,13 @@ def test_what_is_not_registered_is_named_with_what_is(
 
 def test_aliases_are_among_what_there_is(own: Registered) -> None:
     Server(own.run_dir).client.set_registered_model_alias("toy", "best", "1")
-    with pytest.raises(TrackingError, match=r"It has /1, @best\."):
+    with refused(TrackingError, "no_model_version", match=r"/1, @best\."):
         find_generator(own.uri, "models:/toy@worst")
 
 
 def test_a_registry_that_cannot_be_reached_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     answer = ask(capsys, "sample", "--model", "models:/toy/1", "--tracking-uri", "http://me:secret@127.0.0.1:9")
-    assert answer.status == 2 and "MLflow at http://…@127.0.0.1:9 does not answer" in answer.err
+    assert answer.status == 2 and "MLflow at http://…@127.0.0.1:9 does not respond" in answer.err
     assert "secret" not in answer.err
 
 

@@ -22,6 +22,7 @@ from rlgan import __version__
 from rlgan.base.errors import CheckpointError
 from rlgan.tracking import DataInput, Tracker, TrackingSettings, run_tags, upload
 from rlgan.tracking import tracker as tracker_module
+from tests.support.errors import refused
 from tests.support.mlflow_server import Flaky, Server, log_units
 
 REFUSING = "http://127.0.0.1:9"  # nobody listens on the discard port
@@ -112,7 +113,7 @@ def test_a_damaged_row_is_named(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     text = path.read_text().replace('{"unit": 2,', '{"unit" 2,')
     path.write_text(text)
-    with pytest.raises(CheckpointError, match=r"metrics.jsonl, line 2: is damaged .*Remove the line"):
+    with refused(CheckpointError, "damaged_metrics_line", {"line": 2}, match="metrics.jsonl"):
         tracker.truncate_after(3)
     assert path.read_text() == text
 
@@ -123,7 +124,7 @@ def test_a_full_disk_ends_the_run_and_says_so(tmp_path: Path) -> None:
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, ((tmp_path / "metrics.jsonl").stat().st_size + 20, limits[1]))
     try:
-        with pytest.raises(CheckpointError, match=r"metrics.jsonl: cannot be written \(File too large\)"):
+        with refused(CheckpointError, "cannot_write", match=r"metrics.jsonl: .*\(File too large\)"):
             log_units(tracker, 3)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -323,8 +324,8 @@ def test_waiting_is_short_unless_the_user_wants_otherwise(
 
 def test_a_dead_server_is_told_once_and_holds_nothing_up(tmp_path: Path) -> None:
     (warning,) = track(tmp_path, *range(1, 101), uri=REFUSING)
-    assert warning.startswith(f"MLflow at {REFUSING} does not take our numbers (MlflowException: API request to ")
-    assert f"all numbers are in {tmp_path / 'metrics.jsonl'}" in warning
+    assert warning.startswith(f"MLflow at {REFUSING} does not accept metrics (MlflowException: API request to ")
+    assert f"all metrics are in {tmp_path / 'metrics.jsonl'}" in warning
     assert [row["unit"] for row in Tracker(TrackingSettings(), tmp_path).rows()] == list(range(1, 101))
 
 
@@ -435,7 +436,7 @@ def test_a_refused_row_does_not_hold_up_the_others(run_dir: Path) -> None:
     tracker.log_metrics({"neither@allowed": 1.0}, step=3, phase="mle", unit=3)
     log_units(tracker, 4)
     with pytest.warns(
-        UserWarning, match=r"MLflow refused row 2 of .*metrics.jsonl \(MlflowException: .*\)\. It stays"
+        UserWarning, match=r"MLflow refused row 2 of .*metrics.jsonl \(MlflowException: .*\)\. It is kept"
     ) as all:
         tracker.start("a", {}, {})
         tracker.finish("FINISHED")
@@ -487,7 +488,7 @@ def test_warnings_that_are_errors_reach_the_caller_and_not_the_thread(tmp_path: 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         tracker.start("a", {}, {})
-        with pytest.raises(UserWarning, match="does not take our numbers"):
+        with pytest.raises(UserWarning, match="does not accept metrics"):
             tracker.finish("FINISHED")
 
 

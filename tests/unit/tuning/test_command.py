@@ -37,18 +37,21 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], "name a study: reward_baseline, discriminator"),
+        ([], r"reward_baseline, discriminator.*\[study_missing\]"),
         (["discrminator"], "not a study.*Did you mean 'discriminator'"),
         (["missing.toml"], "missing.toml: no such file"),
         (["discriminator", "--trials", "many"], "--trials many: input should be a valid integer"),
         (["discriminator", "--scheduler", "hyperband"], "--scheduler hyperband: input should be 'asha', 'none'"),
-        (["discriminator", "--objective", "nll_oracle"], "objective nll_oracle: sees quality alone, which collapse"),
-        (["discriminator", "--objective", "lm_5gram+nll_gen"], "lm_5gram was never logged on this task"),
+        (
+            ["discriminator", "--objective", "nll_oracle"],
+            "objective nll_oracle: measures quality only, so mode collapse",
+        ),
+        (["discriminator", "--objective", "lm_5gram+nll_gen"], "lm_5gram is not logged for this task"),
         (["discriminator", "--schedule.d-step", "3"], "no such setting.*Did you mean --schedule.d-steps"),
-        (["discriminator", "--controls", "none"], "controls: belong to a run"),
-        (["discriminator", "--data", "a.txt", "--oracle-params", "b.npz"], "a run has one task"),
+        (["discriminator", "--controls", "none"], "controls: cannot be set for a sweep"),
+        (["discriminator", "--data", "a.txt", "--oracle-params", "b.npz"], "a run has only one task"),
         (["discriminator", "--grace", "0.5", "--scheduler", "none"], "--grace: has no effect with --scheduler none"),
-        (["--resume", "nowhere"], "--resume nowhere: is no folder of a sweep"),
+        (["--resume", "nowhere"], "--resume nowhere: is not the folder of a sweep"),
     ],
 )
 def test_a_mistake_is_one_paragraph_and_nothing_is_written(
@@ -66,7 +69,7 @@ def test_a_mistake_is_one_paragraph_and_nothing_is_written(
         ('"schedule.d_stepz" = [1]', "schedule.d_stepz: no such dimension.*Did you mean --schedule.d-steps"),
         ('"schedule.d_steps" = [-1]', "schedule.d_steps=-1: input should be greater than or equal to 0"),
         ('"discriminator.dropout" = {uniform = [0.0, 2.0]}', "discriminator.dropout=1.0: input should be less than 1"),
-        ('"seed" = [1, 2]', "seed: is not searched: chance is averaged over, not chosen"),
+        ('"seed" = [1, 2]', "seed: cannot be searched: results are averaged over seeds"),
         ('"schedule.d_steps" = {normal = [0, 1]}', 'must be "all", a list of values'),
     ],
 )
@@ -84,7 +87,7 @@ def test_a_dry_run_shows_what_varies_and_writes_nothing(capsys: pytest.CaptureFi
     assert answer.status == 0
     assert "objective kl_sum: eval/kl_forward + eval/kl_reverse, lower is better" in answer.out
     assert "  credit: Choice(values=('terminal', 'monte_carlo'))" in answer.out
-    assert "× weighs by the density ratio of sequences, so reward=" in answer.out
+    assert "× weights by the density ratio of sequences, so reward=" in answer.out
     assert [path.name for path in tmp_path.iterdir()] == ["mine.toml"]
 
 
@@ -97,8 +100,8 @@ def test_what_is_taken_up_again_is_as_it_was(capsys: pytest.CaptureFixture[str],
     (tmp_path / "old" / "sweep.json").write_text('{"words": {"study": "discriminator"}}')
     damaged = ask(capsys, "tune", "--resume", "old")
     assert damaged.status == 2 and "--resume old: its sweep.json is damaged (KeyError('task'))" in damaged.err
-    assert "--schedule.d-steps, --seed: have no effect beside --resume" in answer.err
-    assert "only --trials, --hours, --concurrent, --finalists, --seeds, --registry-name may be others" in answer.err
+    assert "--schedule.d-steps, --seed: cannot be changed with --resume" in answer.err
+    assert "only --trials, --hours, --concurrent, --finalists, --seeds, --registry-name can." in answer.err
 
 
 def test_files_may_be_named_beside_resume(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -113,4 +116,4 @@ def test_files_may_be_named_beside_resume(capsys: pytest.CaptureFixture[str], tm
         answer = ask(capsys, "tune", "--resume", "old", "--dry-run", *named)
         assert answer.status == 2 and "--resume old: its data has changed since the run began" in answer.err
     answer = ask(capsys, "tune", "--resume", "old", "--dry-run", "--data", "other.txt", "--tokens", "char")
-    assert answer.status == 2 and "--tokens: have no effect beside --resume" in answer.err
+    assert answer.status == 2 and "--tokens: cannot be changed with --resume" in answer.err

@@ -58,12 +58,10 @@ def test_what_fits_is_counted_in_whole_trials_and_whole_seeds() -> None:
 
 
 def test_it_is_told_in_words() -> None:
-    assert "in the 100 s that" not in str(described(100.0, 500.0)) and "in the 1.7 min that" in str(
-        described(100.0, 500.0)
-    )
+    assert "in the 1.7 min left for" in str(described(100.0, 500.0))
     assert "6 of 40 trials fit" in str(described(100.0, 500.0))
-    assert "of its seeds 2 fit into the 8.3 min left for it. All would fit with --hours" in str(described(100.0, 500.0))
-    assert "so nothing will be judged" in str(described(100.0, 10.0))
+    assert "2 of its seeds fit into the 8.3 min left for it. Use --hours" in str(described(100.0, 500.0))
+    assert "so there will be no result" in str(described(100.0, 10.0))
     assert str(described(100.0, 2000.0)).endswith("and fits into the 33 min left for it.")
     assert str(described(None, None)).endswith("(5 seeds of 3.8 min).")
     assert "race" not in str(described(100.0, None, seeds=0))

@@ -25,6 +25,7 @@ from rlgan.tuning.judge.importance import (
 )
 from rlgan.tuning.judge.results import SweepResults, TrialResult
 from rlgan.tuning.judge.scales import label, scale
+from tests.support.errors import refused
 from tests.support.sweeps import a_sweep
 
 pytestmark = pytest.mark.heavy
@@ -89,7 +90,7 @@ def test_what_dominates_is_first_and_what_does_nothing_is_not_claimed() -> None:
     assert [effect.dimension for effect in found.effects][:2] == ["lr", "reward"]
     assert clear(found) == {"lr", "reward"}
     assert found.fit is not None and found.fit.low > 0.5
-    assert found.verdict.startswith("Distinguishable from nothing: lr, reward; the model predicts (R²")
+    assert found.verdict.startswith("Dimensions with a significant effect: lr, reward; the model predicts (R²")
     assert not any(pair.clear for pair in found.interactions)
 
 
@@ -152,7 +153,7 @@ def test_of_pure_noise_nothing_is_claimed() -> None:
         if clear(found) or any(pair.clear for pair in found.interactions):
             claimed.append(seed)
         else:
-            assert "do not tell" in found.verdict or "No dimension is distinguishable" in found.verdict
+            assert "do not show" in found.verdict or "No dimension is significantly different" in found.verdict
     assert len(claimed) <= 1, claimed
 
 
@@ -267,19 +268,19 @@ def test_the_end_is_not_looked_at_twice_nor_with_few_trials() -> None:
 
 def test_too_few_trials_are_no_importance_but_a_reason() -> None:
     whole = results(points(12), lambda point: point["noise"])
-    for num, reason in ((7, "7 trials were measured, and fewer than 8 tell nothing"), (0, "no trial was measured")):
+    for num, reason in ((7, "7 trials were measured, but at least 8 are needed"), (0, "no trial was measured")):
         (found,) = importances(replace(whole, trials=whole.trials[:num]))
         assert (found.missing, found.effects, found.fit, found.num_trials) == (reason, (), None, num)
-        assert found.verdict == f"Nothing can be said of single dimensions: {reason}."
+        assert found.verdict == f"The importance of single dimensions is unknown: {reason}."
     same = results(points(12), lambda _: 1.0)
     assert "all trials have the same kl_sum" in first(same).verdict
     apart = (replace(whole.trials[0], curve=((5, 1.0),)), *whole.trials[1:])
-    assert "no number of updates after which all were measured" in first(replace(whole, trials=apart)).verdict
+    assert "no number of updates was measured for all trials" in first(replace(whole, trials=apart)).verdict
 
 
 def test_without_scikit_learn_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sklearn.ensemble", None)
-    with pytest.raises(ConfigError, match=r"'.\[tune\]'"):
+    with refused(ConfigError, "importance_needs_sklearn", match=r"'.\[tune\]'"):
         importances(results(points(12), lambda point: point["noise"]))
 
 
@@ -290,18 +291,17 @@ def test_verdicts_do_not_flatter() -> None:
     nothing, something = Estimate(0.0, -0.1, 0.1), Estimate(0.5, 0.3, 0.7)
     effects = (Effect("a", something, True), Effect("b", nothing, False))
     described = Importance("t", 10, 20, None, something, nothing, effects, (Interaction("a", "b", something, True),))
-    fit = "R² on trials it had not seen +0.50 [+0.30, +0.70]"
+    fit = "R² on unseen trials +0.50 [+0.30, +0.70]"
     assert described.verdict == (
-        f"Distinguishable from nothing: a; the model predicts ({fit}). "
-        "Together, more or less than the sum of both: a × b."
+        f"Dimensions with a significant effect: a; the model predicts ({fit}). Pairs with an interaction: a × b."
     )
     assert replace(described, effects=effects[1:]).verdict == (
-        f"No dimension is distinguishable from nothing, though the model predicts ({fit})."
+        f"No dimension is significantly different from a dimension without effect, although the model predicts ({fit})."
     )
     assert "predicts, weakly (R²" in replace(described, fit=Estimate(0.1, -0.1, 0.3)).verdict
     assert replace(described, fit=nothing).verdict == (
-        "The trials do not tell which dimensions matter: the model predicts no better than the mean "
-        "(R² on trials it had not seen +0.00 [-0.10, +0.10])."
+        "The trials do not show which dimensions matter: the model predicts no better than the mean "
+        "(R² on unseen trials +0.00 [-0.10, +0.10])."
     )
 
 

@@ -16,6 +16,7 @@ from rlgan.tuning.requests import new_request, taken_up
 from rlgan.tuning.search.settings import SweepSettings
 from rlgan.tuning.space.code import named_in
 from rlgan.tuning.sweep import preview, sweep
+from tests.support.errors import refused
 from tests.support.tiny_sweep import TASK
 
 REWARD = "def brevity(completions):\n    return [-float(len(text)) for text in completions]\n"
@@ -72,16 +73,16 @@ def test_a_source_that_changed_is_refused_before_it_is_executed_or_accepted_and_
     file, marker = begun.parent / name, begun.parent / "executed"
     new = f"open({str(marker)!r}, 'w')\n{old}"
     file.write_text(new)
-    with pytest.raises(ConfigError, match=r"is another one than the run began with.*--accept-changed-plugins"):
+    with refused(ConfigError, "plugin_changed", match="--accept-changed-plugins"):
         taken_up(begun, {})
     assert not marker.exists() and recorded_changes(begun) == []
     said = again(begun, accept_changed_plugins=True)
-    assert marker.exists() and any("goes on with another source" in line for line in said)
+    assert marker.exists() and any("continues with a new source" in line for line in said)
     (row,) = recorded_changes(begun)
     assert (row["after_trials"], row["before"], row["now"]) == (0, extensions.digest_of(old), extensions.digest_of(new))
     forget()
     again(begun)  # from now on it is one of the new source
-    with pytest.raises(ConfigError, match="Leave it out"):
+    with refused(ConfigError, "accept_changed_without_source"):
         taken_up(begun, {}, accept_changed_plugins=True)
 
 
@@ -118,7 +119,7 @@ def test_a_sweep_that_kept_no_list_asks_for_trust(begun: Path) -> None:
     kept = json.loads(path.read_text())
     del kept["code"]
     path.write_text(json.dumps(kept))
-    with pytest.raises(CheckpointError, match=r"is not on its list.*--trust-code"):
+    with refused(CheckpointError, "study_plugin_not_listed", match="--trust-code"):
         taken_up(begun, {})
     again(begun, trust_code=True)
     assert len(json.loads(path.read_text())["code"]) == 2

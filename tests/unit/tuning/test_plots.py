@@ -246,7 +246,7 @@ def test_bars_have_intervals_and_the_probe_beside_them(tmp_path: Path) -> None:
     (probe,) = (line for line in axes.get_lines() if "probe" in str(line.get_label()))
     assert points(probe)[0][0] == pytest.approx(0.12)
     assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b.c", "d"]
-    assert "Distinguishable from nothing: a;" in caption(figure)
+    assert "Dimensions with a significant effect: a;" in caption(figure)
     assert "n = 40" in axes.get_title(loc="left")
 
 

@@ -13,6 +13,7 @@ from rlgan.evaluation.evaluator import Evaluator, selection_view
 from rlgan.generators import build_generator
 from rlgan.metrics import mean_nll
 from rlgan.tuning import OBJECTIVES, objective_for
+from tests.support.errors import refused
 from tests.support.tiny import PAIRS, TASK, tiny_config
 
 
@@ -40,7 +41,7 @@ def test_each_task_has_a_two_sided_measure(oracle_task: Task) -> None:
 @pytest.mark.parametrize("name", [None, "lm_rlm", "corpus_bleu", "nll_gen"])
 def test_pairs_without_a_distribution_have_no_two_sided_measure(name: str | None, oracle_task: Task) -> None:
     pairs = dataclasses.replace(oracle_task, name="pairs", oracle=None)
-    with pytest.raises(ConfigError, match="a sweep on task pairs: nothing that is measured there sees quality and"):
+    with refused(ConfigError, "sweep_without_measure"):
         objective_for(pairs, name)
     assert objective_for(build_task(PAIRS), None) is OBJECTIVES["kl_sum"]
 
@@ -52,7 +53,7 @@ def test_pairs_without_a_distribution_have_no_two_sided_measure(name: str | None
      "fed_ngram64", "js_4"],
 )  # fmt: skip
 def test_a_one_sided_measure_is_refused_with_the_reason(name: str, oracle_task: Task) -> None:
-    with pytest.raises(ConfigError, match=rf"^objective {name}: (sees|is the judge).*at once: kl_sum\.$"):
+    with pytest.raises(ConfigError, match=rf"^objective {name}: .*: kl_sum\.$"):
         objective_for(oracle_task, name)
 
 
@@ -62,14 +63,14 @@ def test_nothing_that_is_measured_of_a_text_is_called_unknown(text_task: Task) -
     evaluator = Evaluator(text_task, config.evaluation, seed=0)
     measured = evaluator.measure(generator)
     for name in {*measured.metrics, *evaluator.measure_closely(measured)}:
-        with pytest.raises(ConfigError, match=r"(sees|is the judge).*at once: lm_rlm\.$"):
+        with pytest.raises(ConfigError, match=r": lm_rlm\.$"):
             objective_for(text_task, name)
 
 
 def test_what_the_task_has_not_and_what_nobody_knows_is_refused(oracle_task: Task) -> None:
-    with pytest.raises(ConfigError, match="lm_rlm: needs text, which task oracle has not. Use kl_sum"):
+    with refused(ConfigError, "objective_needs", {"objective": "lm_rlm"}):
         objective_for(oracle_task, "lm_rlm")
-    with pytest.raises(ConfigError, match="Did you mean 'kl_sum'"):
+    with refused(ConfigError, "objective_never_logged", match="Did you mean 'kl_sum'"):
         objective_for(oracle_task, "kl_sums")
 
 
@@ -78,23 +79,21 @@ def test_a_sum_of_both_sides_may_be_chosen_if_it_is_logged(oracle_task: Task) ->
     chosen = objective_for(oracle_task, "kl_reverse+nll_gen", logged)
     assert chosen.sides == ("eval/kl_reverse", "eval/nll_gen")
     assert chosen.value({"eval/kl_reverse": 1.0, "eval/nll_gen": 2.0}) == 3.0
-    with pytest.raises(ConfigError, match="eval/nll_oracle sees quality alone, which collapse wins"):
+    with refused(ConfigError, "objective_refused"):
         objective_for(oracle_task, "nll_oracle+nll_gen", logged)
-    with pytest.raises(ConfigError, match="sees coverage alone"):
+    with refused(ConfigError, "objective_coverage_only"):
         objective_for(oracle_task, "nll_gen+kl_forward", logged)
-    with pytest.raises(ConfigError, match="sees quality alone"):
+    with refused(ConfigError, "objective_quality_only"):
         objective_for(oracle_task, "kl_reverse", logged)
-    with pytest.raises(ConfigError, match="eval/kl_reverse stands in it twice, which tips the balance"):
+    with refused(ConfigError, "objective_side_twice"):
         objective_for(oracle_task, "kl_reverse+kl_reverse+kl_forward", logged)
 
 
 def test_an_objective_that_was_never_logged_is_named(oracle_task: Task) -> None:
     logged = {"eval/kl_forward", "eval/kl_reverse", "eval/nll_gen"}
-    with pytest.raises(
-        ConfigError, match="lm_5gram was never logged on this task. There is kl_sum, or a sum of some of"
-    ):
+    with refused(ConfigError, "objective_never_logged"):
         objective_for(oracle_task, "lm_5gram+nll_gen", logged)
-    with pytest.raises(ConfigError, match="kl_revers was never logged.*Did you mean 'kl_reverse'"):
+    with refused(ConfigError, "objective_never_logged", match="Did you mean 'kl_reverse'"):
         objective_for(oracle_task, "kl_revers+nll_gen", logged)
 
 

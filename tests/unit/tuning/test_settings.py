@@ -18,7 +18,7 @@ from rlgan.tuning.search.settings import SweepSettings
         ({"interval": 0.1}, "--interval: has no effect with --scheduler asha; it is for pbt and pb2"),
         ({"quantile": 0.1}, "--quantile: has no effect with --scheduler asha"),
         ({"scheduler": "pb2", "search": "tpe"}, "--search tpe: has no effect with --scheduler pb2"),
-        ({"scheduler": "pbt", "trials": 3}, "--trials 3: a population that learns from itself has at least 4"),
+        ({"scheduler": "pbt", "trials": 3}, "--trials 3: a population needs at least 4"),
         ({"finalists": 0, "seeds": 3}, "--seeds: has no effect with --finalists 0"),
         ({"finalists": 0, "registry_name": "best"}, "--registry-name: has no effect with --finalists 0"),
     ],

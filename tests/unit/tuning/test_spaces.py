@@ -166,9 +166,9 @@ def test_bundles_change_their_settings_together() -> None:
     ("name", "message"),
     [
         ("baselin", "no such dimension.*Did you mean 'baseline'"),
-        ("workers.rollout", "is not searched: who computes, never what"),
-        ("optimizers.mle.lr", "is not searched: of the start"),
-        ("schedule", r"is no dimension by itself\. Those below it are chosen by schedule\.\*"),
+        ("workers.rollout", "cannot be searched: does not change what is computed"),
+        ("optimizers.mle.lr", "cannot be searched: belongs to the start"),
+        ("schedule", r"is a group, not a dimension\. Use schedule\.\*"),
     ],
 )
 def test_what_is_no_dimension_is_refused_with_the_reason(name: str, message: str) -> None:

@@ -85,7 +85,7 @@ def test_all_that_is_said_to_be_of_the_start_decides_it() -> None:
         name
         for name, field in Schedule.model_fields.items()
         for note in field.metadata
-        if isinstance(note, NotSearched) and "of the start that trials share" in note.reason
+        if isinstance(note, NotSearched) and "belongs to the start that all trials share" in note.reason
     }
     of_the_start = {path for path, _ in facts_below(Schedule, OfTheStart)}
     assert shared | {"mle_epochs"} == of_the_start

@@ -20,6 +20,7 @@ from rlgan.tuning.search.ledger import FinalLedger, Ledger
 from rlgan.tuning.search.settings import SweepSettings
 from rlgan.tuning.sweep import SweepRequest, SweepResult, sweep
 from tests.support.commands import ask
+from tests.support.errors import refused
 from tests.support.tiny_sweep import CHANGES, STUDY, TASK, request
 
 SIDES = {"kl_forward": 0.5, "kl_reverse": 0.5}
@@ -93,7 +94,7 @@ def test_what_there_is_may_be_reported_without_training(tmp_path: Path, monkeypa
     monkeypatch.setattr(sweep_module, "search", lambda *_: pytest.fail("it was not to train"))
     result = played.sweep(tmp_path / "mine", resume=True, train=False)
     assert result.end == "done" and (tmp_path / "mine" / "report" / "report.html").exists()
-    with pytest.raises(ConfigError, match="--no-training: is for a sweep that was begun"):
+    with refused(ConfigError, "no_training_without_resume"):
         played.sweep(tmp_path / "other", train=False)
 
 
@@ -124,8 +125,8 @@ def test_the_command_tells_of_a_sweep_without_a_verdict_by_its_status(
     Played(monkeypatch, "time", race_completes=False)
     monkeypatch.setattr(sweep_module, "search", lambda *_: "time")
     answer = ask(capsys, "tune", "discriminator", "--out", str(tmp_path / "a"), "--tracking.enabled", "false")
-    assert answer.status == 3 and "nothing could be judged: no trial ended with a value" in answer.err
-    assert "go on with: rlgan tune --resume" in answer.out
+    assert answer.status == 3 and "no result: no trial finished with a value" in answer.err
+    assert "to continue, run: rlgan tune --resume" in answer.out
     assert not list((tmp_path / "a" / "report").glob("*.png"))
 
 
@@ -146,7 +147,7 @@ def test_a_winner_is_registered_once_and_another_one_again(tmp_path: Path, monke
 
 @pytest.mark.parametrize(
     ("changes", "words"),
-    [({"seed": 5}, "seed: a sweep has one for all"), ({"controls": []}, "controls: belong to a run")],
+    [({"seed": 5}, "seed: cannot be changed by a setting"), ({"controls": []}, "controls: cannot be set for a sweep")],
 )
 def test_what_a_sweep_decides_is_refused_in_a_study_too(changes: dict[str, Any], words: str, tmp_path: Path) -> None:
     study = Study("mine", "?", "quick", {"schedule.d_steps": None}, CHANGES | changes)
@@ -163,9 +164,9 @@ def test_a_study_may_say_where_it_is_tracked() -> None:
 
 def test_names_and_places_that_cannot_be_are_refused_at_once(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(CheckpointError, match="file: is a file. Name a folder"):
+    with refused(CheckpointError, "sweep_out_is_file", match="file: "):
         sweep(request(tmp_path / "file"), print)
-    with pytest.raises(ConfigError, match="a registered model needs a name without"):
+    with refused(ConfigError, "registry_name"):
         sweep(request(tmp_path / "a", finalists=1, registry_name="a/b"), print)
     assert not (tmp_path / "a").exists() and STUDY.name == "mine"
 

@@ -16,6 +16,7 @@ from rlgan.runs.ray_tune import SequenceGAN
 from rlgan.tuning import sweep as sweeps
 from rlgan.tuning.search.settings import SweepSettings
 from rlgan.tuning.sweep import SweepRequest, preview, sweep
+from tests.support.errors import refused
 from tests.support.tiny_sweep import CHANGES, STUDY
 
 WORDS = "abcdefgh"
@@ -55,7 +56,7 @@ def test_a_sweep_goes_on_with_the_same_content_elsewhere(begun: Path) -> None:
     sweep(moved, lambda _: None)
     space, _, _ = sweeps._checked(request(Path("sweep"), resume=True), lambda _: None)  # now it knows
     assert config_files(space.base)["task.data"] == f"{begun}/moved.txt"
-    with pytest.raises(ConfigError, match=r"--pairs x: --resume sweep keeps its settings.*--task\.test FILE"):
+    with refused(ConfigError, "option_of_other_file", match=r"--pairs x: --resume sweep.*--task\.test FILE"):
         preview(request(Path("sweep"), resume=True, files={"task.input.data": "x"}))
 
 
@@ -63,7 +64,7 @@ def test_a_sweep_goes_on_with_the_same_content_elsewhere(begun: Path) -> None:
 def test_a_sweep_on_other_data_is_refused(begun: Path, name: str) -> None:
     path = Path(name)
     path.write_text(CHANGED if name == "lines.txt" else "b a y\na b y\n" * 20)
-    with pytest.raises(CheckpointError, match=rf"--resume sweep: its data has changed.*{name} has another content"):
+    with refused(CheckpointError, "data_changed", match=rf"--resume sweep: .*{name}"):
         sweep(request(Path("sweep"), resume=True), lambda _: None)
 
 
@@ -77,7 +78,7 @@ def test_a_sweep_of_an_older_version_is_checked_by_what_it_kept(begun: Path) -> 
     sweep(request(Path("sweep"), resume=True), lambda _: None)
     (begun / "sweep" / "data.json").unlink()
     Path("lines.txt").write_text(CHANGED)
-    with pytest.raises(CheckpointError, match="--resume sweep: its data has changed since the run began: the task"):
+    with refused(CheckpointError, "data_changed", match="--resume sweep: "):
         preview(request(Path("sweep"), resume=True))
 
 
@@ -86,7 +87,7 @@ def test_a_trial_on_a_machine_with_another_file_refuses(begun: Path) -> None:
     config = {**to_dict(space.base), DATA: task.fingerprint()}
     SequenceGAN(config).stop()
     Path("lines.txt").write_text(CHANGED)
-    with pytest.raises(CheckpointError, match=r"trial: its data has changed.*on every machine"):
+    with refused(CheckpointError, "sweep_data_differs", match="^trial: "):
         SequenceGAN(config)
 
 
@@ -99,6 +100,6 @@ def test_a_state_of_another_trials_data_is_refused(begun: Path) -> None:
     trial.stop()
     Path("lines.txt").write_text(CHANGED)
     other = SequenceGAN(to_dict(space.base))
-    with pytest.raises(CheckpointError, match="state: its data has changed"):
+    with refused(CheckpointError, "tune_state_of_other_data", match="^state: "):
         other.load_checkpoint("state")
     other.stop()

@@ -49,7 +49,7 @@ def test_mean_deviation_and_interval_by_hand() -> None:
     assert str(spread([1.0, 2.0, 6.0])) == "3.000 ± 2.646"
     assert str(interval([1.0, 2.0, 6.0])) == "+3.000 [-3.572, +9.572], 3 seeds"
     assert interval([1.5]) == Interval(1.5, None, None, 1)
-    assert str(interval([1.5])) == "+1.500, 1 seed and so no interval"
+    assert str(interval([1.5])) == "+1.500, 1 seed, so no interval"
     assert math.isnan(spread([1.0, math.nan]).mean) and math.isnan(spread([1.0, math.inf]).mean)
 
 
@@ -73,26 +73,26 @@ def test_a_finalist_beats_only_if_the_interval_excludes_0() -> None:
     # Differences −1, −2, −3: mean −2, s = 1, t(0.975, 2) / √3 = 2.4842: [−4.484, +0.484].
     weak = judge(trial_7={1.0: [4.0, 3.0, 2.0]}, MLE={1.0: [5.0, 5.0, 5.0]})
     assert str(weak.differences[0]) == "difference -2.000 [-4.484, +0.484], 3 seeds"
-    assert weak.differences[0].outcome == "is not told apart from"
+    assert weak.differences[0].outcome == "is not significantly different from"
     assert weak.finding == (
-        "No finalist is shown to beat tempered MLE: trial 7, the best of them on validation data, is not told apart "
-        "from it (difference -2.000 [-4.484, +0.484], 3 seeds). Nor MLE at τ=1: it is not told apart from it "
-        "(difference -2.000 [-4.484, +0.484], 3 seeds)."
+        "No finalist is significantly better than tempered MLE: trial 7, the best finalist on validation data, is not "
+        "significantly different from it (difference -2.000 [-4.484, +0.484], 3 seeds). It is not significantly "
+        "different from MLE at τ=1 (difference -2.000 [-4.484, +0.484], 3 seeds)."
     )
     # Differences −2, −2.5, −3: mean −2.5, s = 0.5: ± 1.2421.
     strong = judge(trial_7={1.0: [3.0, 2.5, 2.0]}, MLE={1.0: [5.0, 5.0, 5.0]})
     assert strong.differences[0].outcome == "beats"
     assert strong.finding == (
-        "trial 7 beats every control: tempered MLE (difference -2.500 [-3.742, -1.258], 3 seeds), MLE at τ=1 "
-        "(difference -2.500 [-3.742, -1.258], 3 seeds)."
+        "trial 7 is significantly better than every control: tempered MLE (difference -2.500 [-3.742, -1.258], 3 "
+        "seeds), MLE at τ=1 (difference -2.500 [-3.742, -1.258], 3 seeds)."
     )
     worse = judge(trial_7={1.0: [8.0, 7.5, 7.0]}, MLE={1.0: [5.0, 5.0, 5.0]})
     assert worse.differences[0].outcome == "is worse than"
     assert worse.finding.startswith(
-        "No finalist is shown to beat tempered MLE: trial 7, the best of them on validation"
+        "No finalist is significantly better than tempered MLE: trial 7, the best finalist on validation"
     )
     assert "is worse than it (difference +2.500 [+1.258, +3.742], 3 seeds)" in worse.finding
-    assert worse.finding.endswith("On validation data the best of all but a ceiling was MLE, not a finalist.")
+    assert worse.finding.endswith("On validation data MLE, which is not a finalist, was the best of all but a ceiling.")
     assert worse.winner == "MLE" and strong.winner == strong.finalist == "trial 7"
 
 
@@ -104,8 +104,9 @@ def test_the_tempered_start_is_what_has_to_be_beaten_first() -> None:
     )  # fmt: skip
     assert [one.control for one in got.differences] == ["tempered MLE", "MLE at τ=1", "mle_continued"]
     assert [one.outcome for one in got.differences] == ["is worse than", "beats", "beats"]
-    assert got.finding.startswith("No finalist is shown to beat tempered MLE: trial 7")
-    assert " It beats MLE at τ=1 (difference" in got.finding and ", mle_continued (difference" in got.finding
+    assert got.finding.startswith("No finalist is significantly better than tempered MLE: trial 7")
+    assert " It is significantly better than MLE at τ=1 (difference" in got.finding
+    assert ", mle_continued (difference" in got.finding
 
 
 def test_pairs_are_of_the_same_seed() -> None:
@@ -120,25 +121,23 @@ def test_a_tie_is_no_victory_and_the_control_comes_first() -> None:
     got = judge(trial_7={1.0: [2.0, 3.0]}, MLE={1.0: [2.0, 3.0]})
     assert [entry.entrant for entry in got.entries] == ["MLE", "trial 7"] and got.winner == "MLE"
     assert got.differences[0].interval == Interval(0.0, 0.0, 0.0, 2)
-    assert got.differences[0].outcome == "is not told apart from"
+    assert got.differences[0].outcome == "is not significantly different from"
 
 
 def test_one_seed_has_no_interval_and_beats_nothing() -> None:
     got = judge(trial_7={1.0: [1.0]}, MLE={1.0: [5.0]})
-    assert got.differences[0].outcome == "is not told apart from"
-    assert "(difference -4.000, 1 seed and so no interval)" in got.finding
-    assert "One seed shows no difference between chance and merit." in got.notes
+    assert got.differences[0].outcome == "is not significantly different from"
+    assert "(difference -4.000, 1 seed, so no interval)" in got.finding
+    assert "With one seed, chance and real differences cannot be separated." in got.notes
 
 
 def test_seeds_that_one_lacks_are_left_out_of_the_pairs_and_named() -> None:
     got = judge(trial_7={1.0: [1.0, None, 1.0, 1.5]}, MLE={1.0: [2.0, 2.0, 2.5, None]})
     difference = got.differences[0]
     assert difference.interval is not None and (difference.interval.num, difference.interval.mean) == (2, -1.25)
-    assert difference.left_out == ("trial 7 has no result with seed 2", "tempered MLE has no result with seed 4")
-    assert str(difference).endswith(
-        "2 seeds; trial 7 has no result with seed 2; tempered MLE has no result with seed 4"
-    )
-    assert "MLE has no result with seed 4: its means are of fewer seeds." in got.notes
+    assert difference.left_out == ("trial 7 has no result for seed 2", "tempered MLE has no result for seed 4")
+    assert str(difference).endswith("2 seeds; trial 7 has no result for seed 2; tempered MLE has no result for seed 4")
+    assert "MLE has no result for seed 4: its means are over fewer seeds." in got.notes
     none = judge(trial_7={1.0: [1.0, None]}, MLE={1.0: [None, 2.0]})
     assert none.differences[0].interval is None and "no seed has both" in none.finding
 
@@ -155,11 +154,11 @@ def test_what_is_not_finite_is_named_and_never_wins(broken: float) -> None:
     assert {entry.entrant: entry.temperature for entry in got.entries} == {"MLE": 1.0, "trial 7": 0.5}
     gone = judge(trial_7={1.0: [1.0, broken]}, MLE={1.0: [2.0, 2.0]})
     assert (gone.entries[1].entrant, gone.entries[1].temperature, gone.entries[1].test) == ("trial 7", None, None)
-    assert gone.finding == "No finalist could be measured, so none beats anything."
-    assert any(note.startswith("trial 7 has no place") for note in gone.notes)
+    assert gone.finding == "No finalist could be measured."
+    assert any(note.startswith("trial 7 is not ranked") for note in gone.notes)
     # On test data alone: the pair is left out and named.
     half = judge(trial_7={1.0: [(1.0, 1.0), (1.0, broken), (1.0, 1.5)]}, MLE={1.0: [2.0, 2.0, 2.0]})
-    assert half.differences[0].left_out == ("trial 7 is not finite with seed 2",)
+    assert half.differences[0].left_out == ("trial 7 is not finite for seed 2",)
     assert half.differences[0].interval is not None and half.differences[0].interval.num == 2
 
 
@@ -190,10 +189,11 @@ def test_a_share_of_a_headroom_that_is_not_told_from_0_is_none() -> None:
     )
     assert got.headroom.by_seed == {1: 0.25, 2: 0.75, 3: None} and got.headroom.interval is None
     assert str(got.headroom) == (
-        "undefined: oracle_ratio gained +1.333 [-1.535, +4.202], 3 seeds over mle_continued, which is not told from 0"
+        "undefined: oracle_ratio gained +1.333 [-1.535, +4.202], 3 seeds over mle_continued, which is not "
+        "significantly different from 0"
     )
     one = judge(trial_7={1.0: [3.5]}, mle_continued={1.0: [4.0]}, oracle_ratio={1.0: [2.0]}).headroom
-    assert one.interval is None and "+2.000, 1 seed and so no interval over mle_continued" in str(one)
+    assert one.interval is None and "+2.000, 1 seed, so no interval over mle_continued" in str(one)
 
 
 def test_headroom_is_undefined_without_those_it_is_made_of() -> None:
@@ -207,7 +207,7 @@ def test_headroom_is_undefined_without_those_it_is_made_of() -> None:
         found = judge(**{name: value for name, value in whole.items() if name != left_out}).headroom
         assert found.interval is None and str(found).startswith(f"undefined: there is {words}")
     apart = judge(**{**whole, "trial_7": {0.9: [3.5]}}).headroom
-    assert str(apart) == "undefined: no seed has trial 7, mle_continued and oracle_ratio at temperature 1"
+    assert str(apart) == "undefined: no seed has results for trial 7, mle_continued and oracle_ratio at temperature 1"
 
 
 def test_the_ceiling_never_wins() -> None:
@@ -219,16 +219,16 @@ def test_the_ceiling_never_wins() -> None:
 def test_races_that_lack_much_say_so() -> None:
     assert judge().finding.startswith("There was no final race")
     assert judge().notes == () and judge().winner is None
-    assert judge(MLE={1.0: [2.0]}).finding == "No finalist could be measured, so none beats anything."
-    assert judge(trial_7={1.0: [2.0]}).finding.endswith("there was no control to beat.")
+    assert judge(MLE={1.0: [2.0]}).finding == "No finalist could be measured."
+    assert judge(trial_7={1.0: [2.0]}).finding.endswith("there was no control to compare with.")
 
 
 def test_results_that_contradict_themselves_are_refused() -> None:
     found = race(MLE={1.0: [2.0]})
-    with pytest.raises(ValueError, match="rlm_5gram: is a side of the objective and was not measured"):
+    with pytest.raises(ValueError, match="rlm_5gram: is a side of the objective but was not measured"):
         verdict(replace(found, sides=("rlm_5gram",)))
     twice = (*found.finals, replace(found.finals[0], kind="finalist"))
-    with pytest.raises(ValueError, match="MLE: is of two kinds, control and finalist"):
+    with pytest.raises(ValueError, match="MLE: has two kinds, control and finalist"):
         verdict(replace(found, finals=twice))
 
 
@@ -249,8 +249,10 @@ def test_who_failed_with_a_seed_is_no_winner_and_beats_nobody() -> None:
     )
     assert got.winner == "trial_8" and got.finalist == "trial_8"
     alone = judge(MLE={1.0: easy_and_hard}, trial_7={1.0: [0.5, 0.4, None, None, None]})
-    assert alone.winner == "MLE" and {one.outcome for one in alone.differences} == {"is not told apart from"}
-    assert "has no result with seed 3, 4, 5" in alone.finding
+    assert alone.winner == "MLE" and {one.outcome for one in alone.differences} == {
+        "is not significantly different from"
+    }
+    assert "has no result for seed 3, 4, 5" in alone.finding
 
 
 def test_the_headroom_is_of_the_finalists_own_floor_and_ceiling() -> None:

@@ -126,8 +126,11 @@ def test_it_is_forecast_at_the_first_measurement_and_at_the_first_end(tmp_path: 
     watch.search_moved()
     (first,) = lines
     # Of 36 s a quarter is for the search, and a trial takes 22 s; a seed of the race 49 s, and it has 27 s.
-    assert "0 of 8 trials fit" in first and "of its seeds 0 fit into the 27 s left for it, so nothing will be" in first
-    assert "All would fit with --hours 0.074;" in first  # 4 · 22 + 1.2 · 3 · 49 = 264.4 s
+    assert (
+        "0 of 8 trials fit" in first
+        and "0 of its seeds fit into the 27 s left for it, so there will be no result" in first
+    )
+    assert "Use --hours 0.074 to fit all" in first  # 4 · 22 + 1.2 · 3 · 49 = 264.4 s
     measured(ledger, 1, (2, 10.0))
     watch.search_moved()
     assert len(lines) == 1
@@ -142,7 +145,7 @@ def test_a_status_says_what_is_under_way(tmp_path: Path, clock: Clock) -> None:
     watch, _ = watched(tmp_path, ledger, [], hours=1.0)
     (tmp_path / f"a{PROGRESS}").write_text(json.dumps({"epochs": 5, "of": 20, "seconds": 10.0}))
     assert watch.search_status() == (
-        "search: 0 of 8 trials ended; a start that runs share: epoch 5 of at most 20 after 10 s, at most 30 s more; "
+        "search: 0 of 8 trials finished; a shared start: epoch 5 of at most 20 after 10 s, at most 30 s more; "
         "30 min left for the search"
     )
     (tmp_path / f"a{PROGRESS}").unlink()
@@ -150,13 +153,15 @@ def test_a_status_says_what_is_under_way(tmp_path: Path, clock: Clock) -> None:
         measured(ledger, index, (2, 10.0))
     ledger.ended(0, "failed", "no")
     assert watch.search_status().startswith(
-        "search: 1 of 8 trials ended; under way: trial 1 (2 of 8 updates), trial 2 (2 of 8 updates), trial 3 (2 of 8 "
-        "updates), trial 4 (2 of 8 updates) and 1 more; "
+        "search: 1 of 8 trials finished; under way: trial 1 (2 of 8 updates), trial 2 (2 of 8 updates), trial 3 (2 of "
+        "8 updates), trial 4 (2 of 8 updates) and 1 more; "
     )
     clock.now += 1860.0
     for index in range(1, 6):
         ledger.ended(index, "failed", "no")
-    assert watch.search_status().endswith("; the race is due, and waits until a trial has ended; 29 min left for both")
+    assert watch.search_status().endswith(
+        "; the race should start, but waits until a trial has finished; 29 min left for both"
+    )
     clock.now -= 1860.0
     assert watch.race_status(25, 3, ["MLE, seed 1 (0 of 0 updates)"]) == (
         "final race: 3 of 25 runs done; under way: MLE, seed 1 (0 of 0 updates); 60 min left for the race"

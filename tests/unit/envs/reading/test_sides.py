@@ -18,6 +18,7 @@ from rlgan.envs.reading.columns import WELL_KNOWN_PAIRS, WELL_KNOWN_TEXTS
 from rlgan.envs.reading.json_records import JSON_LINES_SUFFIXES
 from rlgan.envs.reading.tables import TABLE_SUFFIXES
 from rlgan.envs.tasks.pair_files import PairsFile, ParallelFiles, Table
+from tests.support.errors import refused
 
 PAIRS = [("a b", "x"), ("c", "y z")]
 
@@ -108,7 +109,7 @@ def test_turns_become_the_source_and_the_last_answer_the_target(write, field, wh
     for content in (json_lines(*records), json.dumps(records), parquet(records)):
         found = read(write(content))
         assert pairs(found) == expected
-        assert "left out 1 turn around the last answer of a target" in found.notes
+        assert "removed 1 turn around the last answer of a target" in found.notes
         assert any("1 control character" in note for note in found.notes)
 
 
@@ -123,7 +124,7 @@ def test_prompts_and_completions_may_be_messages(write):
 @pytest.mark.parametrize(
     ("message", "described"),
     [
-        ({"role": "assistant"}, "messages.1 is no message; its fields are 'role'"),
+        ({"role": "assistant"}, "messages.1 is not a message; its fields are 'role'"),
         ({"role": "assistant", "content": 5}, "messages.1.content is a number (5)"),
         ({"role": "assistant", "content": [{"image": "x"}]}, "messages.1.content is a list"),
     ],
@@ -140,14 +141,14 @@ def test_messages_without_content_are_counted(write):
     records = [{"messages": turns}, {"messages": [turns[0], call]}, {"messages": [turns[0], described]}]
     found = read(write(json_lines(*records)))
     assert pairs(found) == [(["hi", "", "5"], "x"), ("hi", ""), ("hi", "x")]
-    assert "read 2 messages without content (null, as of calls of tools) as empty text" in found.notes
+    assert "read 2 messages without content (null, as in tool calls) as empty text" in found.notes
     assert not any("without content" in note for note in read(write(json_lines(records[2]))).notes)
 
 
 def test_an_object_around_all_pairs_is_refused_with_the_way_to_write_them(write):
     whole = {"n": 1, "data": [{"source": "a", "target": "x"}]}
     for content in (json.dumps(whole), json.dumps(whole, indent=1)):
-        assert "holds one JSON object" in refusal(path := write(content, "d.json"))
+        assert "contains a single JSON object" in refusal(path := write(content, "d.json"))
         assert f"(jq -c '.[\"data\"][]' {path} > data.jsonl)" in refusal(path)
     one = {"source": "a", "target": "x", "more": [{"y": "z"}]}
     assert (
@@ -177,7 +178,7 @@ def test_columns_by_path_number_or_name(write):
     table = write("id,de,en\n1,x,a\n2,y,b\n", "d.csv")
     assert pairs(read(table, "en", "de")) == pairs(read(table, "en", 1)) == [("a", "x"), ("b", "y")]
     assert pairs(read(table, 2, 1)) == [("en", "de"), ("a", "x"), ("b", "y")]
-    assert any("looks like names of columns" in note for note in read(table, 2, 1).notes)
+    assert any("looks like column names" in note for note in read(table, 2, 1).notes)
     assert pairs(read(table, 2, 1, header=True)) == [("a", "x"), ("b", "y")]
     # Of two columns the one that is left is the other side's, and beside a field a known one.
     assert pairs(read(write("a\tx\n"), 1)) == [("x", "a")]
@@ -193,7 +194,7 @@ def test_two_columns_need_no_names(write):
 
 
 AMBIGUOUS = {
-    "three_columns": ("a\tb\tc\n", "has 3 columns, and which is the source cannot be told: 0 ('a'), 1 ('b'), 2 ('c')"),
+    "three_columns": ("a\tb\tc\n", "has 3 columns, and it is not clear which is the source: 0 ('a'), 1 ('b'), 2 ('c')"),
     "three_names": ("Id,Kopf,Rumpf\n1,a,b\n", "has 3 columns"),
     "two_pairs": (
         json_lines({"source": "a", "target": "b", "question": "c", "answer": "d"}),
@@ -201,20 +202,20 @@ AMBIGUOUS = {
     ),
     "pair_and_chat": (
         json_lines({"prompt": "a", "completion": "b", "messages": []}),
-        "which are source and target can",
+        "it is not clear which are source and target",
     ),
     "nothing_known": (
         json_lines({"a": "b", "c": "d"}),
-        "name two, for instance --task.input.source a --task.input.targe",
+        "Name two, for instance --task.input.source a --task.input.targe",
     ),
-    "one_text": (json_lines({"text": "b"}), "its fields are 'text'"),
-    "plain_lines": ("a b\nc\n", "each of its lines is one text, and a pair has two sides; it begins with 'a b'"),
-    "fasta": (">a\nMK\n", "each of its sequences is one text"),
-    "one_column": ("a\nb\n", "each of its lines is one text"),
+    "one_text": (json_lines({"text": "b"}), "the fields are 'text'"),
+    "plain_lines": ("a b\nc\n", "each of its lines is a single text, but a pair has two sides; it begins with 'a b'"),
+    "fasta": (">a\nMK\n", "each of its sequences is a single text"),
+    "one_column": ("a\nb\n", "each of its lines is a single text"),
     "both_the_same": ("a\tb\tc\n", "--task.input.source and --task.input.target are both column 1", 1, 1),
     "one_within_the_other": (
         json_lines({"messages": [{"role": "user", "content": "a"}]}),
-        "a source would hold its own answer",
+        "a source would contain its own answer",
         "messages",
         "messages.-1.content",
     ),
@@ -232,28 +233,37 @@ def test_what_cannot_be_told_is_refused(write, name):
 
 def test_rows_of_tables_must_be_even_but_for_the_kind_that_never_asked(write):
     path = write("a\tx\nb\ty\tmore\n", "d.tsv")
-    assert "line 2: has 3 columns ('b\\ty\\tmore'), and line 1 has 2" in refusal(path)
+    assert "line 2: has 3 columns ('b\\ty\\tmore'), but line 1 has 2" in refusal(path)
     found = read(path, 0, 1, format="table", separator="\t", quotes=False, same_columns=False)
     assert pairs(found) == [("a", "x"), ("b", "y")]
-    assert "1 row with another number of columns than line 1" in found.notes
+    assert "1 row with a different number of columns than line 1" in found.notes
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"input": {"kind": "tsv", "data": "d"}, "separator": ";"}, "separator=';': has no effect with input='tsv'"),
-        ({"input": {"kind": "jsonl", "data": "d"}, "header": True}, "header=True: has no effect with input='jsonl'"),
-        ({"input": {"kind": "jsonl", "data": "d"}, "format": "table"}, "format='table': has no effect with input='js"),
-        ({"input": {"kind": "file", "data": "d", "source": "a"}, "header": False}, "header=False: 'a' is the name"),
-        ({"input": {"kind": "file", "data": "d", "source": "a", "target": "a"}}, "source='a': is the target's column"),
-        ({"input": {"kind": "file", "data": "d"}, "separator": "\n"}, "cannot stand between columns"),
-        ({"input": {"kind": "file", "data": "d"}, "separator": "||", "quotes": True}, "quotes=True: has no effect"),
-        ({"input": {"kind": "file", "data": "d"}, "format": "json", "quotes": True}, "quotes=True: has no effect"),
-        ({"input": {"kind": "file", "data": "d"}, "format": "csv"}, "'auto', 'lines', 'table'"),
+        ({"input": {"kind": "tsv", "data": "d"}, "separator": ";"}, "no_effect_with_input: separator=';'.*input='tsv'"),
+        ({"input": {"kind": "jsonl", "data": "d"}, "header": True}, "no_effect_with_input: header=True.*input='jsonl'"),
+        ({"input": {"kind": "jsonl", "data": "d"}, "format": "table"}, "no_effect_with_input: format='table'"),
+        (
+            {"input": {"kind": "file", "data": "d", "source": "a"}, "header": False},
+            "named_column_without_header: header=False.*'a'",
+        ),
+        ({"input": {"kind": "file", "data": "d", "source": "a", "target": "a"}}, "source_is_target_column: source='a'"),
+        ({"input": {"kind": "file", "data": "d"}, "separator": "\n"}, "bad_separator"),
+        (
+            {"input": {"kind": "file", "data": "d"}, "separator": "||", "quotes": True},
+            "quotes_with_separator: quotes=True",
+        ),
+        (
+            {"input": {"kind": "file", "data": "d"}, "format": "json", "quotes": True},
+            "no_effect_with_format: quotes=True",
+        ),
+        ({"input": {"kind": "file", "data": "d"}, "format": "csv"}, "setting_value: 'auto'.*'lines'.*'table'"),
     ],
 )
 def test_settings_of_reading_that_do_nothing_are_refused(settings, message):
-    with pytest.raises(ValidationError, match=message):
+    with refused(ValidationError, message):
         PairsTask.model_validate(settings)
 
 
@@ -280,7 +290,7 @@ def test_both_files_may_be_of_any_form(write):
     task = build_task(PairsTask(input=files))
     assert any("first pair, line 1: source 'a b', target 'A c'" in note for note in task.notes)
     short = ParallelFiles(source=write(sources, "s"), target=write(parquet(targets[:7]), "t"))
-    with pytest.raises(DataError, match="s has 8 lines and .*t 7; .* The first line without a partner is line 8 of"):
+    with refused(DataError, "unequal_files"):
         build_task(PairsTask(input=short))
 
 
@@ -293,9 +303,7 @@ def test_what_is_advised_about_pairs_of_one_source_helps(write, kind):
     else:
         files = ParallelFiles(source=write("Write\n" * 9, "s"), target=write("\n".join(targets), "t"))
         held_out = "--task.input.valid-source FILE --task.input.valid-target FILE --task.input.test-source FILE"
-    with pytest.raises(
-        DataError, match=r"1 distinct source, too few .* has 9 pairs, .* learn the targets alone \(--data "
-    ) as caught:
+    with refused(DataError, "too_few_to_split", match="--data") as caught:
         build_task(PairsTask(input=files))
     assert held_out in str(caught.value)
     words = str(caught.value).partition("(--data ")[2].removesuffix(").").split()

@@ -18,6 +18,7 @@ from rlgan.envs.reading import How, PairFile, TextFile, Wanted, read_texts
 from rlgan.envs.reading.characters import split_lines
 from rlgan.envs.tasks.pair_files import PairsFile
 from rlgan.envs.vocabulary import as_byte_names, join_tokens
+from tests.support.errors import refused
 
 TEXTS = ["a b c", "d e", 'say "f", g', "h"]
 PARQUET = {"text": TEXTS, "id": [1, 2, 3, 4]}
@@ -78,16 +79,16 @@ def test_what_a_file_holds_is_recognised_under_any_name(write, form):
 def test_sequences_of_fasta_are_joined_and_their_names_left_out(write):
     found = read(write(">sp|P1| one\nMKV\nLL \n\n>two\nAC-G*\r\n>three\n"))
     assert list(found.texts) == ["MKVLL", "AC-G*", ""] and list(found.numbers) == [1, 5, 7]
-    assert "3 sequences, without the lines of their names" in found.notes
+    assert "3 sequences, without the name lines" in found.notes
     # A text that is quoted as in mails is none, and neither is one with a name alone.
     assert list(read(write(">hello you\nand you\n")).texts) == [">hello you", "and you"]
     assert list(read(write(">a\n>b\n")).texts) == [">a", ">b"]
-    assert "stands before the first name" in refusal(write("MKV\n>a\nMKV\n", "a.fasta"))
+    assert "comes before the first name" in refusal(write("MKV\n>a\nMKV\n", "a.fasta"))
 
 
 def test_fastq_is_named_with_the_way_to_convert_it(write):
     path = write("@r1\nACGT\n+\nIIII\n@r2\nAC\n+\nII\n", "r.fastq")
-    assert f"is FASTQ. Take its sequences out first (awk 'NR % 4 == 2' {path} > reads.txt)" in refusal(path)
+    assert f"is FASTQ. Extract its sequences first (awk 'NR % 4 == 2' {path} > reads.txt)" in refusal(path)
     assert len(read(path, format="lines").texts) == 8
 
 
@@ -101,13 +102,13 @@ def test_fastq_is_named_with_the_way_to_convert_it(write):
         ("a\r\nb\r\n", ["a", "b"], None),
         ("a\rb\r", ["a", "b"], None),
         ("a\rb", ["a", "b"], None),
-        ("a\rb\nc\r\nd", ["a b", "c", "d"], "read 1 control character as a space (1 carriage return)"),
-        ("a\r\r\nb\n", ["a ", "b"], "read 1 control character as a space (1 carriage return)"),
+        ("a\rb\nc\r\nd", ["a b", "c", "d"], "replaced 1 control character with a space (1 carriage return)"),
+        ("a\r\r\nb\n", ["a ", "b"], "replaced 1 control character with a space (1 carriage return)"),
         ("a\x0bb\x0cc\x85d\n", ["a b c d"], "(1 vertical tab, 1 form feed, 1 next line)"),
-        ("a\u2028b\u2029c\n", ["a b c"], "read 2 line separators (U+2028, U+2029) as a space"),
-        ("a\x1c\x1d\x1e\x1fb\x7f\n" + "x" * 99, ["a    b ", "x" * 99], "read 5 control characters as a space"),
+        ("a\u2028b\u2029c\n", ["a b c"], "replaced 2 line separators (U+2028, U+2029) with a space"),
+        ("a\x1c\x1d\x1e\x1fb\x7f\n" + "x" * 99, ["a    b ", "x" * 99], "replaced 5 control characters with a space"),
         ("\u00e4 \u00a0\u2019\tb\n", ["\u00e4 \u00a0\u2019\tb"], None),
-        ("\ufeffa\n\ufeffb\n", ["a", "b"], "took away 1 byte order mark"),
+        ("\ufeffa\n\ufeffb\n", ["a", "b"], "removed 1 byte order mark"),
         ("\n\n", ["", ""], None),
         ("a\n\n", ["a", ""], None),
     ],
@@ -173,14 +174,14 @@ def test_columns_by_number_name_or_path(write):
 
 def test_what_cannot_be_told_is_asked_for_and_the_advice_helps(write):
     table = write("a b\tc\nd\te\n", "d.tsv")
-    assert "has 2 columns, and which is the text cannot be told: 0 ('a b'), 1 ('c'). Set --task.column" in refusal(
+    assert "has 2 columns, and it is not clear which is the text: 0 ('a b'), 1 ('c'). Set --task.column" in refusal(
         table
     )
     assert list(read(table, 0).texts) == ["a b", "d"]
     assert list(read(table, format="lines").texts) == ["a b\tc", "d\te"]
     objects = write('{"q": "a", "r": {"s": "b"}, "n": 5}\n', "d.jsonl")
     described = refusal(objects)
-    assert "its fields are 'q', 'r', 'n', and texts stand at 'q', 'r.s'" in described and described.endswith(
+    assert "the fields are 'q', 'r', 'n', and those with text are 'q', 'r.s'" in described and described.endswith(
         "--task.column q."
     )
     assert list(read(objects, "r.s").texts) == ["b"]
@@ -194,12 +195,12 @@ def test_a_line_that_looks_like_a_name_is_told_and_can_be_left_out(write):
     path = write("SMILES\n" + "CCO\nCCN\n" * 10)
     found = read(path)
     assert found.texts[0] == "SMILES"
-    assert any("line 1 ('SMILES') looks like the name of a column" in note for note in found.notes)
+    assert any("line 1 ('SMILES') looks like a column name" in note for note in found.notes)
     without = read(path, header=True)
     assert without.texts[0] == "CCO" and without.numbers[0] == 2
-    assert "left out line 1, which names the column: 'SMILES'" in without.notes
+    assert "skipped line 1, which names the column: 'SMILES'" in without.notes
     sentences = write("utt_1\n" + "a b\nc d e\n" * 10)
-    assert any("looks like the name" in note for note in read(sentences).notes)
+    assert any("looks like a column name" in note for note in read(sentences).notes)
     assert not any("looks like" in note for note in read(write("one\n" + "two\nthree four\n" * 10)).notes)
     assert len(read(path, header=False).notes) == 1
 
@@ -219,7 +220,7 @@ def test_quotes_commas_and_line_breaks_in_cells(write):
     assert list(found.texts) == ["a, b", 'c "d" e', "f g h", "", 'i "j"']
     assert list(found.numbers) == [2, 4, 5, 8, 9]
     assert "skipped 1 empty line, line 3" in found.notes
-    assert "read 2 control characters within cells as a space (2 line breaks)" in found.notes
+    assert "replaced 2 control characters within cells with a space (2 line breaks)" in found.notes
 
 
 @pytest.mark.parametrize(
@@ -243,7 +244,8 @@ def test_quotes_in_tables_with_tabs_are_those_of_csv_only_where_they_must_be(wri
 QUOTED = '"a, b"\n"say ""c"""\n\n"d | e"\n'
 UNQUOTED = ["a, b", 'say "c"', "d | e"]
 IN_QUOTES = (
-    "every line is in quotes, and is read as a table of one column, without them; where they belong to the text, "
+    "every line is in quotes: the file is read as a table with one column, without the quotes. If the quotes are "
+    "part of the text, "
 )
 
 
@@ -311,15 +313,15 @@ def test_separator_and_quotes_can_be_set(write):
 
 
 BAD_TABLES = {
-    "ragged": ("id,text\n1,a\n2,b, c\n", {}, r"line 3: has 3 columns ('2,b, c'), and line 1 has 2"),
-    "short": ("id,text\n1,a\n2\n", {}, r"line 3: has 1 column ('2'), and line 1 has 2"),
-    "open_quote": ('id,text\n1,a\n2,"b\n3,c\n', {}, r"line 3: the quotes of this row are not those of CSV"),
-    "after_quote": ('id,text\n1,"a"b\n', {}, r"line 2: the quotes of this row are not those of CSV"),
+    "ragged": ("id,text\n1,a\n2,b, c\n", {}, r"line 3: has 3 columns ('2,b, c'), but line 1 has 2"),
+    "short": ("id,text\n1,a\n2\n", {}, r"line 3: has 1 column ('2'), but line 1 has 2"),
+    "open_quote": ('id,text\n1,a\n2,"b\n3,c\n', {}, r"line 3: the quotes of this row are not valid CSV"),
+    "after_quote": ('id,text\n1,"a"b\n', {}, r"line 2: the quotes of this row are not valid CSV"),
     "no_name": ("id,text\n1,a\n", {"column": "txet"}, "--task.column='txet' is not among"),
-    "twice": ("text,text\n1,a\n", {"column": "text"}, "--task.column='text' stands 2 times among"),
+    "twice": ("text,text\n1,a\n", {"column": "text"}, "--task.column='text' appears 2 times among"),
     "no_column": ("id,text\n1,a\n", {"column": 2}, "the text is column 2, counted from 0"),
     "blank": ("\n\n", {}, "all 2 lines are empty"),
-    "no_header": ("1,a\n2,b\n", {"column": "text", "header": False}, "--task.column='text' is the name of a column"),
+    "no_header": ("1,a\n2,b\n", {"column": "text", "header": False}, "--task.column='text' is a column name"),
 }
 
 
@@ -334,30 +336,29 @@ def test_bad_tables_are_refused_with_their_line(write, name):
 BAD_RECORDS = {
     "null": (b'{"text": "a"}\n{"text": null}\n', "line 2: field 'text' is null (null); expected a string"),
     "number": (b'{"text": 5}\n', "line 1: field 'text' is a number (5)"),
-    "missing": (b'{"text": "a"}\n\n{"tex": "b"}\n', "line 3: has no field 'text'; its fields are 'tex'. Every record"),
+    "missing": (b'{"text": "a"}\n\n{"tex": "b"}\n', "line 3: has no field 'text'; its fields are 'tex'. All records"),
     "mixed": (b'{"text": "a"}\n{"text": {"de": "b"}}\n', "line 2: field 'text' is an object"),
     "broken": (b'{"text": "a"}\n{"text": "b"\n', "line 2: not JSON (Expecting ',' delimiter at character 13)"),
-    "no_object": (b'{"text": "a"}\n[1]\n', "line 2: holds a list ([1])"),
-    "twice": (b'{"text": "a", "text": "b"}\n', "line 1: not JSON (field 'text' stands 2 times in one object)"),
-    "surrogate": (b'{"text": "\\ud800"}\n', "field 'text' holds half of a surrogate pair"),
-    "array_cut": (b'[{"text": "a"}, {"text": "b"}', "line 1: after record 2 of the array a comma or its end should"),
+    "no_object": (b'{"text": "a"}\n[1]\n', "line 2: is a list ([1])"),
+    "twice": (b'{"text": "a", "text": "b"}\n', "line 1: not JSON (field 'text' appears 2 times in one object)"),
+    "surrogate": (b'{"text": "\\ud800"}\n', "field 'text' contains half of a surrogate pair"),
+    "array_cut": (b'[{"text": "a"}, {"text": "b"}', "line 1: expected a comma or the end of the array after record 2"),
     "array_broken": (b'[{"text": "a"},\n{"text": b}]', "line 2: record 2 of the array is not JSON"),
-    "array_more": (b'[{"text": "a"}]\n[{"text": "b"}]', "line 1: the array ends here and something follows it"),
-    "array_number": (b'[{"text": "a"}, 5]', "record 2: holds a number (5), expected an object"),
-    "one_object": (b'{\n "data": [{"text": "a"}]\n}\n', "holds one JSON object, with the fields 'data'; records are"),
+    "array_more": (b'[{"text": "a"}]\n[{"text": "b"}]', "line 1: the array ends here, but more text follows"),
+    "array_number": (b'[{"text": "a"}, 5]', "record 2: is a number (5); expected an object"),
+    "one_object": (b'{\n "data": [{"text": "a"}]\n}\n', "contains a single JSON object, with the fields 'data'"),
     "one_line": (
         b'{"n": 2, "data": [{"text": "a"}, {"text": "b"}]}\n\n',
-        "holds one JSON object, with the fields 'n', 'data'; records are the elements of an array, or objects of which "
-        "each stands on a line of its own. Write its records so (jq -c '.[\"data\"][]' ",
+        "contains a single JSON object, with the fields 'n', 'data'",
     ),
-    "objects": (b'{\n "text": "a"\n}\n{\n "text": "b"\n}\n', "holds JSON objects that are written over several lines"),
-    "empty_array": (b"[]", "holds no record"),
+    "objects": (b'{\n "text": "a"\n}\n{\n "text": "b"\n}\n', "contains JSON objects that span several lines"),
+    "empty_array": (b"[]", "contains no records"),
     "parquet_null": (parquet({"text": ["a", None]}), "row 2: field 'text' is null"),
     "parquet_number": (parquet({"text": [1, 2]}), "row 1: field 'text' is a number (1)"),
-    "parquet_cut": (parquet(PARQUET)[:-30], "damaged or cut parquet data"),
+    "parquet_cut": (parquet(PARQUET)[:-30], "damaged or truncated parquet data"),
     "parquet_twice": (
         parquet(pa.Table.from_arrays([pa.array(["a"]), pa.array(["b"])], names=["text", "text"])),
-        "has 2 columns of the name 'text'",
+        "has 2 columns named 'text'",
     ),
 }  # fmt: skip
 
@@ -371,7 +372,7 @@ def test_bad_records_are_refused_with_their_line(write, name):
 def test_one_record_with_lists_is_a_record(write):
     several = '{"data": [{"text": "a"}]}\n'
     assert list(read(write(several * 2), "data.-1.text").texts) == ["a", "a"]
-    assert "texts stand at 'data.-1.text'" in refusal(write(several * 2))
+    assert "those with text are 'data.-1.text'" in refusal(write(several * 2))
     assert list(read(write('{"text": "a", "more": [{"text": "b"}]}')).texts) == ["a"]
     assert list(read(write('{"prompt": [{"role": "user", "content": "a"}]}'), lists=True).texts) == ["a"]
 
@@ -379,14 +380,14 @@ def test_one_record_with_lists_is_a_record(write):
 def test_control_characters_within_strings_are_spaces(write):
     found = read(write('{"text": "a\\nb\\u0000c\\u2028d\\te"}\n', "d.jsonl"))
     assert list(found.texts) == ["a b c d\te"]
-    assert "read 2 control characters within strings as a space (1 line break)" in found.notes
+    assert "replaced 2 control characters within strings with a space (1 line break)" in found.notes
     assert list(read(write(parquet({"text": ["a\r\nb\x0c"]}))).texts) == ["a b "]
 
 
 def test_text_that_only_begins_like_json_is_text(write):
     for lines in (["{curly} a", "b"], ["[Chorus]", "la"], ["[1] a", "b"], ['"Hello"', "he said"], ["{}", "a"]):
         assert list(read(write("\n".join(lines))).texts) == lines
-    assert "is named .json and begins with 'hello'" in refusal(write("hello\n", "d.json"))
+    assert "has the name of a .json file but begins with 'hello'" in refusal(write("hello\n", "d.json"))
     assert "line 1: not JSON" in refusal(write("hello\n", "d.jsonl"))
 
 
@@ -409,12 +410,12 @@ REFUSED = {
     "tar_gz": (gzip.compress(b"a".ljust(257, b"\0") + b"ustar" + bytes(250)), "is a tar archive"),
     "pdf": (b"%PDF-1.4\n", "is a PDF document"),
     "png": (b"\x89PNG\r\n\x1a\n", "is an image"),
-    "pickle": (b"\x80\x04\x95abc", "is a pickle, which is never loaded here"),
-    "lfs": (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "the pointer that Git LFS leaves"),
+    "pickle": (b"\x80\x04\x95abc", "is a pickle, which rlgan never loads"),
+    "lfs": (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "a Git LFS pointer"),
     "empty": (b"", "is empty"),
     "only_a_mark": (b"\xef\xbb\xbf", "is empty"),
-    "empty_gz": (gzip.compress(b""), "is empty once it is unpacked"),
-    **{f"cut{suffix}": (pack(b"a b c\n" * 999)[:-9], "damaged or cut") for suffix, pack in PACKERS.items()},
+    "empty_gz": (gzip.compress(b""), "is empty after unpacking"),
+    **{f"cut{suffix}": (pack(b"a b c\n" * 999)[:-9], "damaged or truncated") for suffix, pack in PACKERS.items()},
 }
 
 
@@ -426,23 +427,23 @@ def test_what_holds_no_records_is_named_with_what_to_do(write, name):
 
 @pytest.mark.parametrize("suffix", PACKERS)
 def test_a_name_that_says_packed_of_a_file_that_is_not_is_refused(write, suffix):
-    assert f"is named {suffix} but is not" in refusal(write(b"a\n", f"d.txt{suffix}"))
+    assert f"has the name of a {suffix} file but contains no" in refusal(write(b"a\n", f"d.txt{suffix}"))
 
 
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("https://a.org/b.txt", r"is an address.*\(curl -L -o FILE https://a.org/b.txt\)"),
-        ("s3://bucket/b.txt", "is an address"),
-        ("hf://datasets/a/b", "is an address"),
-        ("someone/some_data", r"load_dataset\('someone/some_data', split='train'\).to_parquet"),
-        ("-", "is a pipe or a device"),
-        ("/dev/stdin", "is a pipe or a device"),
-        ("nowhere.txt", "no such file"),
+        ("https://a.org/b.txt", "is_address: org/b.txt"),
+        ("s3://bucket/b.txt", "is_address"),
+        ("hf://datasets/a/b", "is_address"),
+        ("someone/some_data", "no_such_file: 'someone/some_data'.*split='train'"),
+        ("-", "not_regular_file"),
+        ("/dev/stdin", "not_regular_file"),
+        ("nowhere.txt", "no_such_file"),
     ],
 )  # fmt: skip
 def test_what_is_no_file_is_named_with_what_to_do(path, message):
-    with pytest.raises(DataError, match=message):
+    with refused(DataError, message):
         read(path)
 
 
@@ -482,9 +483,9 @@ def test_what_becomes_of_texts_is_told_by_records_and_rows(write):
     notes = build_task(TextTask(data=data, **short)).notes
     assert any("skipped 1 empty text, record 7" in note for note in notes)
     assert any("longer than 4 tokens, records 5, 6" in note for note in notes)
-    with pytest.raises(DataError, match=r"m.json, record 5: the line has 5 tokens"):
+    with refused(DataError, "too_long", match="m.json"):
         build_task(TextTask(data=data, over_long="error", **short))
-    with pytest.raises(DataError, match=r"m.json, record 8: 'X' at character 2 is no token of SMILES"):
+    with refused(DataError, "text_not_covered", {"character": 2, "text": "X"}, match="m.json"):
         build_task(TextTask(data=data, tokens="smiles"))
     pairs = [{"source": "a b", "target": " ".join("xyxyx"[:number])} for number in range(1, 6)]
     files = PairsFile(data=write(json.dumps(pairs), "p.json"))
