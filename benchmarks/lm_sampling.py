@@ -100,9 +100,9 @@ def compare(options: argparse.Namespace, folder: Path) -> None:
                     likelihood[name].append(nll)
         tokens_drawn = options.rows * options.new
         print(f"{rows_a_prompt} rows a prompt:")
-        for name, spent in taken.items():
+        for name, seconds in taken.items():
             print(
-                f"  {name}: {spread([tokens_drawn / one for one in spent], 0)} tokens a CPU second; "
+                f"  {name}: {spread([tokens_drawn / one for one in seconds], 0)} tokens a CPU second; "
                 f"NLL {spread(likelihood[name], 4)} nats a token"
             )
         print(f"  tokens a second, rlgan / generate: {spread(ratios(taken['generate'], taken['rlgan']))}")
