@@ -29,7 +29,6 @@ from typing import Any
 from scipy.stats import t as student
 
 from benchmarks.common import add_changes, machine
-from rlgan.adversary.losses import Likelihood
 from rlgan.config.config import Config
 from rlgan.config.paths import flatten, override, to_dict
 from rlgan.envs.tasks import Task, build_task
@@ -83,7 +82,7 @@ def small(name: str, updates: int, seed: int) -> Config:
         "schedule.discriminator_rounds": min(5, had["schedule.discriminator_rounds"]),
         "schedule.d_steps": min(5, had["schedule.d_steps"]),
     }
-    if isinstance(base.adversary.loss, Likelihood):
+    if base.adversary.loss.is_of_a_distribution:
         # A language model is small already, and is no judge before it has learned for epochs: of half as many sequences
         # in half as many rounds.
         changes = {

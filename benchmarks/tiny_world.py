@@ -83,6 +83,12 @@ RUNS: dict[str, dict[str, Any]] = {
     "scratchgan": {"discriminator.embedding": 8, "discriminator.hidden": 32},
     "lm_ratio": LANGUAGE_MODEL | {"schedule.discriminator_rounds": 20, "schedule.d_steps": 0},
     "mediator": LANGUAGE_MODEL | {"schedule.discriminator_rounds": 20},
+    "density_ratio": {
+        "discriminator.network.embedding": 8,
+        "discriminator.network.hidden": 32,
+        "schedule.discriminator_rounds": 20,
+        "optimizers.discriminator.lr": 0.01,
+    },
     "wgan_reinforce": TABLE,
     "gumbel": TABLE | {"objective.fakes": "tokens"},
     "st_gumbel": TABLE,

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rlgan.api import compare as compare
     from rlgan.api import discriminator_reward as discriminator_reward
     from rlgan.api import load as load
+    from rlgan.api import recommend as recommend
     from rlgan.api import train as train
     from rlgan.api import tune as tune
     from rlgan.config.config import Config as Config
@@ -35,6 +36,7 @@ _PLACES = {
     "discriminator_reward": "rlgan.api",
     "load": "rlgan.api",
     "presets": "",
+    "recommend": "rlgan.api",
     "register": "rlgan.extensions",
     "train": "rlgan.api",
     "tune": "rlgan.api",
@@ -49,6 +51,7 @@ __all__ = [
     "discriminator_reward",
     "load",
     "presets",
+    "recommend",
     "register",
     "train",
     "tune",

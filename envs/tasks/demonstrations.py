@@ -43,6 +43,7 @@ class DemonstrationsTask(FromFiles):
 
     knows_distribution: ClassVar[bool] = False
     is_certain: ClassVar[bool] = False
+    is_stream: ClassVar[bool] = False
     has_prompts: ClassVar[bool] = True
     are_words: ClassVar[Sides] = (False, False)
     kind: Literal["demonstrations"] = "demonstrations"

@@ -25,7 +25,7 @@ from rlgan.base.threads import torch_threads
 
 from ..categorical import draw_from_weights, padded_vocab_size
 from ..sequence_space import SequenceSpace
-from .task import Sides, Task, TaskMeasure
+from .task import Mode, Sides, Task, TaskMeasure, stream_note, stream_of
 
 # The arrays of an oracle and their axes: V vocabulary, E embedding, H hidden.
 PARAMETER_AXES: Mapping[str, str] = {
@@ -78,6 +78,10 @@ class OracleTask(Settings):
     seed: int = Field(default=0, ge=0, lt=2**63)
     """Seed of the sequences of all splits and, without `params`, of the LSTM's parameters."""
 
+    mode: Mode = "fixed"
+    """Whether training sequences are `num_train` fixed ones, or drawn anew each time that some are learned from or
+    shown to the discriminator (stream); an epoch is then `num_train` new ones."""
+
     num_train: int = Field(default=10_000, ge=1)
     """Number of training sequences."""
 
@@ -86,6 +90,11 @@ class OracleTask(Settings):
 
     num_test: int = Field(default=2_000, ge=1)
     """Number of test sequences, for the reported metrics."""
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether training sequences are new each time."""
+        return self.mode == "stream"
 
     @model_validator(mode="after")
     def _sizes_come_from_one_place(self) -> OracleTask:
@@ -300,10 +309,12 @@ def build_oracle_task(settings: OracleTask) -> Task:
         test=test,
         token_names=tuple(str(token) for token in range(oracle.space.vocab_size)),
         oracle=oracle,  # type: ignore[arg-type]  # its entropy is a cached property: computed when first asked for
+        stream=stream_of(oracle) if settings.is_stream else None,  # type: ignore[arg-type]
         notes=(
             f"oracle: LSTM over {oracle.space.vocab_size} tokens, embedding {oracle.embedding}, hidden "
             f"{oracle.hidden}, {oracle.space.max_length} tokens per sequence; {origin}",
             f"oracle: drew {len(train)} train, {len(valid)} valid, {len(test)} test sequences, seed {settings.seed}",
+            *stream_note("oracle", settings.is_stream),
         ),
     )
 

@@ -88,6 +88,7 @@ class PairsTask(FromFiles):
     gives_conditions: ClassVar[bool] = True
     knows_distribution: ClassVar[bool] = False
     is_certain: ClassVar[bool] = False
+    is_stream: ClassVar[bool] = False
     language_model: ClassVar[None] = None
     kind: Literal["pairs"] = "pairs"
 

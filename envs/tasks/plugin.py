@@ -34,6 +34,7 @@ class PluginTask(TimedPlugin):
 
     plugin_kind: ClassVar[PluginKind] = "task"
     is_certain: ClassVar[bool] = False
+    is_stream: ClassVar[bool] = False
     has_prompts: ClassVar[bool] = False
     language_model: ClassVar[None] = None
     are_words: ClassVar[Sides] = (False, False)

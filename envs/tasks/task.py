@@ -37,6 +37,29 @@ Sides = tuple[bool, bool]
 Words = tuple[tuple[str, ...], ...]
 """Of several sequences their tokens, as they were written."""
 
+Mode = Literal["fixed", "stream"]
+"""Where training sequences come from; settings of a task whose distribution is known say it as `mode`:
+
+* fixed: a training split, which is learned from again and again;
+* stream: the distribution, anew each time that some are learned from, or shown to the discriminator.
+"""
+
+
+class Stream(Protocol):
+    """Training sequences without end."""
+
+    def __call__(self, num_sequences: int, seed: int) -> tuple[Tensor, Tensor | None]:
+        """Draw sequences, independent of those of any other seed.
+
+        Args:
+            num_sequences: number of sequences B.
+            seed: seeds the draw completely.
+
+        Returns:
+            (B, T) int64 finished sequences, padded, and (B, S) int64 their conditions; None where they have none.
+        """
+        ...
+
 
 class Oracle(Protocol):
     """An exactly known distribution over sequences."""
@@ -132,6 +155,8 @@ class Task:
         test_words: the same of `test`.
         measures: what can be measured of its sequences; "references" needs conditions and `test_words`.
         columns: names of the fields of its data set, for a tracking server; () where it is drawn and not read.
+        stream: draws training sequences that are new each time, for a task whose `mode` is stream; None where `train`
+            is what there is.
     """
 
     name: str
@@ -148,6 +173,7 @@ class Task:
     test_words: Words | None = None
     measures: frozenset[TaskMeasure] = frozenset()
     columns: tuple[str, ...] = ()
+    stream: Stream | None = None
 
     def __post_init__(self) -> None:
         # What is built for the sequences must know what they are given, and there is one place to say it.
@@ -197,6 +223,22 @@ class Task:
             B strings.
         """
         return decode(self.space, self.token_names, self.joining, tokens)
+
+
+def stream_of(distribution: Oracle) -> Stream:
+    """Training sequences without end, of a distribution of sequences that are given nothing."""
+
+    def stream(num_sequences: int, seed: int) -> tuple[Tensor, Tensor | None]:
+        return distribution.sample(num_sequences, seed), None
+
+    return stream
+
+
+def stream_note(name: str, is_stream: bool) -> tuple[str, ...]:
+    """The line of `Task.notes` that says it where training sequences are a stream."""
+    if not is_stream:
+        return ()
+    return (f"{name}: mode=stream: training sequences are drawn anew each time; the train split only counts an epoch",)
 
 
 def decode(space: SequenceSpace, token_names: Sequence[str], joining: Joining, tokens: Tensor) -> list[str]:

@@ -46,6 +46,7 @@ class TextTask(FromFiles):
     knows_distribution: ClassVar[bool] = False
     measures: ClassVar[frozenset[TaskMeasure]] = frozenset({"text"})
     is_certain: ClassVar[bool] = False
+    is_stream: ClassVar[bool] = False
     kind: Literal["text"] = "text"
 
     data: Annotated[str, IsFile("data")] = Field(min_length=1)

@@ -20,7 +20,7 @@ from rlgan.base.settings import Settings
 
 from ..sequence_space import SequenceSpace
 from ..transition import pad_after_end, sequence_mask
-from .task import Sides, Task, TaskMeasure
+from .task import Mode, Sides, Task, TaskMeasure, stream_note, stream_of
 
 TOY_PROBS = ((0.20, 0.05, 0.05), (0.10, 0.15, 0.05), (0.05, 0.10, 0.25))
 """The fixed distribution: TOY_PROBS[y1][y2], entropy 1.006346 nats per token."""
@@ -53,6 +53,10 @@ class ToyTask(Settings):
     """Seed of the sequences and of the distribution. None: 0, and a fixed 3 by 2 distribution if neither sizes nor
     `ends` are given."""
 
+    mode: Mode = "fixed"
+    """Whether training sequences are `num_train` fixed ones, or drawn anew each time that some are learned from or
+    shown to the discriminator (stream); an epoch is then `num_train` new ones."""
+
     num_train: int = Field(default=2_000, ge=1)
     """Number of training sequences."""
 
@@ -61,6 +65,11 @@ class ToyTask(Settings):
 
     num_test: int = Field(default=1_000, ge=1)
     """Number of test sequences, for the reported metrics."""
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether training sequences are new each time."""
+        return self.mode == "stream"
 
     @property
     def is_fixed_distribution(self) -> bool:
@@ -233,10 +242,12 @@ def build_toy_task(settings: ToyTask) -> Task:
         test=test,
         token_names=tuple(str(token) for token in range(oracle.space.vocab_size)),
         oracle=oracle,  # type: ignore[arg-type]  # its entropy is a cached property: computed when first asked for
+        stream=stream_of(oracle) if settings.is_stream else None,  # type: ignore[arg-type]
         notes=(
             f"toy: {distribution} over {len(oracle.sequences())} sequences of {oracle.space.vocab_size} tokens, "
             f"length {'up to ' if settings.ends else ''}{oracle.space.max_length}; entropy {oracle.entropy:.6f} "
             "nats per token",
             f"toy: drew {len(train)} train, {len(valid)} valid, {len(test)} test sequences with seed {seed}",
+            *stream_note("toy", settings.is_stream),
         ),
     )

@@ -26,7 +26,7 @@ from rlgan.base.settings import Settings
 
 from ..sequence_space import SequenceSpace
 from ..transition import pad_after_end, sequence_mask
-from .task import Conditions, Oracle, Sides, Task, TaskMeasure
+from .task import Conditions, Mode, Oracle, Sides, Stream, Task, TaskMeasure, stream_note
 from .toy import MAX_SEQUENCES, TabularOracle
 
 
@@ -88,6 +88,10 @@ class TransductionTask(Settings):
     seed: int = Field(default=0, ge=0, lt=2**63)
     """Seed of conditions and sequences."""
 
+    mode: Mode = "fixed"
+    """Whether training sequences are `num_train` fixed ones, or drawn anew each time that some are learned from or
+    shown to the discriminator (stream); an epoch is then `num_train` new ones."""
+
     num_train: int = Field(default=5_000, ge=1)
     """Number of training pairs."""
 
@@ -96,6 +100,11 @@ class TransductionTask(Settings):
 
     num_test: int = Field(default=1_000, ge=1)
     """Number of test pairs, for the reported metrics."""
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether training sequences are new each time."""
+        return self.mode == "stream"
 
     @property
     def is_certain(self) -> bool:
@@ -304,6 +313,7 @@ def build_transduction_task(settings: TransductionTask) -> Task:
             f"{'up to ' if settings.ends else ''}{space.max_length}; entropy {entropy:.6f} nats per token of valid",
             f"transduction: drew {numbers['train']} train, {numbers['valid']} valid, {numbers['test']} test pairs with "
             f"seed {settings.seed}",
+            *stream_note("transduction", settings.is_stream),
         ),
         conditions=Conditions(
             space=space,
@@ -313,7 +323,19 @@ def build_transduction_task(settings: TransductionTask) -> Task:
             token_names=token_names,
             distribution=distribution,
         ),
+        stream=_stream_of(space, distribution) if settings.is_stream else None,
     )
+
+
+def _stream_of(space: SequenceSpace, distribution: Callable[[Tensor], Oracle]) -> Stream:
+    """Pairs without end."""
+
+    def stream(num_sequences: int, seed: int) -> tuple[Tensor, Tensor | None]:
+        condition_seed, sequence_seed = np.random.SeedSequence(seed).generate_state(2).tolist()
+        conditions = uniform_conditions(space, num_sequences, condition_seed)
+        return distribution(conditions).sample(num_sequences, sequence_seed), conditions
+
+    return stream
 
 
 def uniform_conditions(space: SequenceSpace, num_conditions: int, seed: int) -> Tensor:

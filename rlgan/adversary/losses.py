@@ -59,6 +59,8 @@ class Loss(Settings):
     """Whether each fake is compared with reals, so that there is no loss of fakes alone."""
     is_of_a_distribution: ClassVar[bool] = False
     """Whether a distribution over tokens is trained by it, instead of a classifier."""
+    reads_policy: ClassVar[bool] = False
+    """Whether it needs the log-probabilities of the generator."""
     needs_bounded_slope: ClassVar[bool] = False
     """Whether the loss has no minimum unless the slope of the network is bounded."""
 
@@ -264,8 +266,30 @@ class Likelihood(Loss):
         return likelihood(real_logits, is_real, mask, self.learns)
 
 
+class PrefixCrossEntropy(Loss):
+    """Cross-entropy of every prefix, whose logit is log p_φ - log p_θ; p_φ learns, and p_θ is known.
+
+    Its `of` takes those logits, which `prefix_log_ratios` makes of log p_φ: a distribution learns by telling apart.
+    """
+
+    not_searched: ClassVar[NotSearched] = NotSearched("goes with one discriminator alone: preset density_ratio")
+    kind: Literal["prefix_cross_entropy"] = "prefix_cross_entropy"
+    meaning: ClassVar[str] = "log p_φ"
+    has_boundary: ClassVar[bool] = True
+    needs_halves: ClassVar[bool] = False
+    reads_fakes: ClassVar[bool] = True
+    has_origin: ClassVar[bool] = True
+    is_of_a_distribution: ClassVar[bool] = True
+    reads_policy: ClassVar[bool] = True
+
+    def of(self, real_logits: Tensor, is_real: Tensor, mask: Tensor | None = None) -> Tensor:
+        """See `cross_entropy`."""
+        return cross_entropy(real_logits, is_real, mask)
+
+
 LossSettings = Annotated[
-    CrossEntropy | Hinge | Wasserstein | LeastSquares | Relativistic | Likelihood, Field(discriminator="kind")
+    CrossEntropy | Hinge | Wasserstein | LeastSquares | Relativistic | Likelihood | PrefixCrossEntropy,
+    Field(discriminator="kind"),
 ]
 """Settings of any loss. Each class says what the logit is at its optimum (`meaning`), whether that is the log-odds,
 whether 0 is the boundary between reals and fakes, whether half of every minibatch must be real, and whether there are
@@ -294,7 +318,7 @@ def cross_entropy(
         ShapeError: shapes do not fit.
     """
     _check(real_logits, is_real, mask)
-    labels = is_real.float() * (1.0 - label_smoothing)
+    labels = is_real.to(real_logits.dtype) * (1.0 - label_smoothing)
     if mask is not None:
         real_logits, labels = real_logits[mask], labels.unsqueeze(1).expand_as(mask)[mask]
     return functional.binary_cross_entropy_with_logits(real_logits, labels)
@@ -415,6 +439,23 @@ def likelihood(
             code="likelihood_needs_sequences",
         )
     return -(logprobs[learned].mean() if mask is None else logprobs[learned][mask[learned]].mean())
+
+
+def prefix_log_ratios(logprobs: Tensor, policy_logprobs: Tensor, mask: Tensor) -> Tensor:
+    """Log p_φ(y_1…y_t)/p_θ(y_1…y_t) of every prefix; docs/algorithms.md §7.
+
+    u_t = Σ_{s≤t} (log p_φ(y_s | y_<s) - log p_θ(y_s | y_<s)). With as many reals as fakes, the cross-entropy of these
+    logits over all prefixes is least where u_t = log p_d/p_θ of each prefix, hence where p_φ = p_d.
+
+    Args:
+        logprobs: log p_φ, (..., B, T) float32, nats.
+        policy_logprobs: log p_θ, (B, T) float32, nats, without gradient.
+        mask: (B, T) bool.
+
+    Returns:
+        (..., B, T) float32, 0 where the mask is False.
+    """
+    return (logprobs - policy_logprobs).masked_fill(~mask, 0.0).cumsum(-1).masked_fill(~mask, 0.0)
 
 
 def _by_class(real_logits: Tensor, is_real: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -29,6 +29,7 @@ from rlgan.base.weights import Weights, base_of, load_weights, trained_of
 from rlgan.discriminators import DiscriminatorSettings, PlainScorer, Scorer, build_discriminator
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.transition import sequence_mask
+from rlgan.generators import Generator, GeneratorSettings, build_generator
 from rlgan.layers.embeddings import load_pretrained
 from rlgan.layers.optimizers import (
     OptimizerSettings,
@@ -41,7 +42,7 @@ from rlgan.layers.relaxation import rows_of, tokens_of
 from rlgan.metrics import auc, discriminator_health
 from rlgan.sampling.beam_search import DecodingSettings, Drawn
 
-from .losses import ClassLosses, CrossEntropy, LossSettings
+from .losses import ClassLosses, CrossEntropy, LossSettings, prefix_log_ratios
 from .mismatched_pairs import TruePairs
 from .regularisers import (
     GradientPenaltySettings,
@@ -102,6 +103,13 @@ class AdversarySettings(Settings):
     def check(self, fields: Fields) -> Iterator[Problem]:
         """Buffers hold a round; mismatched pairs are of conditions, and a class of their own; one bound of weights."""
         network, loss = fields.discriminator, self.loss
+        if self.buffer is not None and loss.reads_policy:
+            yield Problem(
+                "replay_beside_policy",
+                {"adversary.buffer": self.buffer},
+                f"would keep fakes of earlier generators, but adversary.loss={loss.kind!r} needs fakes of the current "
+                "one only. Set it to null.",
+            )
         if self.buffer is not None and self.buffer < self.sequences_per_round:
             yield Problem(
                 "buffer_below_a_round",
@@ -113,6 +121,13 @@ class AdversarySettings(Settings):
             )
         if network is not None and self.mismatched is not None:
             at = {"adversary.mismatched": self.mismatched}
+            if fields.task.is_stream:
+                yield Problem(
+                    "mismatched_beside_stream",
+                    at,
+                    "needs a fixed training split to know which pairs are true, but task.mode='stream' draws new pairs "
+                    "each time. Set it to null, or set task.mode=fixed.",
+                )
             if not fields.task.gives_conditions:
                 yield Problem(
                     "mismatched_without_conditions",
@@ -177,6 +192,8 @@ class Round:
             apart.
         hold_above: held-out area under the ROC curve above which the round only measures, and adds the fakes.
         conditions: (n, S) int64 what each fake was given; None where they are given nothing.
+        reals: real sequences of this round; None: drawn from the training sequences.
+        policy: the generator that made the fakes, where the loss reads it.
     """
 
     index: int
@@ -185,6 +202,8 @@ class Round:
     real_weight: float | None = None
     hold_above: float | None = None
     conditions: Tensor | None = None
+    reals: Pairs | None = None
+    policy: Weights | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +270,7 @@ class Adversary:
         fakes_are_soft: fakes are soft rows; then reals are handed to it as one-hot rows.
         device: where it computes; the buffers stay on the CPU.
         pretrained: (V, P) columns that the embedding begins with; None where it has none, or a state will be restored.
+        policy: the generator's network, where the loss reads its log-probabilities.
     """
 
     def __init__(
@@ -266,6 +286,7 @@ class Adversary:
         fakes_are_soft: bool = False,
         device: torch.device = CPU,
         pretrained: Tensor | None = None,
+        policy: GeneratorSettings | None = None,
     ) -> None:
         self._device, self._learns_prefixes = device, learns_prefixes
         self._settings, self._optimizer_settings, self._space, self._seed = settings, optimizer, space, seed
@@ -276,6 +297,10 @@ class Adversary:
         load_pretrained(self.network, pretrained)
         self.base = base_of(self.network)
         self._optimizer = build_optimizer(optimizer, self.network.parameters())
+        self._policy: Generator | None = None
+        if settings.loss.reads_policy:
+            assert policy is not None
+            self._policy = build_generator(policy, space).requires_grad_(False).eval().to(device)
         capacity = settings.buffer or settings.sequences_per_round
         self._true_pairs: TruePairs | None = None
         if settings.mismatched is not None:
@@ -295,11 +320,12 @@ class Adversary:
         Returns:
             Metrics of the round.
         """
+        if self._policy is not None:
+            assert request.policy is not None
+            load_weights(self._policy, request.policy.complete)
         metrics = self._heldout_metrics(Pairs(request.fakes, request.conditions))
         rng = stream(self._seed, "adversary", request.index)
-        number = self._reals.tokens.shape[0]
-        chosen = torch.randperm(number, generator=rng)[: min(self._settings.sequences_per_round, number)]
-        reals = self._reals.rows(chosen)
+        reals = self._drawn_reals(rng) if request.reals is None else request.reals
         self._real_buffer.add(reals.tokens, reals.conditions)
         self._fake_buffer.add(request.fakes, request.conditions)
         if request.hold_above is None or metrics["discriminator/auc_heldout"] <= request.hold_above:
@@ -308,6 +334,11 @@ class Adversary:
         metrics["discriminator/buffer_real"] = float(len(self._real_buffer))
         metrics["discriminator/buffer_fake"] = float(len(self._fake_buffer))
         return metrics
+
+    def _drawn_reals(self, rng: torch.Generator) -> Pairs:
+        """As many training sequences as a round shows, none of them twice."""
+        number = self._reals.tokens.shape[0]
+        return self._reals.rows(torch.randperm(number, generator=rng)[: self._settings.sequences_per_round])
 
     def _counted(self, request: Round) -> AbstractContextManager[None]:
         rows = self._settings.batch // 2 if self._is_balanced(request) else self._settings.batch
@@ -332,6 +363,7 @@ class Adversary:
             for rows in self._minibatches(num_reals, num_fakes, rng, self._is_balanced(request)):
                 batch = self._minibatch(reals, fakes, rows, rng)
                 member_logits = self.network.member_logits(batch.shown, batch.mask, batch.conditions)
+                member_logits = self._against_policy(member_logits, batch.shown, batch.mask, batch.conditions)
                 member_losses = [self._loss(batch, logits, request.real_weight, apart) for logits in member_logits]
                 self._optimizer.zero_grad()
                 # Sums, so that each member's gradient is that of a network alone.
@@ -367,6 +399,14 @@ class Adversary:
         if self._settings.loss.has_boundary:
             metrics |= {f"discriminator/accuracy_{kind}": correct[kind] / scored[kind] for kind in scored}
         return metrics
+
+    def _against_policy(self, logits: Tensor, tokens: Tensor, mask: Tensor, conditions: Tensor | None) -> Tensor:
+        """Logits as the loss reads them: of a distribution, less the generator's own log-probabilities."""
+        if self._policy is None:
+            return logits
+        with torch.no_grad():
+            policy_logprobs = self._policy.conditional(conditions).logprobs(tokens)
+        return prefix_log_ratios(logits, policy_logprobs, mask)
 
     def _minibatch(self, reals: Pairs, fakes: Pairs, rows: Tensor, rng: torch.Generator) -> _Minibatch:
         """Rows of reals and then fakes, where the network computes."""
@@ -445,7 +485,8 @@ class Adversary:
         if self._settings.loss.is_of_a_distribution:
             # A distribution over tokens ranks nothing and has no boundary: it is measured as a language model is.
             nll = -self._judged(scorer, self._heldout_reals.rows(slice(_MOST_HELDOUT))).mean()
-            return {"discriminator/nll_heldout": float(nll)}
+            metrics = {"discriminator/nll_heldout": float(nll)}
+            return metrics if self._policy is None else metrics | self._ratio_metrics(scorer, fresh)
         number = min(_MOST_HELDOUT, fresh.tokens.shape[0], self._heldout_reals.tokens.shape[0])
         health = discriminator_health(
             self._judged(scorer, self._heldout_reals.rows(slice(number))),
@@ -458,6 +499,24 @@ class Adversary:
             metrics["discriminator/mean_prob_real"] = health.mean_prob_real
             metrics["discriminator/mean_prob_fake"] = health.mean_prob_fake
         return metrics
+
+    def _ratio_metrics(self, scorer: Scorer, fresh: Pairs) -> dict[str, float]:
+        """How log p_φ/p_θ of whole sequences tells unseen reals from fresh fakes."""
+        number = min(_MOST_HELDOUT, fresh.tokens.shape[0], self._heldout_reals.tokens.shape[0])
+        ratios = []
+        for pairs in (self._heldout_reals.rows(slice(number)), fresh.rows(slice(number))):
+            tokens = pairs.tokens.to(self._device)
+            conditions = None if pairs.conditions is None else pairs.conditions.to(self._device)
+            mask = sequence_mask(self._space, tokens)
+            prefixes = self._against_policy(scorer(tokens, mask, conditions), tokens, mask, conditions)
+            ratios.append(prefixes.gather(1, mask.sum(1, keepdim=True) - 1).squeeze(1).to(CPU))
+        health = discriminator_health(*ratios)
+        return {
+            "discriminator/auc_heldout": health.auc,
+            "discriminator/accuracy_heldout": health.accuracy,
+            "discriminator/mean_prob_real": health.mean_prob_real,
+            "discriminator/mean_prob_fake": health.mean_prob_fake,
+        }
 
     def _part_metrics(self, fresh: Pairs, number: int) -> dict[str, float]:
         """Of each part of a verdict its mean logit by kind of pair, and how it ranks reals against the other kinds.

@@ -11,6 +11,9 @@ from .data import DATA_FILE as DATA_FILE
 from .loading import compare as compare
 from .loading import discriminator_reward as discriminator_reward
 from .loading import load as load
+from .recommending import Recommendation as Recommendation
+from .recommending import Recommendations as Recommendations
+from .recommending import recommend as recommend
 from .runs import Run as Run
 from .training import train as train
 from .tuning import tune as tune

@@ -17,8 +17,8 @@ from rlgan.base.settings import Settings, members_of, settings_in
 from rlgan.config.config import Config
 
 _ARGUMENTS = (
-    "config", "data", "out", "pairs", "replace-unknown", "seed", "source", "storage", "target", "temperature", "tokens",
-    "top-k", "top-p", "tracking-uri", "updates",
+    "config", "data", "out", "pairs", "replace-unknown", "seconds", "seed", "source", "storage", "target",
+    "temperature", "tokens", "top-k", "top-p", "tracking-uri", "updates",
 )  # fmt: skip
 """Options that are arguments of the same name."""
 _OTHERS = {

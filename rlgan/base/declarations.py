@@ -32,6 +32,10 @@ class DeclaredTask(Protocol):
         """Whether a condition leaves nothing open, so that all sequences but one are impossible."""
 
     @property
+    def is_stream(self) -> bool:
+        """Whether training sequences are new each time, drawn from the distribution."""
+
+    @property
     def measures(self) -> Collection[str]:
         """What can be measured of its sequences; see `rlgan.envs.tasks.TaskMeasure`."""
 
@@ -162,6 +166,10 @@ class DeclaredLoss(Protocol):
     @property
     def is_of_a_distribution(self) -> bool:
         """Whether a distribution over tokens learns by it."""
+
+    @property
+    def reads_policy(self) -> bool:
+        """Whether it reads the generator's own log-probabilities."""
 
     @property
     def needs_bounded_slope(self) -> bool:

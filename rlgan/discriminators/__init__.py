@@ -13,6 +13,7 @@ from rlgan.envs.sequence_space import SequenceSpace
 
 from .causal_lstm import CausalLSTM, CausalLSTMDiscriminator
 from .cnn_highway import CnnHighway, CnnHighwayDiscriminator
+from .density_ratio import DensityRatio, build_density_ratio
 from .discriminator import Discriminator, EmbeddingDiscriminator, Granularity, PlainScorer, Scorer
 from .ensemble import Ensemble
 from .hierarchical_lstm import HierarchicalLSTM, HierarchicalLSTMDiscriminator
@@ -36,6 +37,7 @@ DiscriminatorSettings = Annotated[
     | Transformer
     | ResConv
     | LanguageModel
+    | DensityRatio
     | Tabular
     | PairCnn
     | PairLSTM
@@ -54,6 +56,7 @@ _NETWORKS: dict[type[Settings], Callable[[Any, SequenceSpace], Discriminator]] =
     Transformer: TransformerDiscriminator,
     ResConv: ResConvDiscriminator,
     LanguageModel: LanguageModelDiscriminator.of,
+    DensityRatio: build_density_ratio,
     Tabular: lambda settings, space: TabularDiscriminator(space),
     PairCnn: PairCnnDiscriminator,
     PairLSTM: PairLSTMDiscriminator,
@@ -82,6 +85,7 @@ __all__ = [
     "CausalLSTMDiscriminator",
     "CnnHighway",
     "CnnHighwayDiscriminator",
+    "DensityRatio",
     "Discriminator",
     "DiscriminatorSettings",
     "EmbeddingDiscriminator",

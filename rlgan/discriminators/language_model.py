@@ -15,9 +15,9 @@ from torch import Tensor
 from rlgan.base.errors import ShapeError
 from rlgan.base.search_priors import Choice, NotSearched, Uniform
 from rlgan.envs.sequence_space import SequenceSpace
-from rlgan.generators import LSTM, AutoregressiveGenerator, build_generator
+from rlgan.generators import LSTM, Generator, build_generator
 
-from .discriminator import Architecture, Discriminator, Granularity, PlainScorer, Reads, Scorer, require_no_conditions
+from .discriminator import Architecture, Discriminator, Granularity, PlainScorer, Reads, Scorer
 
 
 class LanguageModel(Architecture):
@@ -59,7 +59,7 @@ class LanguageModelDiscriminator(Discriminator):
         model: the distribution p_φ.
     """
 
-    def __init__(self, model: AutoregressiveGenerator) -> None:
+    def __init__(self, model: Generator) -> None:
         super().__init__()
         self.model = model
 
@@ -74,7 +74,7 @@ class LanguageModelDiscriminator(Discriminator):
         Args:
             tokens: (B, T) int64.
             mask: (B, T) bool.
-            conditions: None; it reads none.
+            conditions: (B, S) int64, for a model that reads some; else None.
 
         Returns:
             (B, T) float32, nats; 0 where the mask is False.
@@ -82,14 +82,13 @@ class LanguageModelDiscriminator(Discriminator):
         Raises:
             ShapeError: soft rows.
         """
-        require_no_conditions(self, conditions)
         if tokens.is_floating_point():
             raise ShapeError(
-                f"tokens {tuple(tokens.shape)} {tokens.dtype}: discriminator='language_model' reads tokens (B, T) "
+                f"tokens {tuple(tokens.shape)} {tokens.dtype}: a language model as discriminator reads tokens (B, T) "
                 "int64, not soft rows. Use another discriminator.",
                 code="language_model_reads_tokens",
             )
-        return self.model.logprobs(tokens).masked_fill(~mask, 0.0)
+        return self.model.conditional(conditions).logprobs(tokens).masked_fill(~mask, 0.0)
 
     def penalty(self) -> Tensor:
         """None of its own."""

@@ -16,6 +16,7 @@ from typing import Annotated, ClassVar, Literal
 import torch
 from pydantic import Field
 from torch import Tensor
+from torch.nn import functional
 
 from rlgan.base.declarations import Fields
 from rlgan.base.errors import ShapeError
@@ -61,6 +62,48 @@ class LogRatio(Reward):
                 fields={"reward": "log_ratio"},
             )
         return log_ratio(rollouts.token_logits, rollouts.logprobs, rollouts.mask)
+
+
+class LogitIncrement(Reward):
+    """What a token adds to the logit of its prefix: r_t = u_t - u_{t-1}, u_0 = 0 (docs/algorithms.md §7).
+
+    Where u_t = log p_d/p_θ of the prefix this is the exact log-ratio of the token, and rewards-to-go telescope.
+    """
+
+    not_searched: ClassVar[NotSearched] = NotSearched("needs a discriminator of tokens")
+    kind: Literal["logit_increment"] = "logit_increment"
+    level: ClassVar[Level] = "token"
+    reads: ClassVar[frozenset[Source]] = frozenset({"discriminator"})
+
+    def check(self, fields: Fields) -> Iterator[Problem]:
+        """Logits are of prefixes, and no log-probabilities."""
+        network = fields.discriminator
+        if network is not None and network.gives_distribution:
+            yield Problem(
+                "increment_of_distribution",
+                {"reward": self.kind},
+                f"needs logits of prefixes, but those of discriminator={network.kind!r} are log-probabilities of "
+                "tokens. Use reward log_ratio.",
+            )
+        elif network is not None and network.granularity != "token":
+            yield Problem(
+                "increment_of_sequences",
+                {"reward": self.kind},
+                f"needs logits of prefixes, but discriminator={network.kind!r} judges whole sequences. Use "
+                "discriminator causal_lstm, or reward logit.",
+            )
+
+    def of_tokens(self, rollouts: Rollouts, task: Task) -> Tensor:
+        """See `Reward.of_tokens`."""
+        if rollouts.token_logits is None:
+            raise ShapeError(
+                "reward='logit_increment' needs the discriminator's logits of prefixes, but none are given.",
+                code="increment_needs_logits",
+                fields={"reward": self.kind},
+            )
+        logits = rollouts.token_logits.detach()
+        before = functional.pad(logits[:, :-1], (1, 0))
+        return (logits - before).masked_fill(~rollouts.mask, 0.0)
 
 
 class ConstantReward(Reward):
@@ -274,6 +317,7 @@ class Mixed(FinishedReward):
 RewardSettings = Annotated[
     DiscriminatorReward
     | LogRatio
+    | LogitIncrement
     | Mixed
     | MetricReward
     | ConstantReward

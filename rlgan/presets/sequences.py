@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from rlgan.adversary.losses import CrossEntropy, Likelihood, Wasserstein
+from rlgan.adversary.losses import CrossEntropy, Likelihood, PrefixCrossEntropy, Wasserstein
 from rlgan.adversary.regularisers import InterpolatedPenalty
 from rlgan.adversary.training import AdversarySettings
 from rlgan.config.config import Config, Optimizers
-from rlgan.discriminators import CausalLSTM, CnnHighway, LanguageModel, PairCnn, ResConv
+from rlgan.discriminators import CausalLSTM, CnnHighway, DensityRatio, LanguageModel, PairCnn, ResConv
 from rlgan.envs.tasks import OracleTask, TaskSettings
 from rlgan.evaluation.evaluator import EvaluationSettings
 from rlgan.generators import LSTM, LatentConv, Seq2SeqLSTM
@@ -310,6 +310,22 @@ def lm_ratio(task: TaskSettings | None = None) -> Config:
                     "discriminator": Adam(lr=0.01, weight_decay=0.1, clip_norm=5.0),
                 }
             ),
+        }
+    )
+
+
+@shipped()
+def density_ratio(task: TaskSettings | None = None) -> Config:
+    """LM-ratio whose language model learns as an adversary: log p_φ - log p_θ tells every prefix real or fake."""
+    base = lm_ratio(task)
+    network = base.generator if base.task.gives_conditions else LSTM(embedding=32, hidden=64)
+    return base.model_copy(
+        update={
+            "discriminator": DensityRatio(network=network),
+            "adversary": AdversarySettings(batch=512, sequences_per_round=256, loss=PrefixCrossEntropy()),
+            # A round is one step on as many reals as the generator has sequences; it follows the generator.
+            "schedule": base.schedule.model_copy(update={"discriminator_rounds": 1_500, "d_steps": 2}),
+            "optimizers": base.optimizers.model_copy(update={"discriminator": Adam(lr=2e-3, clip_norm=5.0)}),
         }
     )
 

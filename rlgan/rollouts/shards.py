@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from rlgan.base.seeding import stream_seed
-from rlgan.envs.tasks import Task
 
 from .collecting import Shard
 
@@ -29,30 +27,21 @@ class Beginnings:
     targets: Tensor | None = None
 
 
-def draw_beginnings(
-    task: Task, num_sequences: int, copies: int, prefix_length: int, rng: torch.Generator, with_targets: bool = False
+def beginnings_of(
+    tokens: Tensor, conditions: Tensor | None, prefix_length: int, with_targets: bool = False
 ) -> Beginnings:
-    """Draw training sequences that generated ones begin like, evenly and with replacement.
+    """What generated sequences begin with that begin like training sequences.
 
     Args:
-        task: its training sequences, and what they are given.
-        num_sequences: B.
-        copies: sequences in a row that begin alike.
+        tokens: (B, T) int64 training sequences.
+        conditions: (B, S) int64 what they are given; None where they are given nothing.
         prefix_length: n first tokens of them.
-        rng: source of the draw.
         with_targets: whether the training sequences themselves go along.
-
-    Returns:
-        What B sequences begin with.
     """
-    if task.conditions is None and not prefix_length:
-        return Beginnings()
-    drawn = torch.randint(task.train.shape[0], (-(-num_sequences // copies),), generator=rng)
-    drawn = drawn.repeat_interleave(copies)[:num_sequences]
     return Beginnings(
-        prefixes=task.train[drawn, :prefix_length].long() if prefix_length else None,
-        conditions=None if task.conditions is None else task.conditions.train[drawn].long(),
-        targets=task.train[drawn].long() if with_targets else None,
+        prefixes=tokens[:, :prefix_length] if prefix_length else None,
+        conditions=conditions,
+        targets=tokens if with_targets else None,
     )
 
 

@@ -7,6 +7,7 @@ run (`rlgan.runs.plan`) begins from; it is the plan by which a run says how long
 
 from __future__ import annotations
 
+import textwrap
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,11 +16,13 @@ from typing import Any, Literal
 import torch
 
 from rlgan.base.activity import stage
-from rlgan.base.errors import RlganError
+from rlgan.base.errors import DataError, RlganError
 from rlgan.base.threads import torch_threads
 from rlgan.config.config import Config
-from rlgan.config.paths import flatten, merge, override, to_dict
+from rlgan.config.paths import ConfigPathError, flatten, merge, override, to_dict
 from rlgan.envs.tasks import Task, TaskSettings
+from rlgan.envs.tasks.recognition import FileTask, with_tokens
+from rlgan.presets.own_data import token_noun
 from rlgan.presets.registry import preset, sizes_for
 from rlgan.presets.sizes import DataSummary, cost, summary_of
 from rlgan.schedule.phases import Position
@@ -27,9 +30,10 @@ from rlgan.training.trainer import Trainer
 from rlgan.workers.assembly import build_parts
 
 from .plan import Plan, plan_of
+from .progress import in_words
 
 PROBE_S = 24.0
-"""Seconds that steps of all probes together may take. Each probe does one, and a step that has begun is finished."""
+"""Seconds that all probes together may take. Each does two steps of likelihood, and finishes a step that has begun."""
 
 Kind = Literal["likelihood", "table", "discriminator", "adversarial"]
 
@@ -47,6 +51,8 @@ _CHOICES = {
 }
 """Whether sequences are given something → presets, and what each is for."""
 _NAMES: dict[str, Kind] = {"mle": "likelihood", "discriminator": "discriminator", "adversarial": "adversarial"}
+TOKENS_OF_SIDES = ("task.tokens", "task.vocabulary.source", "task.vocabulary.target")
+"""Paths of the tokens: of texts, and of the sources and the targets of pairs."""
 _MULTIPLY_ADDS, _LEAST_ROWS, _MOST_ROWS = 4e9, 16, 512
 
 
@@ -69,6 +75,108 @@ class Recommendation:
     seconds: float | None = None
     measured: tuple[Kind, ...] = ()
     refusal: str = ""
+
+
+def recognised(meant: Sequence[TaskSettings], changes: Mapping[str, Any], names_tokens: bool) -> FileTask:
+    """The first task that its file can be read as, with tokens of the kind that the file seems to be of.
+
+    Args:
+        meant: what the file may be, the likeliest first.
+        changes: dotted path → value, that will be set in the run, too.
+        names_tokens: whether the tokens are said, beside the changes, and are kept.
+
+    Raises:
+        ConfigError: a change is none of the task's.
+        DataError: the file is missing or unreadable, or can be read as none of these.
+    """
+    keeps = names_tokens or any(path == "task.tokens" or path.startswith("task.vocabulary") for path in changes)
+    refusals: list[ConfigPathError | DataError] = []
+    for task in meant:
+        try:
+            return with_tokens(override(preset("mle", task), changes).task, keeps=keeps)
+        except (ConfigPathError, DataError) as error:
+            refusals.append(error)
+    raise refusals[0]
+
+
+def named_tokens(settings: FileTask) -> tuple[str | None, dict[str, str]]:
+    """How the tokens of a task are asked for: by one word, or of each side of pairs by its path.
+
+    Args:
+        settings: of the task.
+
+    Returns:
+        The kind, where all tokens are of one; else None, and dotted path → kind of those that are not words.
+    """
+    sides = [settings.tokens] if settings.kind == "text" else [settings.source_tokens, settings.target_tokens]
+    kinds = [tokens.kind for tokens in sides]
+    if len(set(kinds)) == 1:
+        return kinds[0], {}
+    return None, {path: kind for path, kind in zip(TOKENS_OF_SIDES[1:], kinds, strict=True) if kind != "word"}
+
+
+def described(data: DataSummary, settings: FileTask, notes: Sequence[str]) -> list[str]:
+    """What the data is, in a few lines.
+
+    Args:
+        data: its summary.
+        settings: of its task.
+        notes: of its task.
+    """
+    noun, total = token_noun(settings), data.num_train + data.num_valid + data.num_test
+    what = "pairs of a source and a target" if data.source_vocab_size else "texts"
+    lines = [
+        (
+            f"{total:,} {what}: {data.num_train:,} for training, {data.num_valid:,} for validation and "
+            f"{data.num_test:,} for testing"
+        ),
+        f"about {data.mean_length:.0f} {noun} each, at most {data.max_length}; vocabulary of {data.vocab_size:,}",
+    ]
+    if data.source_vocab_size:
+        lines.append(
+            f"sources: about {data.source_mean_length:.0f} tokens each, at most {data.source_max_length}; "
+            f"vocabulary of {data.source_vocab_size:,}"
+        )
+    warnings = [note for note in notes if "warning" in note]
+    return [*lines, *(line for note in warnings for line in textwrap.wrap(note, 100))]
+
+
+def shown(one: Recommendation, command: str) -> list[str]:
+    """A recommendation in a few lines.
+
+    Args:
+        one: the recommendation.
+        command: by which the run is begun; it is not broken.
+    """
+    if one.refusal:
+        return textwrap.wrap(f"{one.preset}: does not fit this data: {one.refusal}", 100, subsequent_indent="  ")
+    time = textwrap.wrap(_time(one), 100, initial_indent="  ", subsequent_indent="  ")
+    return [f"{one.preset}: {one.purpose}", f"  {command}", *time]
+
+
+def _time(one: Recommendation) -> str:
+    """How long it takes at most, and how that is known."""
+    assert one.seconds is not None and one.config is not None
+    of_all = ("likelihood", *(("table", "discriminator", "adversarial") if one.config.has_adversary else ("table",)))
+    guessed = [kind for kind in of_all if kind not in one.measured]
+    why = "estimated from the size, because the time for test runs was used up; increase --seconds"
+    note = f" ({', '.join(guessed)} {why})" if guessed else ""
+    return f"at most {in_words(one.seconds)} on this machine{note}"
+
+
+def how_measured(seconds: float) -> list[str]:
+    """What the times of all recommendations are, in a few lines.
+
+    Args:
+        seconds: that all probes together could take.
+    """
+    return textwrap.wrap(
+        "Times are estimates: short test runs on this machine, at its current load, multiplied by the number of steps "
+        "in a whole run. That includes all training epochs, although training ends early when validation stops "
+        "improving, and the final table with its controls. The log of a run lists its sizes. The test runs took at "
+        f"most {seconds:g} s.",
+        100,
+    )
 
 
 def recommended(
@@ -119,29 +227,36 @@ def probed(
     small, part = in_small(config, task, data)
     plan = plan_of(small, part, Position())
     measured: list[Kind] = []
+    took: dict[str, float] = {}
     began = clock()
     with build_parts(small, part) as parts, torch_threads(config.workers.threads):
         trainer = Trainer(small, part, parts)
         plan.finished("parts", clock() - began)
         until = clock() + budget_s
-        while (phase := trainer.next_phase) is not None and (not measured or clock() < until):
+        while (phase := trainer.next_phase) is not None and (phase == "mle" or not measured or clock() < until):
             began = clock()
             trainer.step(measure=False)
-            plan.finished(phase, clock() - began)
-            measured.append(_NAMES[phase])
+            took[phase] = clock() - began  # of a second step instead of the first, which loads libraries as well
+            measured += [_NAMES[phase]] if _NAMES[phase] not in measured else []
+            if trainer.next_phase == phase:
+                continue
             if "table" not in measured and clock() < until:
                 began = clock()
                 trainer.evaluator.measure(trainer.current_generator(), num_sequences=small.evaluation.num_sequences)
-                took = clock() - began
+                row_s = clock() - began
                 for path in plan.paths():
                     if path == "measure" or path.endswith("/row") or path == "table/verdict/choice":
-                        plan.finished(path, took)
+                        plan.finished(path, row_s)
                 measured.append("table")
+        for path, seconds in took.items():
+            plan.finished(path, seconds)
     return plan, tuple(measured)
 
 
 def in_small(config: Config, task: Task, data: DataSummary) -> tuple[Config, Task]:
-    """A run of one unit of each phase, on as few sequences as a probe has time for, and those sequences.
+    """A run of a unit of each phase, on as few sequences as a probe has time for, and those sequences.
+
+    Of likelihood, with which it begins, there are two units: the first of a process takes seconds longer.
 
     Args:
         config: of the whole run.
@@ -152,7 +267,7 @@ def in_small(config: Config, task: Task, data: DataSummary) -> tuple[Config, Tas
     fitting = int(_MULTIPLY_ADDS / (data.mean_length * cost(data, width)))
     number = min(max(_LEAST_ROWS, fitting, config.schedule.g_group or 0), _MOST_ROWS)
     at_most = {
-        "schedule.mle_epochs": 1,
+        "schedule.mle_epochs": 2,
         "schedule.discriminator_rounds": 1,
         "schedule.adversarial_updates": 1,
         "schedule.mle_batch": min(number, data.num_train),

@@ -134,7 +134,7 @@ class Band(Balance):
         """There is something to rank."""
         yield from super().check(fields)
         loss = fields.adversary.loss
-        if fields.discriminator is not None and loss.is_of_a_distribution:
+        if fields.discriminator is not None and loss.is_of_a_distribution and not loss.has_boundary:
             yield Problem(
                 "nothing_is_ranked",
                 {"schedule.balance": self.kind},

@@ -119,6 +119,13 @@ class Schedule(Settings):
                     "maximum-likelihood training."
                 ),
             )
+        if self.example_weights != "none" and fields.task.is_stream:
+            yield Problem(
+                "weights_of_a_stream",
+                {"schedule.example_weights": self.example_weights},
+                "needs a fixed training split, but task.mode='stream' draws new sequences each time. Set it to none, "
+                "or set task.mode=fixed.",
+            )
         if self.mle_halve_from is not None and not self.mle_epochs:
             yield Problem(
                 "halving_of_no_pretraining",

@@ -40,6 +40,7 @@ class DiscriminatorRounds:
             Metrics of the round.
         """
         timings, index = self._shared.timings, self._balance.rounds
+        adversary = self._shared.config.adversary
         with timings.timed("timing/sample_fakes_s"), stage("fakes", "fakes"):
             fakes = self._gathering.fakes(index, iteration, pretrains)
         with timings.timed("timing/discriminator_s"), stage("judge", "discriminator"):
@@ -50,6 +51,8 @@ class DiscriminatorRounds:
                 self._settings.real_weight(self._balance),
                 self._settings.hold_above,
                 fakes.conditions,
+                self._shared.real.for_round(index, adversary.sequences_per_round),
+                self._shared.parts.learners.weights() if adversary.loss.reads_policy else None,
             )
             metrics = self._shared.discriminator.train_round(request)
         self._balance, more = self._settings.after_round(self._balance, metrics)

@@ -1,25 +1,55 @@
 """Which training sequences are learned from, or begun with, and when: functions of the seed and of what is asked.
 
+A task has a fixed training split, or a stream of sequences that are new each time (`Task.stream`). Of a stream it is
+counted how many were drawn, for runs are compared at equal numbers.
+
 n training sequences, B of a batch, T positions
 """
 
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from rlgan.adversary.training import Pairs
 from rlgan.base.errors import ConfigError, DataError
-from rlgan.base.seeding import stream
+from rlgan.base.seeding import stream, stream_seed
 from rlgan.config.config import Config
 from rlgan.envs.tasks import Task
 from rlgan.envs.transition import sequence_mask
 from rlgan.policy.experience import by_example
 from rlgan.policy.objectives import likelihood_weights
-from rlgan.rollouts.shards import Beginnings, draw_beginnings
+from rlgan.rollouts.shards import Beginnings, beginnings_of
 from rlgan.sampling.records import Experience
 from rlgan.schedule.example_weights import tf_idf_weights
+
+
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """Training sequences.
+
+    Attributes:
+        tokens: (B, T) int64.
+        conditions: (B, S) int64; None where they are given nothing.
+        weights: (B,) float32, what each counts, 1 on average over the training split.
+    """
+
+    tokens: Tensor
+    conditions: Tensor | None
+    weights: Tensor
+
+    def beginnings(self, prefix_length: int, with_targets: bool) -> Beginnings:
+        """What generated sequences begin with that begin like these."""
+        return beginnings_of(self.tokens, self.conditions, prefix_length, with_targets)
+
+    def rows(self, rows: Tensor) -> _Chosen:
+        """Some of them, in any order."""
+        conditions = None if self.conditions is None else self.conditions[rows]
+        return _Chosen(self.tokens[rows], conditions, self.weights[rows])
 
 
 class RealSequences:
@@ -28,6 +58,9 @@ class RealSequences:
     Args:
         config: of the run.
         task: of the run.
+
+    Attributes:
+        num_streamed: sequences that were drawn from the task's stream since the run began; 0 where it has none.
     """
 
     def __init__(self, config: Config, task: Task) -> None:
@@ -37,14 +70,15 @@ class RealSequences:
         self._weights: Tensor | None = None
         if config.schedule.example_weights == "tf_idf":
             self._weights = tf_idf_weights(task.space, task.train)
+        self.num_streamed = 0
 
     # ------------------------------------------------------------------ learned by likelihood
 
     def epoch(self, epoch: int) -> Experience:
         """All of them once, in whole batches, for an epoch of pretraining, counted from 0."""
         batch, inputs = self._schedule.mle_batch, self._schedule.mle_inputs
-        order = self._shuffled("mle", epoch)
-        experience = self._by_likelihood(order[: order.shape[0] // batch * batch], batch)
+        number = self._task.train.shape[0] // batch * batch
+        experience = self._by_likelihood(self._choose(number, "mle", epoch), batch)
         if inputs.draws_tokens:
             draws = self._input_draws(experience.tokens, epoch, inputs.share_in(epoch))
             experience = dataclasses.replace(experience, input_draws=draws)
@@ -53,30 +87,53 @@ class RealSequences:
     def batch(self, update: int, index: int) -> Experience:
         """A fresh batch beside a generator update; `index` tells several apart."""
         batch = self._schedule.mle_batch
-        return self._by_likelihood(self._shuffled("teacher_forcing", update, index)[:batch], batch)
+        return self._by_likelihood(self._choose(batch, "teacher_forcing", update, index), batch)
 
     def beside(self, sampled: Experience | None, update: int) -> list[Experience]:
         """What is sampled in a generator update and the examples beside it, both over the norm of the whole batch."""
-        index = self._shuffled("examples", update)[: self._schedule.num_real]
-        real = Experience(
-            tokens=self._task.train[index].long(), weights=self._weights_of(index), conditions=self._conditions(index)
-        )
+        chosen = self._choose(self._schedule.num_real, "examples", update)
+        real = Experience(tokens=chosen.tokens, weights=self._of_tokens(chosen), conditions=chosen.conditions)
         return by_example(sampled, real, self._schedule.g_batch, self._task.space, self._objective.loss_normaliser)
+
+    def _by_likelihood(self, chosen: _Chosen, minibatch: int) -> Experience:
+        """Training sequences, each minibatch weighted for the mean over its tokens."""
+        tokens = chosen.tokens
+        parts = [likelihood_weights(sequence_mask(self._task.space, rows)) for rows in tokens.split(minibatch)]
+        weights = torch.cat(parts) * self._of_tokens(chosen)
+        return Experience(tokens=tokens, weights=weights, conditions=chosen.conditions)
+
+    def _of_tokens(self, chosen: _Chosen) -> Tensor:
+        """(B, T) float32, what each token of the sequences counts."""
+        return chosen.weights.unsqueeze(1).expand(-1, self._task.space.max_length)
+
+    # ------------------------------------------------------------------ chosen
+
+    def _choose(self, number: int, *purpose: str | int, skipping: int = 0) -> _Chosen:
+        """Training sequences, none of them twice; of a stream new ones.
+
+        Args:
+            number: of sequences.
+            purpose: names the random stream.
+            skipping: of the split, how many of the same purpose were chosen before.
+        """
+        if self._task.stream is not None:
+            return self._streamed(number, *purpose, skipping)
+        return self._at(self._shuffled(*purpose)[skipping:][:number])
+
+    def _streamed(self, number: int, *purpose: str | int) -> _Chosen:
+        assert self._task.stream is not None
+        tokens, conditions = self._task.stream(number, stream_seed(self._seed, "stream", *purpose))
+        self.num_streamed += number
+        return _Chosen(tokens, conditions, torch.ones(number))
+
+    def _at(self, index: Tensor) -> _Chosen:
+        """Those of the split at these places."""
+        conditions = None if self._task.conditions is None else self._task.conditions.train[index].long()
+        weights = torch.ones(len(index)) if self._weights is None else self._weights[index]
+        return _Chosen(self._task.train[index].long(), conditions, weights)
 
     def _shuffled(self, *purpose: str | int) -> Tensor:
         return torch.randperm(self._task.train.shape[0], generator=stream(self._seed, *purpose))
-
-    def _by_likelihood(self, index: Tensor, minibatch: int) -> Experience:
-        """Training sequences by their index, each minibatch weighted for the mean over its tokens."""
-        tokens = self._task.train[index].long()
-        parts = [likelihood_weights(sequence_mask(self._task.space, rows)) for rows in tokens.split(minibatch)]
-        weights = torch.cat(parts) * self._weights_of(index)
-        return Experience(tokens=tokens, weights=weights, conditions=self._conditions(index))
-
-    def _weights_of(self, index: Tensor) -> Tensor:
-        """(B, T) float32, what each token of a sequence counts, 1 on average."""
-        rows = torch.ones(len(index)) if self._weights is None else self._weights[index]
-        return rows.unsqueeze(1).expand(-1, self._task.space.max_length)
 
     def _input_draws(self, tokens: Tensor, epoch: int, share: float) -> Tensor:
         """Where the generator reads a token of its own, and with which random number; see `Experience.input_draws`."""
@@ -84,8 +141,19 @@ class RealSequences:
         own, draws = (torch.rand(tokens.shape, generator=rng) for _ in range(2))
         return torch.where(own < share, draws, -1.0)
 
-    def _conditions(self, index: Tensor) -> Tensor | None:
-        return None if self._task.conditions is None else self._task.conditions.train[index].long()
+    # ------------------------------------------------------------------ shown to the discriminator
+
+    def for_round(self, index: int, number: int) -> Pairs | None:
+        """New sequences for a round of the discriminator; None where it draws from the training split itself.
+
+        Args:
+            index: rounds before this one.
+            number: of sequences.
+        """
+        if self._task.stream is None:
+            return None
+        chosen = self._streamed(number, "discriminator", index)
+        return Pairs(chosen.tokens, chosen.conditions)
 
     # ------------------------------------------------------------------ begun with
 
@@ -105,18 +173,38 @@ class RealSequences:
         copies = schedule.g_group or 1
         if not schedule.num_real:
             return self._drawn(schedule.num_sampled, copies, ("prefixes", update), unit, self._compares)
-        others = self._shuffled("examples", update)[schedule.num_real :][: schedule.num_sampled // copies]
-        rows = others.repeat_interleave(copies)
-        targets = self._task.train[rows].long() if self._compares else None
-        return Beginnings(conditions=self._conditions(rows), targets=targets)
+        others = self._choose(schedule.num_sampled // copies, "examples", update, skipping=schedule.num_real)
+        rows = torch.arange(len(others.tokens)).repeat_interleave(copies)
+        return others.rows(rows).beginnings(0, self._compares)
 
     def _drawn(
         self, num_sequences: int, copies: int, purpose: tuple[str, int], unit: int, with_targets: bool = False
     ) -> Beginnings:
         prefix_length = self._schedule.teacher_forcing.prefix_length(unit)
-        return draw_beginnings(
-            self._task, num_sequences, copies, prefix_length, stream(self._seed, *purpose), with_targets
-        )
+        if self._task.conditions is None and not prefix_length:
+            return Beginnings()
+        different = -(-num_sequences // copies)
+        if self._task.stream is not None:
+            chosen = self._streamed(different, *purpose)
+        else:
+            rng = stream(self._seed, *purpose)
+            chosen = self._at(torch.randint(self._task.train.shape[0], (different,), generator=rng))
+        rows = torch.arange(different).repeat_interleave(copies)[:num_sequences]
+        return chosen.rows(rows).beginnings(prefix_length, with_targets)
+
+    # ------------------------------------------------------------------ kept
+
+    def metrics(self) -> dict[str, float]:
+        """How many sequences were drawn from the stream; nothing where there is none."""
+        return {} if self._task.stream is None else {"data/real_sequences": float(self.num_streamed)}
+
+    def state(self) -> dict[str, Any]:
+        """Everything that is needed to go on."""
+        return {"num_streamed": self.num_streamed}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Put back what `state` returned; older versions had no streams."""
+        self.num_streamed = state.get("num_streamed", 0)
 
 
 def require_drawable(config: Config, task: Task) -> None:
@@ -127,7 +215,7 @@ def require_drawable(config: Config, task: Task) -> None:
         ConfigError: prefixes as long as the sequences.
     """
     schedule, forcing = config.schedule, config.schedule.teacher_forcing
-    if schedule.num_real:
+    if schedule.num_real and task.stream is None:
         needed = schedule.num_real
         if task.conditions is not None:
             needed += schedule.num_sampled // (schedule.g_group or 1)

@@ -75,7 +75,7 @@ class Trainer:
 
     @property
     def _owners(self) -> tuple[Remembers, ...]:
-        return *self._phases, self._gathering, self._rounds, self._collapse
+        return *self._phases, self._gathering, self._rounds, self._collapse, self._shared.real
 
     def _next(self) -> TrainingPhase | None:
         return next((phase for phase in self._phases if not phase.is_finished), None)
@@ -104,7 +104,7 @@ class Trainer:
                     measurement = self.measure()
                 due = is_due(self.config.evaluation, phase.name, step)
                 metrics |= measurement.metrics | self._collapse.after(phase.name, measurement, due)
-        metrics |= self._shared.timings.taken()
+        metrics |= self._shared.timings.taken() | self._shared.real.metrics()
         if self._parts.telemetry is not None:
             self._parts.telemetry.record(metrics)
         return Iteration(phase.name, step, metrics, measurement, done.rollouts)

@@ -126,6 +126,7 @@ def _build_discriminator(
         "learns_prefixes": config.credit.judges_prefixes,
         "fakes_are_soft": config.objective.makes_soft_rows,
         "pretrained": start.tables.get("discriminator"),
+        "policy": config.generator if config.adversary.loss.reads_policy else None,
     }
     if room is not None and role.number:
         return RayDiscriminator(faults, room, role, **arguments)

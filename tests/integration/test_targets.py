@@ -7,19 +7,19 @@ from typing import Any
 import pytest
 import torch
 
-from rlgan.base.seeding import stream
 from rlgan.base.weights import weights_of
 from rlgan.config.config import Config
 from rlgan.envs.tasks import Task, build_task
 from rlgan.generators import build_generator
 from rlgan.metrics import reference_bleu
-from rlgan.policy.baselines import ConstantBaseline
+from rlgan.policy.baselines import ConstantBaseline, LeaveOneOut
 from rlgan.policy.logit_maps import Probability
 from rlgan.policy.rewards import Mixed, ReferenceBleu
 from rlgan.presets.registry import preset
 from rlgan.rollouts.collecting import RolloutPlan, collect
-from rlgan.rollouts.shards import cut_into_shards, draw_beginnings
+from rlgan.rollouts.shards import Beginnings, cut_into_shards
 from rlgan.sampling.records import Experience, concatenate
+from rlgan.training.real_sequences import RealSequences
 from rlgan.training.trainer import Trainer
 from rlgan.workers.assembly import build_parts
 from rlgan.workers.rollout import LocalRollouts, RolloutWorker
@@ -40,6 +40,11 @@ def recorded(config: Config, task: Task) -> Recorder:
     with build_parts(config, task) as parts:
         finish(Trainer(config, task, recorder.around(parts)))
     return recorder
+
+
+def begun(task: Task, group: int | None, **changes: Any) -> Beginnings:
+    """What the rollouts of the first generator update begin with: 8 sequences in groups."""
+    return RealSequences(of_pairs({"g_group": group}, **changes), task).rollouts(0, 0)
 
 
 def first_update(config: Config, task: Task) -> Experience:
@@ -93,14 +98,14 @@ def test_workers_score_as_one_would_whatever_the_shards(shard_size: int, task: T
     plan = RolloutPlan(task.space, config.credit, 11, ReferenceBleu().scorer(task))
     torch.manual_seed(0)
     weights = weights_of(build_generator(config.generator, task.space), 1)
-    begun = draw_beginnings(task, 8, 1, 0, stream(0, "begun"), with_targets=True)
+    beginnings = begun(task, None, reward=Mixed())
     versions = {"generator_version": 1, "rollout_version": 1, "discriminator_version": None}
-    shards = cut_into_shards(8, shard_size, 0, ("rollouts", 0), begun, is_rewarded=True, **versions)
+    shards = cut_into_shards(8, shard_size, 0, ("rollouts", 0), beginnings, is_rewarded=True, **versions)
     pool = LocalRollouts(RolloutWorker(plan, config.generator, None))
     parts = pool.collect(shards, pool.publish(weights), pool.publish(weights))
     whole = concatenate(parts)
-    assert begun.targets is not None
-    assert torch.equal(whole.scores, reference_bleu(task.space, whole.tokens, begun.targets))
+    assert beginnings.targets is not None
+    assert torch.equal(whole.scores, reference_bleu(task.space, whole.tokens, beginnings.targets))
     assert whole.continuation_scores.shape == (8, 3, 2) and float(whole.continuation_scores.max()) > 0.0
     worker = RolloutWorker(plan, config.generator, None)
     sampler = worker._build_sampler(weights)
@@ -111,7 +116,7 @@ def test_workers_score_as_one_would_whatever_the_shards(shard_size: int, task: T
 
 
 def test_groups_are_compared_with_one_target(task: Task) -> None:
-    begun = draw_beginnings(task, 8, 4, 0, stream(0, "begun"), with_targets=True)
-    assert begun.targets is not None
-    assert torch.equal(begun.targets, begun.targets[[0, 0, 0, 0, 4, 4, 4, 4]])
-    assert draw_beginnings(task, 8, 4, 0, stream(0, "begun")).targets is None
+    targets = begun(task, 4, reward=Mixed(), baseline=LeaveOneOut()).targets
+    assert targets is not None
+    assert torch.equal(targets, targets[[0, 0, 0, 0, 4, 4, 4, 4]])
+    assert begun(task, 4, baseline=LeaveOneOut()).targets is None

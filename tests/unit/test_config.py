@@ -9,12 +9,22 @@ from typing import Any, get_args
 
 import pytest
 
+from rlgan.adversary.losses import PrefixCrossEntropy
 from rlgan.base.errors import ConfigError
 from rlgan.base.problems import ContradictionError
 from rlgan.base.settings import settings_in
 from rlgan.config.config import Config, Control
 from rlgan.config.paths import documentation, flatten, from_dict, to_dict
-from rlgan.discriminators import CausalLSTM, CnnHighway, InteractionCnn, LanguageModel, PairCnn, Tabular, Transformer
+from rlgan.discriminators import (
+    CausalLSTM,
+    CnnHighway,
+    DensityRatio,
+    InteractionCnn,
+    LanguageModel,
+    PairCnn,
+    Tabular,
+    Transformer,
+)
 from rlgan.envs.tasks import OracleTask, PairsTask, TextTask
 from rlgan.envs.tasks.pair_files import Table
 from rlgan.envs.tasks.pairs import SeparateVocabularies
@@ -31,6 +41,7 @@ from rlgan.policy.objectives import PPO, Gumbel, NoPolicyGradient, Soft
 from rlgan.policy.rewards import (
     Bleu,
     ConstantReward,
+    LogitIncrement,
     LogRatio,
     Mixed,
     OracleRatio,
@@ -118,8 +129,8 @@ def test_documentation_of_an_axis_lists_its_variants() -> None:
     texts = {path: text for path, _, text in documentation(preset("mle"))}
     assert texts["credit"].endswith("One of terminal, monte_carlo, prefix, reward_to_go, lambda_return.")
     assert texts["discriminator"].endswith(
-        "One of cnn_highway, lstm, causal_lstm, transformer, res_conv, language_model, tabular, pair_cnn, pair_lstm, "
-        "hierarchical_lstm, interaction_cnn, triple_lstm, plugin, none."
+        "One of cnn_highway, lstm, causal_lstm, transformer, res_conv, language_model, density_ratio, tabular, "
+        "pair_cnn, pair_lstm, hierarchical_lstm, interaction_cnn, triple_lstm, plugin, none."
     )
 
 
@@ -140,6 +151,8 @@ DISTRIBUTION: dict[str, Any] = {
     "credit": RewardToGo(),
 }
 
+RATIO = DISTRIBUTION | {"discriminator": DensityRatio(), "adversary": {"loss": PrefixCrossEntropy()}}
+STREAM, STREAM_OF_PAIRS = (task.model_copy(update={"mode": "stream"}) for task in (TASK, PAIRS))
 CERTAIN = PAIRS.model_copy(update={"rule": Copy(noise=0.0)})
 OF_PAIRS = JUDGED | {"task": PAIRS, "generator": Seq2SeqLSTM(), "discriminator": PairCnn()}
 IN_PIECES = PairsTask(input=Table(data="x.tsv"), vocabulary=SeparateVocabularies(target=Characters()))
@@ -230,6 +243,30 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
     (
         JUDGED | {"schedule": {"example_weights": "tf_idf", "mle_epochs": 0}},
         "weights_of_no_likelihood at schedule.example_weights='tf_idf'",
+    ),
+    (
+        RATIO | {"reward": LogitIncrement()},
+        "increment_of_distribution at reward='logit_increment'",
+    ),
+    (
+        JUDGED | {"reward": LogitIncrement()},
+        "increment_of_sequences at reward='logit_increment'",
+    ),
+    (
+        JUDGED | {"task": STREAM, "schedule": {"example_weights": "tf_idf"}},
+        "weights_of_a_stream at schedule.example_weights='tf_idf'",
+    ),
+    (
+        OF_PAIRS | {"task": STREAM_OF_PAIRS, "adversary": {"mismatched": 1.0}},
+        "mismatched_beside_stream at adversary.mismatched=1",
+    ),
+    (
+        RATIO | {"adversary": {"loss": PrefixCrossEntropy(), "buffer": 20_000}},
+        "replay_beside_policy at adversary.buffer=20000",
+    ),
+    (
+        RATIO | {"discriminator": DensityRatio(network=LatentConv())},
+        "density_without_likelihood at discriminator.network='latent_conv'",
     ),
     (
         JUDGED | {"schedule": {"mle_halve_from": 4, "mle_epochs": 0}},

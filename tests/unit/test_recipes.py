@@ -266,6 +266,15 @@ MEDIATOR: Recipe = LM_RATIO | {
     "schedule": LM_RATIO["schedule"] | {"d_steps": 1},  # docs: before and between updates
 }
 
+DENSITY_RATIO: Recipe = LM_RATIO | {
+    "discriminator": {"kind": "density_ratio"},
+    "discriminator.network": LSTM | {"embedding": 32, "hidden": 64},  # ours: twice the student's
+    "adversary": BATCHES | {"batch": 512, "sequences_per_round": 256},  # ours: a step a round
+    "adversary.loss": {"kind": "prefix_cross_entropy"},  # docs
+    "schedule": LM_RATIO["schedule"] | {"discriminator_rounds": 1_500, "d_steps": 2},  # ours
+    "optimizers.discriminator": ADAM | {"lr": 2e-3, "clip_norm": 5.0},  # ours
+}
+
 # ---------------------------------------------------------------------------------------------- something is given
 
 DIALOGUE: Recipe = PLAIN | {
@@ -517,6 +526,7 @@ RECIPES: dict[str, Recipe] = {
     "atrnn_summary": ATRNN_SUMMARY,
     "lm_ratio": LM_RATIO,
     "mediator": MEDIATOR,
+    "density_ratio": DENSITY_RATIO,
     "wgan_reinforce": WGAN_REINFORCE,
     "gumbel": GUMBEL,
     "st_gumbel": ST_GUMBEL,

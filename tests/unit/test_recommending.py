@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shlex
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
+import rlgan
+from rlgan.base.errors import ConfigError, DataError
 from rlgan.cli.options import add_choices, resolve, split_overrides
 from rlgan.config.paths import override
 from rlgan.envs.tasks import PairsTask, TextTask, build_task
+from rlgan.envs.tasks.pieces import Characters
 from rlgan.envs.tasks.recognition import kind_of, with_tokens
 from rlgan.presets.registry import preset
 from rlgan.presets.sizes import summary_of
 from rlgan.runs.plan import Item, Plan, plan_of
-from rlgan.runs.recommending import in_small, part_of, recommended
+from rlgan.runs.recommending import in_small, part_of, probed, recommended
 from rlgan.schedule.phases import Position
 from tests.support.commands import ask
 
@@ -100,6 +105,22 @@ def test_each_preset_is_probed_and_forecast_by_the_plan_of_its_run(file: Path) -
     # the probe's is of 512, 770.5; and one row of 5,000, 7,502.5.
     assert found["mle"].seconds == pytest.approx(120 * 1.0 + (12 * 1_502.5 + 7_502.5) / 770.5)
     assert found["quick"].seconds is not None and found["quick"].seconds > 60.0
+
+
+def test_what_the_first_step_of_a_process_takes_longer_does_not_count(file: Path) -> None:
+    class SlowFirst(Clock):
+        """The first step takes a minute more: it is the time from the fourth look to the fifth."""
+
+        def __call__(self) -> float:
+            self.now += 60.0 if self.now == 4.0 else 0.0
+            return super().__call__()
+
+    settings = TextTask(data=str(file))
+    task, config = build_task(settings), override(preset("mle", TextTask(data=str(file))), SMALL)
+    data = summary_of(task)
+    (slow, measured), (even, _) = (probed(config, task, data, 100.0, clock) for clock in (SlowFirst(), Clock()))
+    assert slow.seconds_left() == even.seconds_left() and measured == ("likelihood", "table")
+    assert slow._items["mle"].seconds == even._items["mle"].seconds == 1.0
 
 
 def test_more_updates_take_longer_by_what_an_update_took(file: Path) -> None:
@@ -199,3 +220,70 @@ def test_options_of_a_file_need_one(capsys: pytest.CaptureFixture[str]) -> None:
     for words in (("--tokens", "char"), ("--seconds", "3"), ("--task.lowercase", "true")):
         answer = ask(capsys, "presets", *words)
         assert answer.status == 2 and "--for" in answer.err
+
+
+# ------------------------------------------------------------------------------------------------------ from Python
+
+
+@pytest.mark.heavy
+def test_python_is_told_the_same_as_the_command_line(
+    file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(file.parent)
+    told = json.loads(ask(capsys, "presets", "--for", file.name, "--seconds", 0.01, "--json").out)
+    found = rlgan.recommend(file.name, seconds=0.01, quiet=True)
+    assert (found.task, asdict(found.data)) == (told["task"], told["data"])
+    assert [(one.preset, one.purpose, list(one.measured)) for one in found] == [
+        (one["preset"], one["purpose"], one["measured"]) for one in told["presets"]
+    ]
+    assert found[0].arguments == {"preset": "quick", "data": file.name}
+    assert found[0].sizes["generator.hidden"] == 32 and len(found) == 3
+    assert f"rlgan.train('quick', data={file.name!r})" in str(found) and "--" not in str(found)
+    assert capsys.readouterr() == ("", "") and os.listdir() == [file.name]
+
+
+@pytest.mark.heavy
+def test_what_python_is_recommended_can_be_trained(tmp_path: Path) -> None:
+    """A generator of names is handed over once, is found to be of characters, and goes to `train` as it is."""
+    names = [first + last for first in "bdfgjkl" for last in ("anna", "erta", "ora", "ilo", "une")]
+    small = {"generator.hidden": 4, "schedule.mle_epochs": 1, "evaluation.temperatures": [1.0]}
+    found = rlgan.recommend(iter(names), settings=small, seconds=0.01, quiet=True)
+    (one,) = (one for one in found if one.preset == "mle")
+    assert one.arguments == {"preset": "mle", "data": names, "tokens": "char", "settings": small}
+    assert one.seconds is not None and one.seconds > 0.0
+    assert "rlgan.train('mle', data=data, tokens='char', settings={'generator.hidden': 4," in found.text
+    less = {"evaluation": {"num_sequences": 10, "final_sequences": 10}, "tracking": {"enabled": False}}
+    run = rlgan.train(**one.arguments, **less, out=tmp_path / "run", quiet=True)
+    assert run.config.task == TextTask(data=str(tmp_path / "run" / "data.jsonl"), tokens=Characters())
+    assert run.config.generator.hidden == 4 and run.is_finished
+
+
+@pytest.mark.heavy
+def test_python_is_recommended_for_pairs_and_tokens_of_each_side(tmp_path: Path) -> None:
+    pairs = [(f"good day {number}", word) for number, word in enumerate(("你好吗", "你好", "再见", "早上好") * 10)]
+    path = tmp_path / "pairs.tsv"
+    path.write_text("source\ttarget\n" + "".join(f"{source}\t{target}\n" for source, target in pairs), "utf-8")
+    small = {"generator.hidden": 4, "generator.embedding": 4, "workers.threads": 1}
+    found = rlgan.recommend(path, settings=small, seconds=0.01, quiet=True)
+    assert found.task == "pairs" and [one.preset for one in found] == ["quick", "mle", "cgan_seq"]
+    assert found.data.num_train == 32 and found.data.max_length == 4
+    for one in found:
+        settings = {"task.vocabulary.target": "char"} | small
+        assert one.arguments == {"preset": one.preset, "pairs": path, "settings": settings} and not one.refusal
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind"),
+    [
+        ({}, ConfigError),
+        ({"data": ["a b"], "pairs": [("a", "b")]}, ConfigError),
+        ({"data": ["a b"] * 30, "seconds": 0}, ConfigError),
+        ({"data": ["a b"] * 30, "seconds": float("nan")}, ConfigError),
+        ({"data": ["a b"] * 30, "settings": {"task.colum": 1}}, ConfigError),
+        ({"data": ["a b"]}, DataError),
+        ({"data": "nowhere.txt"}, DataError),
+    ],
+)
+def test_python_is_told_what_is_wrong(arguments: dict[str, object], kind: type[Exception]) -> None:
+    with pytest.raises(kind):
+        rlgan.recommend(**arguments, quiet=True)  # type: ignore[arg-type]

@@ -66,7 +66,7 @@ def losses_and_distributions(fields: Fields) -> Iterator[Problem]:
             {"adversary.loss": loss.kind},
             (
                 f"trains a classifier of reals and fakes, but discriminator={network.kind!r} is a distribution over "
-                "tokens. Use adversary.loss likelihood, or another discriminator."
+                "tokens. Use adversary.loss likelihood or prefix_cross_entropy, or another discriminator."
             ),
         )
     if loss.is_of_a_distribution and not network.gives_distribution:
@@ -75,7 +75,7 @@ def losses_and_distributions(fields: Fields) -> Iterator[Problem]:
             {"adversary.loss": loss.kind},
             (
                 f"trains a distribution over tokens, but discriminator={network.kind!r} is a classifier. Use "
-                "discriminator language_model, or another loss."
+                "discriminator language_model or density_ratio, or another loss."
             ),
         )
     if fields.objective.is_differentiated and not network.reads_soft_rows:
