@@ -303,7 +303,7 @@ class Adversary:
     def _counted(self, request: Round) -> AbstractContextManager[None]:
         if request.paired is not None:
             batches = -(-self._num_prompts(request.group) // self._minibatches.prompts_at_once(request.group))
-            return stage("learn", unit="batch", total=request.epochs * batches)
+            return stage("learn", item="batch", total=request.epochs * batches)
         rows = self._settings.batch // 2 if self._is_balanced(request) else self._settings.batch
         num_reals, num_fakes = self._epoch_size()
         batches = -(-(num_reals if self._is_balanced(request) else num_reals + num_fakes) // rows)

@@ -68,6 +68,10 @@ class DeclaredGenerator(Protocol):
         """Whether it writes nothing without them."""
 
     @property
+    def begins_trained(self) -> bool:
+        """Whether it begins with weights that somebody trained before."""
+
+    @property
     def has_likelihood(self) -> bool:
         """Whether it knows how likely a sequence is."""
 

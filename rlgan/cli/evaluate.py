@@ -58,11 +58,13 @@ def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
     from rlgan.runs.measured import measured_json, measured_text
     from rlgan.runs.run import evaluate_run
     from rlgan.storage.checkpoint import CONFIG
-    from rlgan.storage.export import GENERATOR_FILES
+    from rlgan.storage.export import GENERATOR_FILES, GENERATOR_FOLDERS
     from rlgan.storage.places import as_folder
 
     asked = named(options.run, "--run")
-    with as_folder(asked, (CONFIG, *GENERATOR_FILES), if_there=(RUN_DATA, FILE, FOLDER, TABLE)) as run_dir:
+    with as_folder(
+        asked, (CONFIG, *GENERATOR_FILES), if_there=(RUN_DATA, FILE, FOLDER, TABLE, *GENERATOR_FOLDERS)
+    ) as run_dir:
         verdict = read_verdict(run_dir)
         found = evaluate_run(
             run_dir,

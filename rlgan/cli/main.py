@@ -17,6 +17,7 @@ from typing import Any, NoReturn, cast
 
 from rlgan import __version__
 from rlgan.base.errors import ConfigError, PluginError, RlganError, UploadError, nearest
+from rlgan.base.memory import MemoryShortError
 
 from .advice import typeable
 from .options import add_plugin_timeout, plugins_in_time, split_overrides
@@ -130,7 +131,7 @@ def main(arguments: Sequence[str] | None = None, more: Sequence[Verb] = ()) -> i
     """
     try:
         return _dispatch(list(sys.argv[1:] if arguments is None else arguments), (*VERBS, *more))
-    except (PluginError, UploadError) as error:
+    except (PluginError, UploadError, MemoryShortError) as error:
         print(f"rlgan: {_with_code(error)}", file=sys.stderr)
         return 1
     except RlganError as error:

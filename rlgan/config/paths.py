@@ -18,7 +18,7 @@ from pydantic_core import ErrorDetails, to_jsonable_python
 
 from rlgan.base.errors import ConfigError, RlganError, nearest
 from rlgan.base.problems import ContradictionError
-from rlgan.base.settings import FollowsData, Settings, members_of, parts_of, settings_in
+from rlgan.base.settings import FollowsData, Settings, is_within, members_of, parts_of, settings_in
 from rlgan.extensions import Plugin, TakesPlugin, is_plugin_name, known, reading_a_folder, require_no_namesake
 
 from .config import Config
@@ -153,6 +153,7 @@ def changed(config: Config, changes: Mapping[str, Any]) -> dict[str, Any]:
     tree = to_dict(config)
     asked = merge({}, changes)
     pending = deque(sorted(asked.items(), key=lambda item: item[0].count(".")))
+    named: dict[str, tuple[dict[str, Any], type[TakesPlugin]]] = {}  # by the name of a plug-in
     while pending:
         path, value = pending.popleft()
         *parents, leaf = path.split(".")
@@ -189,8 +190,14 @@ def changed(config: Config, changes: Mapping[str, Any]) -> dict[str, Any]:
         if leaf not in owner.model_fields or leaf == "kind":
             raise _unknown_path(tree, owner, path, [*parents, leaf])
         node[leaf] = _variant_or_value(path, owner.model_fields[leaf], value)
+        if (variant := _plugin_class(variants_of(owner.model_fields[leaf]), value)) is not None:
+            named[path] = node[leaf], variant
         if leaf == "name" and issubclass(owner, Plugin) and ".".join([*parents, "digest"]) not in asked:
             node["digest"] = ""  # of what had the name before
+    for path, (node, variant) in named.items():
+        for name, value in variant.beside(tree).items():
+            if not any(is_within(one, f"{path}.{name}") for one in asked):
+                node[name] = value
     return tree
 
 
@@ -263,11 +270,17 @@ def _variant_or_value(path: str, field: FieldInfo | None, value: Any) -> Any:
 
 def _plugin_of(variants: Mapping[str, type[Settings]], value: Any) -> dict[str, Any] | None:
     """The variant of an axis that a plug-in's name chooses, as JSON values; None where it is no such name."""
+    variant = _plugin_class(variants, value)
+    return None if variant is None else _defaults(variant) | variant.of_plugin(value)
+
+
+def _plugin_class(variants: Mapping[str, type[Settings]], value: Any) -> type[TakesPlugin] | None:
+    """The variant of an axis that a plug-in's name chooses."""
     if not isinstance(value, str) or value in variants:
         return None
     for variant in variants.values():
         if issubclass(variant, TakesPlugin) and (is_plugin_name(value) or value in known(variant.plugin_kind)):
-            return _defaults(variant) | variant.of_plugin(value)
+            return variant
     return None
 
 

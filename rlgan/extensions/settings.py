@@ -40,6 +40,15 @@ class TakesPlugin(Settings):
     def of_plugin(cls, name: str) -> dict[str, Any]:
         """The settings that a plug-in's name stands for, as JSON values."""
 
+    @classmethod
+    def beside(cls, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Which of these settings the rest of a configuration decides, where nobody has set them.
+
+        Args:
+            config: all of it, as JSON values.
+        """
+        return {}
+
 
 class Plugin(TakesPlugin):
     """Your own code in place of a built-in variant: the base class of one variant of each axis.

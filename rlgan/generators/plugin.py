@@ -19,6 +19,7 @@ recomputing each prefix, beams, frozen copies, weights that travel. What a netwo
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -53,6 +54,7 @@ class PluginGenerator(TimedPlugin):
     draws_tokens: ClassVar[bool] = True
     attends: ClassVar[bool] = False
     table_width: ClassVar[int | None] = None
+    begins_trained: ClassVar[bool] = False
 
     reads_conditions: bool = False
     """Whether its `forward` has the parameter `conditions`; filled in by rlgan."""
@@ -62,6 +64,10 @@ class PluginGenerator(TimedPlugin):
     def settled(self) -> Self:
         """See `GeneratorKind`; what a plug-in reads is its own."""
         return self
+
+    def adds_nothing(self, trained: Mapping[str, Tensor]) -> bool:
+        """See `GeneratorKind`; what of it is trained is its own."""
+        return False
 
     @property
     def needs_conditions(self) -> bool:
@@ -97,6 +103,8 @@ class AdaptedGenerator(Generator):
         settings: the plug-in.
         space: the task's sequences.
     """
+
+    keeps_nothing: ClassVar[bool] = False  # what a user's network keeps is not known here
 
     def __init__(self, settings: PluginGenerator, space: SequenceSpace) -> None:
         super().__init__()

@@ -50,18 +50,20 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     return within((values * mask).sum() / mask.sum(), values[mask], 0).squeeze(0)
 
 
-def deviations(members: Tensor, dim: int) -> Tensor:
-    """Standard deviation (of the population), exactly 0 where all members are equal.
+def deviations(members: Tensor, dim: int, correction: int = 0) -> Tensor:
+    """Standard deviation, exactly 0 where all members are equal.
 
     Args:
         members: float, at least one along `dim`.
         dim: over which it is.
+        correction: taken off the number of members in the divisor: 0 for the population's, 1 for the sample's.
 
     Returns:
         As `members` with size 1 at `dim`.
     """
     are_equal = members.amin(dim, keepdim=True) == members.amax(dim, keepdim=True)
-    return members.std(dim, correction=0, keepdim=True).masked_fill(are_equal, 0.0)
+    found = members.std(dim, correction=min(correction, members.shape[dim] - 1), keepdim=True)
+    return found.masked_fill(are_equal, 0.0)
 
 
 def held(values: Tensor, mask: Tensor) -> Tensor:
@@ -120,13 +122,14 @@ def leave_one_out_means(values: Tensor, mask: Tensor, group: int | None = None) 
     return within(means, members, 1).flatten(0, 1)
 
 
-def group_deviations(values: Tensor, mask: Tensor, group: int | None = None) -> Tensor:
-    """Standard deviation (of the population, divisor K) over the sequences of the group at the same position.
+def group_deviations(values: Tensor, mask: Tensor, group: int | None = None, correction: int = 0) -> Tensor:
+    """Standard deviation (divisor K - correction) over the sequences of the group at the same position.
 
     Args:
         values: (B, T) float32.
         mask: (B, T) bool.
         group: K; None takes the whole batch.
+        correction: 0 for the population's, 1 for the sample's (Bessel).
 
     Returns:
         (B, T) float32.
@@ -135,4 +138,4 @@ def group_deviations(values: Tensor, mask: Tensor, group: int | None = None) -> 
         ShapeError: B is no multiple of K.
     """
     members = grouped(held(values, mask), group)
-    return deviations(members, 1).expand_as(members).flatten(0, 1)
+    return deviations(members, 1, correction).expand_as(members).flatten(0, 1)

@@ -128,6 +128,11 @@ class PluginReward(FinishedReward, TakesPlugin):
         """See `TakesPlugin.of_plugin`."""
         return {"functions": [name]}
 
+    @classmethod
+    def beside(cls, config: Mapping[str, Any]) -> dict[str, Any]:
+        """See `TakesPlugin.beside`: without a discriminator the functions stand alone."""
+        return {"map": None} if config.get("discriminator") is None else {}
+
     @property
     def reads(self) -> frozenset[Source]:
         """Texts, and the discriminator's logits where there is a map of them."""

@@ -16,7 +16,7 @@ from rlgan.base.seeding import generator_on, stream_seed
 from rlgan.discriminators import Scorer
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.transition import sequence_mask
-from rlgan.generators import Generator, Sampler, Samples
+from rlgan.generators import Conditional, Generator, Sampler, Samples
 from rlgan.layers.relaxation import Relaxation
 from rlgan.policy.credit import CreditSettings
 from rlgan.policy.reward_base import Finished, Scored, SequenceScorer
@@ -85,7 +85,7 @@ def collect(
     policy: Sampler,
     rollout_policy: Sampler | None,
     scorer: Scorer | None,
-    reference: Generator | None = None,
+    reference: Conditional | None = None,
     device: torch.device = CPU,
 ) -> Rollouts:
     """Compute one shard.
@@ -96,8 +96,8 @@ def collect(
         policy: samples the sequences.
         rollout_policy: continues prefixes; None continues none.
         scorer: frozen discriminator; None leaves the sequences unscored.
-        reference: whose log-probabilities of the sequences are wanted; None wants none.
-        device: of the four; it draws the random numbers too.
+        reference: of a generator whose log-probabilities of the sequences are wanted; None wants none.
+        device: of all of them; it draws the random numbers too.
 
     Returns:
         The shard's rollouts, on the CPU.
@@ -220,8 +220,8 @@ def _on_cpu(tensor: Tensor | None) -> Tensor | None:
 
 
 @torch.no_grad()
-def _logprobs(generator: Generator, samples: Samples, conditions: Tensor | None) -> Tensor:
-    return generator.conditional(conditions).logprobs(samples.tokens).masked_fill(~samples.mask, 0.0)
+def _logprobs(reference: Conditional, samples: Samples, conditions: Tensor | None) -> Tensor:
+    return reference(conditions).logprobs(samples.tokens).masked_fill(~samples.mask, 0.0)
 
 
 def _scored(plan: RolloutPlan, score: SequenceScorer, finished: Finished) -> Scored:

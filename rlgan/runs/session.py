@@ -18,6 +18,7 @@ from typing import Any
 from rlgan.base.activity import stage
 from rlgan.base.errors import CallbackError, CheckpointError, PluginError, RlganError, StorageError, UploadError
 from rlgan.base.files import cannot_write, write_atomically
+from rlgan.base.memory import MemoryShortError
 from rlgan.base.threads import torch_threads
 from rlgan.config.config import Config
 from rlgan.config.paths import flatten, from_kept, to_dict
@@ -179,6 +180,12 @@ class Session:
         except KeyboardInterrupt:
             status, wait_s = "KILLED", _INTERRUPTED_WAIT_S
             return self._stopped()
+        except MemoryShortError:
+            self._progress.say(
+                f"stopped, for memory was out; the {self._kept_position} units of the last checkpoint are kept. Go on "
+                f"with: {self._again()}, and the setting that the error names"
+            )
+            raise
         except PluginError:
             self._progress.say(
                 f"stopped by a plug-in; the {self._kept_position} iterations of the last checkpoint are kept. When "
@@ -223,7 +230,7 @@ class Session:
                 self._whole = self._now(deepcopy(callbacks.states()[0]))
             try:
                 iteration = trainer.step()
-            except PluginError:
+            except (PluginError, MemoryShortError):
                 self._keep_whole()
                 raise
             try:
@@ -292,7 +299,13 @@ class Session:
         state = kept.state
         save_checkpoint(self._run_dir, state, kept.position, bases=kept.bases)
         self._kept_position = kept.position
-        save_run_generator(self._run_dir, self._config.generator, self._task, state["learners"]["weights"])
+        weights = state["learners"]["weights"]
+        # The same tensors, and not only of the same names: a discriminator may have a base, too.
+        base = next(
+            (one for one in kept.bases if all(weights.get(name) is own for name, own in (one.tensors or {}).items())),
+            None,
+        )
+        save_run_generator(self._run_dir, self._config.generator, self._task, weights, base)
         if self._config.discriminator is not None:
             reward = self._config.reward.model_dump(mode="json")
             judge = state["discriminator"]["weights"]

@@ -1,8 +1,9 @@
 """A trained generator on its own: weights, architecture and vocabulary, without the data it was trained on.
 
 A run folder holds `generator.safetensors` and `generator.json`, written together; both are plain data and safe to load
-from strangers. Of a network of the user's own the source stands in `generator.json` as text, and is executed only for
-who asks for it; otherwise the file itself must be where it was, with the same content (`rlgan.extensions.admit`).
+from strangers. What training leaves alone in it stands once in `bases/`, for the generator as for all checkpoints. Of a
+network of the user's own the source stands in `generator.json` as text, and is executed only for who asks for it;
+otherwise the file itself must be where it was, with the same content (`rlgan.extensions.admit`).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from rlgan.base.errors import CheckpointError, ConfigError, DataError, PluginErr
 from rlgan.base.files import write_atomically
 from rlgan.base.seeding import stream
 from rlgan.base.settings import Settings
-from rlgan.base.weights import Tensors, load_weights
+from rlgan.base.weights import Base, Tensors, load_weights
 from rlgan.envs.reading import Text
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.spelling import Spelling
@@ -36,9 +37,14 @@ from rlgan.generators import Draw, Generator, GeneratorSettings, build_generator
 from rlgan.sampling.sampler import sampler_of
 from rlgan.sampling.unknown_words import no_words, texts_with_source_words
 
+from .bases import BASES, base_path, read_base
+
 _WEIGHTS, _DESCRIPTION = "generator.safetensors", "generator.json"
 GENERATOR_FILES = (_WEIGHTS, _DESCRIPTION)
 """Names of the files that hold the generator, in a run's folder."""
+GENERATOR_FOLDERS = (BASES,)
+"""Names of the folders that hold more of it, where they are there: what training leaves alone, which the description
+names by its hash."""
 
 
 @dataclass(frozen=True)
@@ -183,7 +189,9 @@ class Decoding:
     replaces_unknown: bool = False
 
 
-def save_run_generator(run_dir: Path, settings: GeneratorSettings, task: Task, tensors: Tensors) -> None:
+def save_run_generator(
+    run_dir: Path, settings: GeneratorSettings, task: Task, tensors: Tensors, base: Base | None = None
+) -> None:
     """Write the generator of a run into its folder.
 
     Args:
@@ -191,6 +199,7 @@ def save_run_generator(run_dir: Path, settings: GeneratorSettings, task: Task, t
         settings: architecture.
         task: for its sequences and vocabulary.
         tensors: all its weights, see `Weights.complete`.
+        base: what of them training leaves alone, where a checkpoint in the folder has written it; None writes all.
     """
     reading = None if task.conditions is None else task.conditions.reading
     description = {
@@ -198,8 +207,10 @@ def save_run_generator(run_dir: Path, settings: GeneratorSettings, task: Task, t
         "source": kept_text(settings),
         **names_of(task),
         "reading": None if reading is None else reading.model_dump(mode="json"),
+        "base": None if base is None else base.digest,
     }
-    owned = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    frozen = {} if base is None or base.tensors is None else base.tensors
+    owned = {name: tensor.contiguous() for name, tensor in tensors.items() if name not in frozen}
     write_atomically(run_dir / _WEIGHTS, lambda path: save_file(owned, path))
     write_atomically(
         run_dir / _DESCRIPTION, lambda path: path.write_text(json.dumps(description, ensure_ascii=False), "utf-8")
@@ -301,7 +312,9 @@ def load_run_generator(run_dir: Path, *, trust_code: bool = False) -> ExportedGe
         token_names = tuple(description["token_names"])
         admit_network(settings, run_dir, _DESCRIPTION, description.get("source"), trust_code)
         generator = build_generator(settings, space)
-        load_weights(generator, load_file(run_dir / _WEIGHTS))
+        digest = description.get("base")  # older versions write all weights into one file
+        frozen = {} if digest is None else read_base(run_dir, digest)
+        load_weights(generator, {**frozen, **load_file(run_dir / _WEIGHTS)})
         if len(token_names) != space.vocab_size:
             raise ValueError(f"{len(token_names)} token names for {space.vocab_size} tokens")
         kept = description.get("reading")
@@ -327,6 +340,12 @@ def load_run_generator(run_dir: Path, *, trust_code: bool = False) -> ExportedGe
             code="damaged_generator",
             fields={"path": run_dir},
         ) from None
+
+
+def base_of_generator(folder: Path) -> Path | None:
+    """The file of what training leaves alone in the generator of a folder; None where all is in one file."""
+    digest = json.loads((folder / _DESCRIPTION).read_text("utf-8")).get("base")
+    return None if digest is None else base_path(folder, digest)
 
 
 def admit_network(settings: Settings, run_dir: Path, file: str, source: str | None, trust_code: bool) -> None:

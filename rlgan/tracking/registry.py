@@ -22,8 +22,9 @@ from typing import Any
 
 from rlgan.base.errors import CheckpointError, ConfigError, RlganError, TrackingError, nearest
 from rlgan.extensions import dependencies_of, plugins_in
+from rlgan.storage.bases import BASES
 from rlgan.storage.discriminator_export import DISCRIMINATOR_FILES
-from rlgan.storage.export import GENERATOR_FILES, load_run_generator
+from rlgan.storage.export import GENERATOR_FILES, base_of_generator, load_run_generator
 
 from .addresses import tracking_uri, without_password
 from .connection import asking, first_line, is_unknown, listed
@@ -214,7 +215,9 @@ def fetch(uri: str | None, model: str, names: Sequence[str] = GENERATOR_FILES) -
             version = client.get_model_version(found.name, str(found.version))
             for name in names:
                 _download(client, found.uri, version, f"artifacts/{name}", Path(temporary), model)
-        folder = Path(temporary) / "artifacts"
+            folder = Path(temporary) / "artifacts"
+            if GENERATOR_FILES[1] in names and (base := base_of_generator(folder)) is not None:
+                _download(client, found.uri, version, f"artifacts/{BASES}/{base.name}", Path(temporary), model)
         try:
             yield folder
         except RlganError as error:
@@ -256,6 +259,12 @@ def _save(
 
     weights, description = (generator_dir / name for name in GENERATOR_FILES)
     artifacts = {"weights": str(weights.resolve()), "description": str(description.resolve())}
+    if (base := base_of_generator(generator_dir)) is not None:
+        # In a folder of its own, without the frozen parts of other networks of the run.
+        bases = folder.parent / BASES
+        bases.mkdir()
+        shutil.copy(base, bases / base.name)
+        artifacts["base"] = str(bases)
     # What it learned from, for whoever goes on against it; a folder of an older version has none.
     for key, name in zip(("discriminator_weights", "discriminator"), DISCRIMINATOR_FILES, strict=True):
         if (generator_dir / name).exists():

@@ -81,6 +81,8 @@ class Gathering:
             base = self._shared.parts.learners.weights().base
             frozen = {} if base is None or base.tensors is None else base.tensors
             start = {name: tensor for name, tensor in self._pretraining.start.items() if name not in frozen}
+            if base is not None and self._shared.config.generator.adds_nothing(start):
+                start = {}  # the base alone, which whoever samples has already
             weights = Weights(_REFERENCE_VERSION, start, base)
             self._reference = self._shared.parts.rollouts.publish(weights)
         return self._reference

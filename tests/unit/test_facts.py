@@ -46,7 +46,7 @@ EXPECTED: dict[type, set[str]] = {
         "workers.rollout", "workers.learners", "workers.cpus_per_rollout", "workers.cpus_discriminator",
         "workers.gpus_per_rollout", "workers.gpus_discriminator", "workers.gpus_per_learner",
         "workers.start_timeout_s", "workers.max_retries", "workers.call_timeout_s",
-        "workers.most_logprob_gap", "workers.tokens_at_once",  # new
+        "workers.most_logprob_gap", "workers.tokens_at_once", "workers.chunk_rows", "generator.checkpointing",  # new
     },
     FollowsData: {
         "generator.embedding", "generator.hidden", "schedule.mle_epochs", "schedule.mle_batch",

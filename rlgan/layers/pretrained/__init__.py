@@ -6,7 +6,15 @@ built. Code that comes with a model is never executed.
 
 from .files import load_files, plain_name, take_weights
 from .model_config import causal_config, classifier_config
-from .networks import base_model, fresh_architecture, keep_untrained_in, stored_architecture, with_adapters
+from .networks import (
+    adapters_off,
+    add_nothing,
+    base_model,
+    fresh_architecture,
+    keep_untrained_in,
+    stored_architecture,
+    with_adapters,
+)
 from .quiet import quiet
 from .settings import FreshClassifier, FreshModel, FreshWeights, LoRA, TrainedPart, WholeModel
 
@@ -17,6 +25,8 @@ __all__ = [
     "LoRA",
     "TrainedPart",
     "WholeModel",
+    "adapters_off",
+    "add_nothing",
     "base_model",
     "causal_config",
     "classifier_config",

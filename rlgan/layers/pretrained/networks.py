@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from rlgan.base.errors import ConfigError
 
@@ -119,6 +120,30 @@ def base_model(network: nn.Module) -> Any:
     """The model itself, inside of what adapters wrap around it."""
     find = getattr(network, "get_base_model", None)
     return network if find is None else find()
+
+
+@contextmanager
+def adapters_off(network: Any) -> Iterator[None]:
+    """Let a network with adapters compute without them within the block."""
+    needs_gradient = [parameter.requires_grad for parameter in network.parameters()]
+    try:
+        with network.disable_adapter():
+            yield
+    finally:
+        # What is switched on again is taken for what is to be trained.
+        for parameter, needed in zip(network.parameters(), needs_gradient, strict=True):
+            parameter.requires_grad_(needed)
+
+
+def add_nothing(adapters: Mapping[str, Tensor]) -> bool:
+    """Whether adapters leave a model as it is: the factor B of each is 0, as before the first step.
+
+    Args:
+        adapters: name → weight, of all adapters.
+    """
+    factors = [tensor for name, tensor in adapters.items() if ".lora_B." in name]
+    are_linear = all(".lora_A." in name or ".lora_B." in name for name in adapters)
+    return bool(factors) and are_linear and not any(bool(factor.any()) for factor in factors)
 
 
 def keep_untrained_in(network: nn.Module, dtype: torch.dtype) -> None:
