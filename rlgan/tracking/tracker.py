@@ -89,14 +89,20 @@ def drop_end(run_dir: Path) -> None:
     tracker.truncate_after(max((row["iteration"] for row in rows if row["iteration"] is not None), default=0))
 
 
+_RENAMED = {"timing/unit_s": "timing/iteration_s", "selection/unit": "selection/iteration"}
+
+
 def row_of(line: str | bytes) -> dict[str, Any]:
-    """A row of metrics.jsonl; one of 0.1.0 has the number of its iteration under "unit".
+    """A row of metrics.jsonl; what 0.1.0 named otherwise has the names of now.
 
     Raises:
         ValueError: it is no JSON.
     """
     row: dict[str, Any] = json.loads(line)
-    return {"iteration": row.pop("unit"), **row} if "unit" in row else row
+    if "unit" not in row:
+        return row
+    metrics = {_RENAMED.get(name, name): value for name, value in row.get("metrics", {}).items()}
+    return {"iteration": row.pop("unit"), **row, "metrics": metrics}
 
 
 class Tracker:

@@ -624,7 +624,7 @@ def test_a_machine_without_git_gives_the_other_tags(
 
 def test_rows_of_0_1_0_are_read_and_the_file_goes_on_with_the_words_of_now(tmp_path: Path) -> None:
     tracker = Tracker(TrackingSettings(enabled=False), tmp_path)
-    rows = [{"unit": number, "phase": "mle", "step": number, "metrics": {}} for number in (1, 2, 3)]
+    rows = [{"unit": number, "phase": "mle", "step": 1, "metrics": {"timing/unit_s": 2.0}} for number in (1, 2, 3)]
     end = {"unit": None, "phase": "final", "step": 0, "metrics": {}}
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [*rows, end]))
     assert [(row["iteration"], "unit" in row) for row in tracker.rows()] == [
@@ -633,6 +633,7 @@ def test_rows_of_0_1_0_are_read_and_the_file_goes_on_with_the_words_of_now(tmp_p
         (3, False),
         (None, False),
     ]
+    assert tracker.rows()[0]["metrics"] == {"timing/iteration_s": 2.0}
     tracker.truncate_after(2)
     log_units(tracker, 3)
     assert [json.loads(line)["iteration"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == [
