@@ -306,7 +306,7 @@ def _require_fit(
         raise ConfigError(
             f"discriminator.granularity='token': {shown} is an encoder, which also reads the tokens that follow. "
             "Set it to sequence, or use a causal language model.",
-            code="classifier_tokens_of_encoder",
+            code="classifier_scores_of_encoder",
             fields={"discriminator.granularity": settings.granularity},
         )
     if settings.granularity == "token" and reads_text:
