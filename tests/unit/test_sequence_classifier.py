@@ -352,7 +352,7 @@ def test_tokens_are_judged_by_causal_models_of_the_tasks_tokens_alone(tmp_path: 
     with refused(ValidationError, "classifier_tokens_of_encoder"):
         SequenceClassifier(weights=TINY, granularity="token")
     write_encoder(tmp_path / "encoder", ())
-    with refused(ConfigError, "classifier_tokens_of_encoder"):
+    with refused(ConfigError, "classifier_scores_of_encoder"):
         of_folder(tmp_path / "encoder", TEXT, granularity="token")
     write_tokenizer(tmp_path / "other")
     write_model(tmp_path / "other")
