@@ -50,7 +50,12 @@ class CausalLM(GeneratorKind):
     @property
     def begins_trained(self) -> bool:
         """See `GeneratorKind`."""
-        return not isinstance(self.weights, FreshWeights)
+        return self.began_as is not None
+
+    @property
+    def began_as(self) -> ModelFolder | HubModel | None:
+        """See `GeneratorKind`."""
+        return None if isinstance(self.weights, FreshWeights) else self.weights
 
     def adds_nothing(self, trained: Mapping[str, Tensor]) -> bool:
         """See `GeneratorKind`: an adapter before its first step."""
