@@ -177,8 +177,8 @@ class Stranger:
     bin: Path
 
     def types(self, *words: object) -> subprocess.CompletedProcess[str]:
-        """`rlgan WORDS`, typed."""
-        return run(self.bin / "rlgan", *words, cwd=self.folder)
+        """`rlgan WORDS`, typed; on a cluster of its own, whatever else the tests have started."""
+        return run(self.bin / "rlgan", *words, cwd=self.folder, RAY_ADDRESS="local")
 
 
 @pytest.fixture(scope="module")
