@@ -104,7 +104,7 @@ def test_the_table_has_start_temperatures_controls_and_the_run(undisturbed: Path
         assert line.split()[-6:-1] == shown
     verdict = read_verdict(undisturbed)
     assert verdict is not None and text.endswith("\n" + "\n".join(verdict.sentences) + "\n")
-    assert "\nShare of the headroom captured: not defined, for " in text
+    assert "\nShare of the headroom captured: not defined, because " in text
     assert re.search(r"(?m)^kl_sum \(kl_reverse \+ kl_forward; lower is better\): this run at τ=", text)
 
 
@@ -256,7 +256,7 @@ def test_a_run_that_died_between_checkpoints_does_units_again(
     assert rows_of(folder)[-1]["iteration"] == 4
     with (folder / "metrics.jsonl").open("a") as file:
         file.write('{"iteration": 5, "pha')
-    assert "resumed after 2 units" in ask(capsys, "train", "--resume", folder).out
+    assert "resumed after 2 iterations" in ask(capsys, "train", "--resume", folder).out
     assert_ends_alike(folder, undisturbed)
 
 

@@ -97,7 +97,7 @@ def test_a_selection_that_was_interrupted_ends_as_one_that_was_not(
         stop_after(monkeypatch, 4)
         assert ask(capsys, "train", "--config", config, "--out", tmp_path / "run").status == 130
     answer = ask(capsys, "train", "--resume", tmp_path / "run")
-    assert answer.status == 0 and "stopped early after 2 of 30 units" in answer.out
+    assert answer.status == 0 and "stopped early after 2 of 30 iterations" in answer.out
     assert_ends_alike(tmp_path / "run", folder)
 
 
