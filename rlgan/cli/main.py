@@ -77,6 +77,12 @@ VERBS = (
         _module("register"),
         has_plugins=True,
     ),
+    Verb(
+        "export",
+        "write a run's language model as a folder that transformers loads",
+        "export --run latest --to my-model --merge",
+        _module("export"),
+    ),
     Verb("runs", "list the runs in a folder", "runs list", _module("runs")),
     Verb(
         "doctor",

@@ -23,7 +23,14 @@ from typing import Any
 from rlgan.base.errors import CheckpointError, ConfigError, RlganError, TrackingError, nearest
 from rlgan.extensions import dependencies_of, plugins_in
 from rlgan.storage.discriminator_export import DISCRIMINATOR_FILES
-from rlgan.storage.export import GENERATOR_FILES, load_run_generator
+from rlgan.storage.export import (
+    GENERATOR_FILES,
+    NUMBER,
+    asked_by,
+    condition_names_of,
+    condition_of,
+    load_run_generator,
+)
 
 from .addresses import tracking_uri, without_password
 from .connection import asking, first_line, is_unknown, listed
@@ -255,6 +262,8 @@ def _save(
     from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 
     weights, description = (generator_dir / name for name in GENERATOR_FILES)
+    described = json.loads(description.read_text("utf-8"))
+    asks = asked_by(described)
     artifacts = {"weights": str(weights.resolve()), "description": str(description.resolve())}
     # What it learned from, for whoever goes on against it; a folder of an older version has none.
     for key, name in zip(("discriminator_weights", "discriminator"), DISCRIMINATOR_FILES, strict=True):
@@ -266,7 +275,7 @@ def _save(
         artifacts=artifacts,
         code_paths=[str(one) for one in code],
         signature=ModelSignature(
-            inputs=Schema([ColSpec("long", "num_sequences")]),
+            inputs=Schema([ColSpec("long" if asks == NUMBER else "string", asks)]),
             outputs=Schema([ColSpec("string", "text")]),
             params=ParamSchema(
                 [
@@ -277,12 +286,27 @@ def _save(
                 ]
             ),
         ),
-        input_example=(pandas.DataFrame({"num_sequences": [2]}), {"temperature": float(temperature), "seed": 0}),
+        input_example=(
+            pandas.DataFrame({asks: [2] if asks == NUMBER else [_example(described)]}),
+            {"temperature": float(temperature), "seed": 0},
+        ),
         pip_requirements=list(requirements),
         mlflow_model=Model(
             artifact_path=model.artifact_location, run_id=run_id, model_uuid=model.model_id, model_id=model.model_id
         ),
     )
+
+
+def _example(described: Mapping[str, Any]) -> str:
+    """A source that a generator can read: tokens by their names where it reads no text."""
+    reading, condition = described.get("reading"), condition_of(described)
+    if reading is not None and "kind" in reading:
+        return "Hello"
+    assert condition is not None
+    of_end = condition["end_id"]
+    names = [name for place, name in enumerate(condition_names_of(described) or ()) if place != of_end]
+    known = [name for name in names if name.isalnum()] or names
+    return " ".join([known[-1]] * (condition["max_length"] if of_end is None else 1))
 
 
 def _run(client: Any, run_id: str) -> Any:
