@@ -102,8 +102,8 @@ def test_the_map_of_a_reward_is_itself_or_the_one_it_mixes() -> None:
     mixed = Mixed(map=Ratio())
     assert mixed.logit_map == Ratio() and mixed.logit_map.reads_density_ratio
     assert {one.kind for one in variants(RewardSettings) if one.logit_map is None} == {
-        "log_ratio", "logit_increment", "constant", "random", "oracle_ratio", "oracle_likelihood", "bleu", "reference_bleu",
-        "reference_rouge",
+        "log_ratio", "logit_increment", "constant", "random", "oracle_ratio", "oracle_likelihood", "bleu",
+        "reference_bleu", "reference_rouge",
     }  # fmt: skip
 
 
