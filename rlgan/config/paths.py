@@ -9,7 +9,7 @@ import difflib
 import json
 import typing
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -19,7 +19,7 @@ from pydantic_core import to_jsonable_python
 from rlgan.base.errors import ConfigError, RlganError, nearest
 from rlgan.base.problems import ContradictionError
 from rlgan.base.settings import FollowsData, Settings, members_of, parts_of, settings_in
-from rlgan.extensions import Plugin, TakesPlugin, is_plugin_name, known, reading_a_folder, require_no_namesake
+from rlgan.extensions import Plugin, TakesPlugin, names_plugin, reading_a_folder, require_no_namesake
 
 from .config import Config
 
@@ -138,6 +138,7 @@ def changed(config: Config, changes: Mapping[str, Any]) -> dict[str, Any]:
     """
     tree = to_dict(config)
     asked = merge({}, changes)
+    chosen: list[tuple[str, dict[str, Any], type[TakesPlugin]]] = []
     pending = deque(sorted(asked.items(), key=lambda item: item[0].count(".")))
     while pending:
         path, value = pending.popleft()
@@ -175,9 +176,24 @@ def changed(config: Config, changes: Mapping[str, Any]) -> dict[str, Any]:
         if leaf not in owner.model_fields or leaf == "kind":
             raise _unknown_path(tree, owner, path, [*parents, leaf])
         node[leaf] = _variant_or_value(path, owner.model_fields[leaf], value)
+        if isinstance(node[leaf], dict) and (variant := _taking(owner.model_fields[leaf], node[leaf])) is not None:
+            chosen.append((path, node[leaf], variant))
         if leaf == "name" and issubclass(owner, Plugin) and ".".join([*parents, "digest"]) not in asked:
             node["digest"] = ""  # of what had the name before
+    for path, values, variant in chosen:
+        fitted = variant.fitted(values, tree)
+        values |= {
+            name: fitted[name]
+            for name in fitted
+            if not any(one == f"{path}.{name}" or one.startswith(f"{path}.{name}.") for one in asked)
+        }
     return tree
+
+
+def _taking(field: FieldInfo, values: Mapping[str, Any]) -> type[TakesPlugin] | None:
+    """The variant of an axis that stands for plug-ins, where values are of it."""
+    variant = variants_of(field).get(values.get("kind", ""))
+    return variant if variant is not None and issubclass(variant, TakesPlugin) else None
 
 
 def check_value(path: str, variants: Mapping[str, str], value: Any) -> None:
@@ -235,6 +251,8 @@ def _variant_or_value(path: str, field: FieldInfo | None, value: Any) -> Any:
     if not variants or value is None or isinstance(value, Mapping):
         return value
     _require_no_namesake(path, variants, value)
+    if isinstance(value, list | tuple) and (several := _plugins_of(variants, value)) is not None:
+        return several
     if (plugin := _plugin_of(variants, value)) is not None:
         return plugin
     if not isinstance(value, str) or value not in variants:
@@ -252,8 +270,18 @@ def _plugin_of(variants: Mapping[str, type[Settings]], value: Any) -> dict[str, 
     if not isinstance(value, str) or value in variants:
         return None
     for variant in variants.values():
-        if issubclass(variant, TakesPlugin) and (is_plugin_name(value) or value in known(variant.plugin_kind)):
+        if issubclass(variant, TakesPlugin) and names_plugin(value, variant.plugin_kind):
             return _defaults(variant) | variant.of_plugin(value)
+    return None
+
+
+def _plugins_of(variants: Mapping[str, type[Settings]], names: Sequence[Any]) -> dict[str, Any] | None:
+    """The variant of an axis that several names choose, as JSON values; None where there is no such variant."""
+    if not all(isinstance(name, str) for name in names):
+        return None
+    for variant in variants.values():
+        if issubclass(variant, TakesPlugin) and (found := variant.of_plugins(names)) is not None:
+            return _defaults(variant) | found
     return None
 
 

@@ -53,6 +53,7 @@ class PluginGenerator(TimedPlugin):
     draws_tokens: ClassVar[bool] = True
     attends: ClassVar[bool] = False
     table_width: ClassVar[int | None] = None
+    began_as: ClassVar[None] = None
 
     reads_conditions: bool = False
     """Whether its `forward` has the parameter `conditions`; filled in by rlgan."""

@@ -46,6 +46,11 @@ class CausalLM(GeneratorKind):
         return self.model_copy(update={"config": causal_config(self.weights)})
 
     @property
+    def began_as(self) -> ModelFolder | HubModel | None:
+        """See `GeneratorKind`."""
+        return None if isinstance(self.weights, FreshWeights) else self.weights
+
+    @property
     def needs_conditions(self) -> bool:
         """See `GeneratorKind`: it goes on from nothing, too."""
         return False
