@@ -131,7 +131,7 @@ def test_documentation_of_an_axis_lists_its_variants() -> None:
     assert texts["credit"].endswith("One of terminal, monte_carlo, prefix, reward_to_go, lambda_return.")
     assert texts["discriminator"].endswith(
         "One of cnn_highway, lstm, causal_lstm, transformer, res_conv, language_model, density_ratio, tabular, "
-        "pair_cnn, pair_lstm, hierarchical_lstm, interaction_cnn, triple_lstm, plugin, none."
+        "pair_cnn, pair_lstm, hierarchical_lstm, interaction_cnn, triple_lstm, sequence_classifier, plugin, none."
     )
 
 

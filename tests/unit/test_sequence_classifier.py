@@ -349,14 +349,14 @@ def test_adapters_of_layers_that_there_are_none_of_are_refused() -> None:
 
 
 def test_tokens_are_judged_by_causal_models_of_the_tasks_tokens_alone(tmp_path: Path) -> None:
-    with refused(ValidationError, "classifier_tokens_of_encoder"):
+    with refused(ValidationError, "judge_tokens_of_encoder"):
         SequenceClassifier(weights=TINY, granularity="token")
     write_encoder(tmp_path / "encoder", ())
     with refused(ConfigError, "classifier_scores_of_encoder"):
         of_folder(tmp_path / "encoder", TEXT, granularity="token")
     write_tokenizer(tmp_path / "other")
     write_model(tmp_path / "other")
-    with refused(ConfigError, "classifier_tokens_of_others"):
+    with refused(ConfigError, "judge_tokens_of_others"):
         of_folder(tmp_path / "other", TEXT, granularity="token")
 
 
@@ -369,11 +369,11 @@ def test_sequences_longer_than_the_model_reads_are_refused(tmp_path: Path) -> No
     tokens = ModelTokens.of(ModelFolder(path=str(tmp_path)))
     fits = SequenceSpace(tokens.size, 15, end_id=2, start_id=tokens.start, spelling=tokens.spelling)
     of_folder(tmp_path, fits)
-    with refused(ConfigError, "classifier_reads_less", match="16.*17"):
+    with refused(ConfigError, "judge_reads_less", match="16.*17"):
         of_folder(tmp_path, replace(fits, max_length=16))
 
 
 def test_tokens_that_nobody_can_write_are_no_text(tmp_path: Path) -> None:
     write_encoder(tmp_path, ())
-    with refused(ConfigError, "classifier_task_without_text"):
+    with refused(ConfigError, "judge_task_without_text"):
         of_folder(tmp_path, replace(TEXT, spelling=None))

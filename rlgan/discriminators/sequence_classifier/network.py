@@ -125,7 +125,7 @@ class SequenceClassifierDiscriminator(Discriminator):
             raise ShapeError(
                 f"tokens {tuple(tokens.shape)} {tokens.dtype}: discriminator='sequence_classifier' reads tokens (B, T) "
                 "int64, and no soft rows. Use another discriminator.",
-                code="classifier_soft_rows",
+                code="judge_soft_rows",
                 fields={"tokens": tuple(tokens.shape)},
             )
         if (conditions is None) == (self._space.condition is not None):
@@ -242,7 +242,7 @@ def _architecture(settings: SequenceClassifier, space: SequenceSpace) -> tuple[A
         raise ConfigError(
             f"discriminator.weights={settings.weights.kind!r}: reads text, but the tokens of this task cannot be "
             "written as text. Set discriminator.weights to fresh.",
-            code="classifier_task_without_text",
+            code="judge_task_without_text",
             fields={"discriminator.weights": settings.weights.kind},
         )
     is_same = known == settings.tokens.digest and shift == 0
@@ -275,7 +275,7 @@ def _build(settings: SequenceClassifier, config: Any) -> nn.Module:
         raise ConfigError(
             f"discriminator.weights: {type(model).__name__} has an output layer that rlgan does not support. Use a "
             "model of another architecture, such as BERT, RoBERTa, Llama or GPT-2.",
-            code="classifier_head_not_supported",
+            code="judge_head_not_supported",
             fields={"discriminator.weights": type(model).__name__},
         )
     if settings.pooling == "mean" and not hasattr(model, "score"):
@@ -313,7 +313,7 @@ def _require_fit(
         raise ConfigError(
             f"discriminator.granularity='token': {shown} has other tokens than the task. Set it to sequence, or use a "
             "model with the task's tokenizer.",
-            code="classifier_tokens_of_others",
+            code="judge_tokens_of_others",
             fields={"discriminator.granularity": settings.granularity},
         )
     if reads_text:
@@ -326,6 +326,6 @@ def _require_fit(
         raise ConfigError(
             f"{shown}: its model reads at most {most} tokens, but a prompt and a completion have up to {needed}. Lower "
             "task.max_prompt_length or task.max_length.",
-            code="classifier_reads_less",
+            code="judge_reads_less",
             fields={"discriminator.weights": shown},
         )

@@ -117,21 +117,21 @@ class SequenceClassifier(Architecture):
             raise ConfigError(
                 f"discriminator.max_length={self.max_length}: has no effect with discriminator.weights="
                 f"{self.weights.kind!r}, which reads whole sequences. Remove it.",
-                code="classifier_max_length",
+                code="judge_max_length",
                 fields={"discriminator.max_length": self.max_length},
             )
         if self.config is not None and not self.reads_files:
             raise ConfigError(
                 f"discriminator.config: has no effect with discriminator.weights={self.weights.kind!r}, whose sizes "
                 "are settings. Remove it.",
-                code="classifier_config",
+                code="judge_config",
                 fields={"discriminator.config": "given"},
             )
         if self.granularity == "token" and self.pooling != "own":
             raise ConfigError(
                 f"discriminator.pooling={self.pooling!r}: has no effect with discriminator.granularity='token', where "
                 "each token has a logit. Remove it.",
-                code="classifier_pooling_of_tokens",
+                code="judge_pooling_of_tokens",
                 fields={"discriminator.pooling": self.pooling},
             )
         of_bert = isinstance(self.weights, FreshClassifier) and self.weights.architecture == "bert"
@@ -139,7 +139,7 @@ class SequenceClassifier(Architecture):
             raise ConfigError(
                 "discriminator.granularity='token': BERT also reads the tokens that follow. Set "
                 "discriminator.weights.architecture to gpt2, llama or qwen2.",
-                code="classifier_tokens_of_encoder",
+                code="judge_tokens_of_encoder",
                 fields={"discriminator.granularity": self.granularity},
             )
         return self
