@@ -70,7 +70,7 @@ NULL_RUNS = ("random run", "constant run")
 """Runs of which "better" is false."""
 REAL = {"temperature 0.4": ("better", "worse"), "quarter": ("worse",), "full": ("better",)}
 """Differences that are there → what is right of them."""
-_OUTCOMES = {"better": 1.0, "not told apart": 0.0, "worse": -1.0}
+_OUTCOMES = {"better": 1.0, "no significant difference": 0.0, "worse": -1.0}
 
 
 ORACLE = OracleTask(vocab_size=30, max_length=6, num_train=500, num_valid=200, num_test=400)

@@ -3,15 +3,15 @@
     python examples/cluster.py --workers 2                  on the CPUs of this machine
     ray job submit --address http://127.0.0.1:8265 --working-dir . -- python examples/cluster.py --workers 8
 
-The second is sent from a checkout to the head of a running cluster (`ray up cluster-local.yaml` starts one on machines
-of yours; docs/operations.md). The job computes on the head, and so do files that it writes: `--storage` names a place
-that outlives it, a mounted folder or a URI such as s3://BUCKET/runs.
+Run the second command in a checkout; it sends the job to the head of a running cluster (`ray up cluster-local.yaml`
+starts one on your own machines; docs/operations.md). The job runs on the head and writes its files there. To keep them,
+use `--storage` with a mounted folder or a URI such as s3://BUCKET/runs.
 
-SeqGAN's Monte Carlo search finishes each prefix of each name eight times, which is nearly all of the work and is what
-workers share. How many there are changes no number: the last line is the same for any --workers, and a worker that is
-killed in the middle changes nothing either (try it).
+SeqGAN's Monte Carlo search completes each prefix of each name eight times. That is nearly all of the work, and it is
+distributed over the workers. Their number changes no result: the last line is the same for any --workers, even if a
+worker is killed during the run (try it).
 
-Prints: seconds an update took and how many of them were rollouts, the final figures of the run, and where it lies.
+Prints the seconds per update and how many of them were rollouts, the final metrics of the run, and its folder.
 """
 
 from __future__ import annotations

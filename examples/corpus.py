@@ -1,9 +1,9 @@
-"""Text that every Python has: what its standard library says of its own functions and classes.
+"""Text that every Python has: the docstrings of its standard library.
 
-The other examples learn from it, so they need no download: some 5,700 sentences such as "Return the square root of the
-sample variance." and some 5,000 names such as `check_size`. How many there are depends on the version of Python.
+The other examples train on it, so they need no download: about 5,700 sentences such as "Return the square root of the
+sample variance." and about 5,000 function names such as `check_size`. The numbers depend on the version of Python.
 
-    python examples/corpus.py docstrings.txt        writes the sentences, one a line; takes 5 s
+    python examples/corpus.py docstrings.txt        writes the sentences, one per line; takes 5 s
 """
 
 from __future__ import annotations

@@ -2,12 +2,12 @@
 
     python examples/own_generator.py
 
-Gate and candidate of a minGRU read the token and not the state, so all matrix products of a sequence are one. `forward`
-is all that rlgan needs; with `start` and `step` it draws token by token without reading each prefix anew. Both are held
-to a contract before anything is trained. The minGRU and the LSTM that ships learn names of functions, letter by letter,
-by the same preset.
+The gate and the candidate of a minGRU depend only on the token, not on the state, so one matrix product covers a whole
+sequence. rlgan needs only `forward`; with `start` and `step` it samples token by token without reading each prefix
+again. rlgan checks both before training. The minGRU and the built-in LSTM learn function names, letter by letter, with
+the same preset.
 
-Prints for both networks how well they foresee unseen names (NLL_gen, nats a letter) and names that they make up.
+Prints for both networks how well they predict test names (nll_gen, nats per letter), and names that they generate.
 """
 
 from __future__ import annotations

@@ -1,14 +1,14 @@
-"""A reward of your own beside the discriminator: sentences that keep the conventions of docstrings (PEP 257).
+"""Your own reward with a discriminator: sentences that follow the conventions of docstrings (PEP 257).
 
     python examples/own_reward.py
 
-PEP 257 wants a command that ends in a period: "Return the path.", not "Returns the path". A third of the standard
-library's sentences do not keep to that, nor does what learned from them by likelihood. Here each sentence is rewarded
-for it, too, while the discriminator sees to it that sentences stay like real ones.
+PEP 257 asks for a command that ends in a period: "Return the path.", not "Returns the path". A third of the standard
+library's sentences do not follow it, and neither do those of a generator that learned from them by likelihood. Here
+sentences that follow it are rewarded, while the discriminator keeps them similar to real ones.
 
-Prints the share of sentences that keep PEP 257, of real ones and of each generator, beside what the reward cost: how
-likely the generator holds unseen real sentences (nll_gen, nats a token) and how much its own repeat each other
-(self_bleu_2). Then three sentences of the generator, with what its discriminator says of them.
+Prints the share of sentences that follow PEP 257, for real ones and for each generator, and the cost of the reward: how
+well the generator predicts real test sentences (nll_gen, nats per token) and how similar its samples are to each other
+(self_bleu_2). Then three samples with the logit of the discriminator.
 """
 
 from __future__ import annotations

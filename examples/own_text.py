@@ -1,11 +1,11 @@
-"""Text of your own: a file of lines in, new lines out, and how far they are from real ones.
+"""Your own text: a file of lines in, new lines out, and how far they are from real ones.
 
     python examples/own_text.py               the sentences of corpus.py
     python examples/own_text.py FILE          any text file, one sequence a line
 
-Prints three real lines and three new ones, the rows of the final table at temperature 1, what may be said of the run
-beside its controls, and how likely the generator holds the new lines, forwards and backwards. The run stays in `runs/`:
-`rlgan sample --run latest` draws more.
+Prints three real lines and three new ones, the rows of the final table at temperature 1, the verdict on the run
+compared with its controls, and the log-likelihood of the new lines, also reversed. The run stays in `runs/`:
+`rlgan sample --run latest` generates more.
 """
 
 from __future__ import annotations

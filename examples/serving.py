@@ -1,12 +1,12 @@
-"""A generator behind HTTP: registered with MLflow, served by MLflow's own server, asked as any client would.
+"""A generator behind HTTP: registered with MLflow, served by MLflow's own server, called like any HTTP service.
 
     python examples/serving.py
 
-Trains names of functions by likelihood, registers the generator as the next version of the model `names`, loads it back
-by its address, and serves it on loopback until three requests are answered. The server knows nothing but the model.
+Trains on function names by likelihood, registers the generator as the next version of the model `names`, loads it back
+by its address, and serves it on loopback until three requests are answered. The server needs only the model.
 
-Prints: the model's address, names from Python, names by HTTP (the same seed gives the same ones), and the answer to a
-request that is wrong. Of services in production, docs/operations.md ("Models") says what to mind.
+Prints the model's address, names from Python, names by HTTP (the same for the same seed), and the response to a wrong
+request. For services in production see docs/operations.md ("Models").
 """
 
 from __future__ import annotations

@@ -1,15 +1,14 @@
-"""PPO of Stable-Baselines3, unchanged, in the environment where a trained discriminator pays.
+"""Unchanged PPO of Stable-Baselines3 in an environment whose reward is a trained discriminator.
 
     pip install 'stable-baselines3==2.9.2'
     python examples/stock_ppo.py
 
-One episode writes one name, a letter an action. The reward comes with the last letter: it is the logit of a
-discriminator that tells names of Python's functions from those of a likelihood generator. The judge learns no more,
-and a policy that does little but please a fixed judge finds its weak spots: the names at the end are what the judge
-likes, which need not be what is real.
+One episode writes one name, one letter per action. The reward comes with the last letter: the logit of a discriminator
+that was trained to distinguish names of Python functions from those of a likelihood generator. The discriminator is
+fixed, so the policy learns to exploit its weaknesses: the names at the end have a high logit, but need not look real.
 
-Prints: the mean logit of real names, of names of random letters, and of PPO's before and after, with names of each.
-docs/environment.md has the same for RLlib's PPO.
+Prints the mean logit of real names, of random letters, and of PPO before and after training, with names of each.
+docs/environment.md shows the same with RLlib's PPO.
 """
 
 from __future__ import annotations

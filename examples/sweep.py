@@ -1,14 +1,14 @@
-"""A sweep of your own: which reward and how much discriminator help on text, and does any of it beat likelihood?
+"""Your own sweep: which reward and how much discriminator training help on text, and is any better than likelihood?
 
     python examples/sweep.py
     rlgan tune examples/sweep.py --data names.txt --tokens char --trials 12      the same question as a command
 
-The file is a study: it says what varies, around which preset. Trials are compared by a measure that sees quality and
-coverage (`lm_rlm`); the best two then run again with fresh seeds beside likelihood, likelihood at its best temperature,
-and the same updates without an adversary.
+This file is a study: it defines what varies, starting from a preset. Trials are compared by a metric that contains
+quality and coverage (`lm_rlm`). The best two then run again with new seeds, and are compared with likelihood,
+likelihood at its best temperature, and the same updates without an adversary.
 
-Prints: what the sweep says as it goes, and its finding in words with the page that has the pictures. Needs the packages
-of the extra `tune`: optuna and scikit-learn.
+Prints the log of the sweep, its result in words, and the path of a page with plots. Needs the extra `tune`: optuna and
+scikit-learn.
 """
 
 from __future__ import annotations

@@ -31,7 +31,8 @@ from ..reading.records import Record, RecordFile
 Prompt = str | list[Message] | None
 
 _CONVERSATIONS = ("messages", "conversations")
-_BESIDE = ("chosen", "rejected", "generated", "label", "margin", "score_chosen", "score_rejected")
+_OWN_NAMES = ("prompt", "completion", "completion_ids")
+"""Names by which reward functions of TRL are never handed a column of the data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +51,6 @@ class Shape:
     prompt: str | None = None
     is_conversation: bool = False
 
-    @property
-    def fields(self) -> frozenset[str]:
-        """Fields of a record that are read, or stand beside and are no column of the data."""
-        paths = [path for path in (self.prompt, self.completion) if path is not None]
-        return frozenset({path.partition(".")[0] for path in paths if path != "reward_model.ground_truth"} | {*_BESIDE})
-
 
 @dataclass(frozen=True, slots=True)
 class Demonstration:
@@ -64,7 +59,7 @@ class Demonstration:
     Attributes:
         prompt: text, or messages; None where a text stands alone.
         completion: text.
-        columns: the other fields of the record.
+        columns: all fields of the record but those called prompt, completion and completion_ids, as in TRL.
     """
 
     prompt: Prompt
@@ -130,10 +125,8 @@ def shape_of(file: RecordFile, prompt: Column | None, completion: Column | None,
         )
     if asked is not None:
         raise DataError(
-            (
-                f"{file.where(0)}: has prompts without completions (its fields are {_listed(record)}). Give records "
-                "with both prompt and completion."
-            ),
+            f"{file.where(0)}: has prompts without completions (its fields are {_listed(record)}). Set "
+            "--task.completion to the field with the answer, or give records with both prompt and completion.",
             code="prompts_without_completions",
             fields={"where": file.where(0)},
         )
@@ -176,7 +169,7 @@ def demonstration(file: RecordFile, place: int, shape: Shape) -> Demonstration |
         DataError: the record is of another shape; names it and its field.
     """
     record = file.records[place]
-    columns = {name: value for name, value in record.items() if name not in shape.fields}
+    columns = {name: value for name, value in record.items() if name not in _OWN_NAMES}
     value = _value(file, place, shape.completion, "completion", place > 0)
     if value is None:
         return None

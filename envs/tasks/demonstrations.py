@@ -29,7 +29,7 @@ from .lines import FromFiles, Limit, Normalisation, OverLong, fit, split_off
 from .numbering import Places, Rows, equal_texts, first_of_each
 from .prompts import PromptReading, as_conversation
 from .remarks import a_handful
-from .task import Conditions, Sides, Task, TaskMeasure
+from .task import Conditions, Records, Sides, Task, TaskMeasure
 
 _SPLITS = ("train", "valid", "test")
 _LONGEST = 512  # tokens of a prompt, and of a completion, where nothing is said
@@ -330,6 +330,8 @@ def _task(
             test_words=_words(_prompts(ids["test"]), names),
             valid_sources=torch.from_numpy(ids["valid"].wholes),
             test_sources=torch.from_numpy(ids["test"].wholes),
+            train_records=_records(ids["train"].split.shown),
+            valid_records=_records(ids["valid"].split.shown),
         )
         notes.append(f"prompts: at most {reading.max_length} tokens")
     for split in _SPLITS:
@@ -363,7 +365,14 @@ def _task(
         test_words=_words(uncut["test"], names),
         measures=settings.measures,
         columns=("prompt", "completion") if settings.gives_conditions else ("text",),
+        model_tokens=tokens,
     )
+
+
+def _records(shown: Sequence[Demonstration]) -> Records:
+    """What demonstrations hold beside their ids, by columns."""
+    names = dict.fromkeys(name for one in shown for name in one.columns)
+    return Records([one.prompt for one in shown], {name: [one.columns.get(name) for one in shown] for name in names})
 
 
 def _prompts(ids: _Ids) -> Rows:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from rlgan.base.errors import ConfigError, DataError
 
+from ..model_tokens import ModelTokens
 from ..sequence_space import SequenceSpace
 from ..tokenisers import NotCoveredError
 from ..vocabulary import Joining
@@ -19,7 +20,14 @@ from .text import TextTask
 
 
 def encode_texts(
-    task: object, names: Sequence[str], joining: Joining, space: SequenceSpace, texts: Sequence[str]
+    task: object,
+    names: Sequence[str],
+    joining: Joining,
+    space: SequenceSpace,
+    texts: Sequence[str],
+    model_tokens: ModelTokens | None = None,
+    *,
+    cuts: bool = False,
 ) -> Tensor:
     """Texts as token ids, cut as the task cuts its own sequences.
 
@@ -29,6 +37,8 @@ def encode_texts(
         joining: how tokens become text.
         space: the task's sequences.
         texts: n of them.
+        model_tokens: of a language model, in which the task is written; None where its tokens are its own.
+        cuts: whether a text that is too long is cut, and an empty one is allowed where sequences end.
 
     Returns:
         (n, T) int64, padded after the terminator.
@@ -37,7 +47,7 @@ def encode_texts(
         ConfigError: the task's tokens were learned from its training text, so that a text cannot be cut without it.
         DataError: a text is empty, too long, or has a token that the task has not; says which text it is.
     """
-    cut = _cut_of_files(task, names) if isinstance(task, TextTask | PairsTask) else _cut_by_names(names, joining)
+    cut = _cutting(task, names, joining, model_tokens)
     # One of the greatest length has no terminator, as the generator draws such; of a task without, all are of it.
     most = space.max_length
     rows = []
@@ -51,7 +61,10 @@ def encode_texts(
                 f"text {number}: {error.args[0]!r} is not a token of this task. Remove the text.",
                 code="text_unknown_token",
             ) from None
-        if not ids or len(ids) > most or (space.end_id is None and len(ids) < most):
+        if cuts:
+            ids = ids[:most]
+        is_empty = not ids and not (cuts and space.end_id is not None)
+        if is_empty or len(ids) > most or (space.end_id is None and len(ids) < most):
             wanted = f"{most}" if space.end_id is None else f"1 to {most}"
             raise DataError(
                 f"text {number}: has {len(ids)} tokens, but sequences of the task have {wanted}. Remove or shorten "
@@ -60,6 +73,14 @@ def encode_texts(
             )
         rows.append(ids)
     return padded(rows, space)
+
+
+def _cutting(
+    task: object, names: Sequence[str], joining: Joining, model_tokens: ModelTokens | None
+) -> Callable[[str], list[int]]:
+    if model_tokens is not None:
+        return lambda text: model_tokens.completion_ids([text])[0]
+    return _cut_of_files(task, names) if isinstance(task, TextTask | PairsTask) else _cut_by_names(names, joining)
 
 
 def _cut_of_files(task: TextTask | PairsTask, names: Sequence[str]) -> Callable[[str], list[int]]:

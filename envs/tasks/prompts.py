@@ -9,16 +9,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar, Literal
 
+from torch import Tensor
+
 from rlgan.base.errors import DataError
 from rlgan.base.settings import Settings
 
 from ..model_tokens import Message, ModelTokens
-from ..reading import Text, count, which_lines
+from ..reading import count, which_lines
 from ..sequence_space import SequenceSpace
 from ..vocabulary import END_NAME
 from .demonstration_shapes import Prompt
 from .lines import padded
-from .sources import ReadSources
+from .sources import ReadSources, Source
 
 Template = Literal["chat", "plain"]
 """What becomes of a prompt: "chat" puts it into the model's chat template, a text as what the user says; "plain" reads
@@ -40,6 +42,16 @@ class PromptReading(Settings):
     """Maximum number of tokens of a prompt; of a longer one the last tokens are kept."""
     encoding: str = "utf-8"
     """Character encoding of the training files."""
+
+    @property
+    def model_tokens(self) -> ModelTokens:
+        """See `Reading.model_tokens`."""
+        return self.tokens
+
+    @property
+    def is_chat(self) -> bool:
+        """See `Reading.is_chat`."""
+        return self.template == "chat"
 
     @property
     def space(self) -> SequenceSpace:
@@ -72,11 +84,26 @@ class PromptReading(Settings):
         found |= dict(zip(rendered, self.tokens.rendered_ids([*rendered.values()]), strict=True))
         return [found[place] for place in range(len(prompts))]
 
-    def read(self, texts: Sequence[Text], path: str, numbers: Sequence[int] | None = None) -> ReadSources:
+    def conditions(self, prompts: Sequence[Source], path: str) -> Tensor:
+        """Prompts as conditions (n, S) int64; of one that is too long the last tokens.
+
+        Args:
+            prompts: texts, or conversations.
+            path: where they are from, for errors.
+
+        Raises:
+            DataError: a conversation, and there is no chat template, or it refuses it.
+        """
+        rows = self.ids_of(
+            [_prompt_of(one) for one in prompts], [f"{path}, element {number}" for number in range(len(prompts))]
+        )
+        return padded([ids[-self.max_length :] for ids in rows], self.space)
+
+    def read(self, texts: Sequence[Source], path: str, numbers: Sequence[int] | None = None) -> ReadSources:
         """Prompts as conditions.
 
         Args:
-            texts: one prompt each; a list is what user and assistant said in turn, the user first.
+            texts: one prompt each; a list of texts is what user and assistant said in turn, the user last.
             path: where they are from, for errors.
             numbers: of the lines that they stand on; None: 1, 2, ...
 
@@ -96,13 +123,13 @@ class PromptReading(Settings):
         prompts: list[Prompt] = []
         wheres = [f"{path}, line {number}" for number in places]
         for where, text in zip(wheres, texts, strict=True):
-            if not (text if isinstance(text, str) else "".join(text)).strip():
+            if not _said(text).strip():
                 raise DataError(
                     f"{where}: is empty, but each line is a prompt. Remove the line.",
                     code="prompt_line_empty",
                     fields={"where": where},
                 )
-            prompts.append(text if isinstance(text, str) else _in_turn(text))
+            prompts.append(_prompt_of(text))
         rows = self.ids_of(prompts, wheres)
         over_long = [number for number, ids in zip(places, rows, strict=True) if len(ids) > self.max_length]
         notes: tuple[str, ...] = ()
@@ -116,6 +143,20 @@ class PromptReading(Settings):
 def as_conversation(prompt: Prompt) -> list[Message]:
     """A prompt as messages: a text is what the user says."""
     return [{"role": "user", "content": prompt or ""}] if prompt is None or isinstance(prompt, str) else prompt
+
+
+def _said(source: Source) -> str:
+    if isinstance(source, str):
+        return source
+    return "".join(one if isinstance(one, str) else str(one.get("content", "")) for one in source)
+
+
+def _prompt_of(source: Source) -> Prompt:
+    if isinstance(source, str):
+        return source
+    if all(isinstance(one, str) for one in source):
+        return _in_turn([str(one) for one in source])
+    return [one for one in source if not isinstance(one, str)]
 
 
 def _in_turn(said: Sequence[str]) -> list[Message]:

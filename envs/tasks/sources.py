@@ -18,6 +18,7 @@ from torch import Tensor
 from rlgan.base.errors import ConfigError, DataError
 from rlgan.base.settings import Settings
 
+from ..model_tokens import Message, ModelTokens
 from ..reading import Text, count, known_encoding
 from ..vocabulary import SPECIAL_NAMES, WORD_MARK, Vocabulary
 from .lines import Limit, Normalisation, OverLong, Tokens, fit
@@ -262,6 +263,10 @@ class ReadSources:
     notes: tuple[str, ...]
 
 
+Source = Text | Sequence[Message]
+"""What somebody brings to be written for: a text, its turns or parts, or a conversation of {"role", "content"}."""
+
+
 class Reading(Settings):
     """How sources that somebody brings become conditions: plain data."""
 
@@ -295,6 +300,20 @@ class Reading(Settings):
         return known_encoding(value)
 
     @property
+    def model_tokens(self) -> ModelTokens | None:
+        """Tokens of the language model that reads it; None where there is none."""
+        return None
+
+    @property
+    def is_chat(self) -> bool:
+        """Whether a text is put into a chat template."""
+        return False
+
+    def conditions(self, sources: Sequence[Source], path: str) -> Tensor:
+        """Sources as conditions (n, S) int64; see `read`."""
+        return self.read(sources, path).conditions
+
+    @property
     def are_words(self) -> bool:
         """Whether a token is a word."""
         return self.tokens.are_words
@@ -304,7 +323,7 @@ class Reading(Settings):
         """Token that stands between the parts of a source; None where it has no parts."""
         return self.domain.separator
 
-    def read(self, texts: Sequence[Text], path: str, numbers: Sequence[int] | None = None) -> ReadSources:
+    def read(self, texts: Sequence[Source], path: str, numbers: Sequence[int] | None = None) -> ReadSources:
         """Sources as conditions.
 
         Args:
@@ -329,7 +348,7 @@ class Reading(Settings):
         cutting, vocabulary = restored_cutting(self.tokens, self.names, marks_of(self.domain)[0], self.pieces)
         written = []
         for number, raw in zip(places.tolist(), texts, strict=True):
-            text = writing.source(raw, f"{path}, line {number}".__str__)
+            text = writing.source(as_text(raw, path), f"{path}, line {number}".__str__)
             if not text.strip():
                 raise DataError(
                     f"{path}, line {number}: is empty, but each line must be a source. Remove the line.",
@@ -355,3 +374,18 @@ class Reading(Settings):
             notes.append(f"{num_unknown} of {count(num_tokens, 'token')} unknown ({num_unknown / num_tokens:.1%})")
         conditions = filled(rows, table, vocabulary.space(self.max_length)).long()
         return ReadSources(conditions, numbering.words(rows), tuple(notes))
+
+
+def as_text(source: Source, path: str) -> Text:
+    """A source of a generator that reads no conversations.
+
+    Raises:
+        DataError: it is one.
+    """
+    if isinstance(source, str):
+        return source
+    if all(isinstance(one, str) for one in source):
+        return [str(one) for one in source]
+    raise DataError(
+        f"{path}: contains a conversation, but this generator reads texts. Give texts.", code="source_is_conversation"
+    )

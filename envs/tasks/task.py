@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from torch import Tensor
 
@@ -14,6 +14,7 @@ from ..sequence_space import SequenceSpace
 from ..vocabulary import Joining, join_tokens
 
 if TYPE_CHECKING:
+    from ..model_tokens import Message, ModelTokens
     from .prompts import PromptReading
     from .sources import Reading
 
@@ -92,6 +93,20 @@ class Oracle(Protocol):
 
 
 @dataclass(frozen=True)
+class Records:
+    """What the records of a split hold beside the ids of its sequences; element i belongs to sequence i.
+
+    Attributes:
+        prompts: as they stand in the data: texts, or conversations as lists of {"role", "content"}.
+        columns: name of a field → its values, None where a record lacks it; fields that hold prompts and completions
+            are among them where they have names of their own.
+    """
+
+    prompts: Sequence[str | list[Message] | None]
+    columns: Mapping[str, Sequence[Any]]
+
+
+@dataclass(frozen=True)
 class Conditions:
     """What the sequences of a task are given: a source sentence, the turns before an answer, a document.
 
@@ -114,6 +129,8 @@ class Conditions:
         valid_sources: (n,) int64, of each condition of `valid` the number of its whole source, before that was cut to
             its greatest length: sources are the same where these are; None where there are no whole ones.
         test_sources: the same of `test`.
+        train_records: the records that `train` was read from; None where they are not kept.
+        valid_records: the same of `valid`.
     """
 
     space: SequenceSpace
@@ -128,6 +145,8 @@ class Conditions:
     test_words: Words | None = None
     valid_sources: Tensor | None = None
     test_sources: Tensor | None = None
+    train_records: Records | None = None
+    valid_records: Records | None = None
 
     def decode(self, tokens: Tensor) -> list[str]:
         """Show conditions (B, S) as text, cut at the terminator, which is not shown."""
@@ -155,6 +174,7 @@ class Task:
         test_words: the same of `test`.
         measures: what can be measured of its sequences; "references" needs conditions and `test_words`.
         columns: names of the fields of its data set, for a tracking server; () where it is drawn and not read.
+        model_tokens: the tokens of a language model that its sequences are written in; None where they are its own.
         stream: draws training sequences that are new each time, for a task whose `mode` is stream; None where `train`
             is what there is.
     """
@@ -173,6 +193,7 @@ class Task:
     test_words: Words | None = None
     measures: frozenset[TaskMeasure] = frozenset()
     columns: tuple[str, ...] = ()
+    model_tokens: ModelTokens | None = None
     stream: Stream | None = None
 
     def __post_init__(self) -> None:
@@ -241,7 +262,9 @@ def stream_note(name: str, is_stream: bool) -> tuple[str, ...]:
     return (f"{name}: mode=stream: training sequences are drawn anew each time; the train split only counts an epoch",)
 
 
-def decode(space: SequenceSpace, token_names: Sequence[str], joining: Joining, tokens: Tensor) -> list[str]:
+def decode(
+    space: SequenceSpace, token_names: Sequence[str], joining: Joining, tokens: Tensor, *, in_one_line: bool = True
+) -> list[str]:
     """Show sequences as text, cut at the terminator, which is not shown.
 
     Args:
@@ -249,6 +272,7 @@ def decode(space: SequenceSpace, token_names: Sequence[str], joining: Joining, t
         token_names: V strings, how each id is shown.
         joining: how tokens become text.
         tokens: (B, T) integer.
+        in_one_line: whether line breaks and control characters become spaces.
 
     Returns:
         B strings.
@@ -256,5 +280,6 @@ def decode(space: SequenceSpace, token_names: Sequence[str], joining: Joining, t
     lines = []
     for row in tokens.tolist():
         length = row.index(space.end_id) if space.end_id in row else len(row)
-        lines.append(join_tokens([token_names[token] for token in row[:length]], joining))
+        names = [token_names[token] for token in row[:length]]
+        lines.append(join_tokens(names, joining, in_one_line=in_one_line))
     return lines

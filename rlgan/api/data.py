@@ -34,6 +34,8 @@ class Given:
         source: the path of a file, or texts; with `target` beside it.
         target: likewise.
         tokens: what a token is; None is a word.
+        demonstrations: the path of a file or folder, or records; with `model` beside it.
+        model: language model that learns from demonstrations, or from `data`: a folder, or a name on the hub.
     """
 
     data: str | Path | Iterable[Any] | None = None
@@ -41,6 +43,8 @@ class Given:
     source: str | Path | Iterable[str] | None = None
     target: str | Path | Iterable[str] | None = None
     tokens: str | None = None
+    demonstrations: str | Path | Iterable[Any] | None = None
+    model: str | Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,7 @@ class Asked:
     """
 
     task: dict[str, Any] | None
-    rows: list[dict[str, str]] | None = None
+    rows: list[dict[str, Any]] | None = None
 
 
 def task_of(given: Given) -> Asked:
@@ -67,10 +71,17 @@ def task_of(given: Given) -> Asked:
         DataError: what is given holds nothing, or something else than texts.
     """
     both = given.source is not None or given.target is not None
-    named = {"data": given.data is not None, "pairs": given.pairs is not None, "source and target": both}
+    named = {
+        "data": given.data is not None,
+        "pairs": given.pairs is not None,
+        "source and target": both,
+        "demonstrations": given.demonstrations is not None,
+    }
     asked = [name for name, is_given in named.items() if is_given]
     if len(asked) > 1:
         raise ConfigError(f"{', '.join(asked)}: a run has only one task. Remove all but one.", code="api_two_tasks")
+    if given.model is not None or given.demonstrations is not None:
+        return _demonstrations(given)
     if not asked:
         if given.tokens is not None:
             raise ConfigError(
@@ -112,6 +123,86 @@ def task_of(given: Given) -> Asked:
     return Asked(_pairs({"kind": "file", "data": DATA_FILE}, cut), _beside(given.source, given.target))
 
 
+def _demonstrations(given: Given) -> Asked:
+    """The task of prompts and completions that a language model learns."""
+    from rlgan.base.pretrained import model_source
+
+    if given.model is None:
+        raise ConfigError(
+            "demonstrations: model is missing, whose tokens they are cut into. Give the folder of a language model, or "
+            "its name on the hub.",
+            code="api_lacks_model",
+        )
+    name = "data" if given.demonstrations is None else "demonstrations"
+    shown = given.data if given.demonstrations is None else given.demonstrations
+    if shown is None:
+        raise ConfigError(
+            "model: has no effect without demonstrations. Give demonstrations: a file, or a list of records with "
+            "prompt and completion.",
+            code="api_model_without_demonstrations",
+        )
+    if given.tokens is not None:
+        raise ConfigError(
+            "tokens: has no effect beside model, whose own tokens are used. Remove it.", code="api_tokens_of_model"
+        )
+    task = {"kind": "demonstrations", "model": model_source(str(given.model)).model_dump(mode="json")}
+    if (path := _path(name, shown)) is not None:
+        return Asked({**task, "demonstrations": path})
+    return Asked({**task, "demonstrations": DATA_FILE}, _records(name, shown))
+
+
+def _records(name: str, given: Any) -> list[dict[str, Any]]:
+    """Records as they are, with all their fields; pairs are prompts and completions, and lists of messages chats."""
+    if isinstance(given, Mapping):
+        raise DataError(
+            f"{name}: holds {', '.join(map(str, given)) or 'nothing'} by name. Give one of them, such as "
+            f"{name}=DATASETS['train'].",
+            code="data_of_several_splits",
+            fields={"name": name},
+        )
+    values: list[Any] = given.to_dict("records") if _is_frame(given) else list(given)
+    if not values:
+        raise DataError(f"{name}: is empty. Give records.", code="demonstrations_empty", fields={"name": name})
+    return [_record(f"{name}[{number}]", value) for number, value in enumerate(values)]
+
+
+def _record(where: str, value: Any) -> dict[str, Any]:
+    if isinstance(value, str):
+        value = {"text": value}
+    elif isinstance(value, list | tuple) and value and all(isinstance(one, Mapping) for one in value):
+        value = {"messages": list(value)}
+    elif isinstance(value, list | tuple) and len(value) == 2:
+        value = dict(zip(("prompt", "completion"), value, strict=True))
+    if not isinstance(value, Mapping):
+        raise DataError(
+            f"{where}: is {value!r:.80}; expected a record such as {{'prompt': ..., 'completion': ...}}. Fix it.",
+            code="data_no_record",
+            fields={"where": where},
+        )
+    record = {}
+    for field, held in value.items():
+        try:
+            record[str(field)] = json.loads(json.dumps(held, ensure_ascii=False, default=_plain))
+        except (TypeError, ValueError) as error:
+            raise DataError(
+                f"{where}: field {field!r} is {held!r:.80}, which cannot be written as JSON ({error}). Make it text, a "
+                "number, a list or a dictionary, or remove it.",
+                code="data_not_json",
+                fields={"where": where},
+            ) from None
+        if isinstance(record[str(field)], float) and record[str(field)] != record[str(field)]:
+            record[str(field)] = None  # how a table says that there is nothing
+    return record
+
+
+def _plain(value: Any) -> Any:
+    """Arrays and numbers of other libraries, and dates, as JSON knows them."""
+    for method in ("tolist", "isoformat"):
+        if hasattr(value, method):
+            return getattr(value, method)()
+    raise TypeError(f"{type(value).__name__} is no JSON value")
+
+
 def located_at(task: Mapping[str, Any], path: Path) -> dict[str, Any]:
     """Values of a task whose rows were written to a file.
 
@@ -121,7 +212,7 @@ def located_at(task: Mapping[str, Any], path: Path) -> dict[str, Any]:
     """
     if "input" in task:
         return {**task, "input": {"kind": "file", "data": str(path)}}
-    return {**task, "data": str(path)}
+    return {**task, "demonstrations" if task["kind"] == "demonstrations" else "data": str(path)}
 
 
 def _pairs(files: Mapping[str, Any], tokens: str) -> dict[str, Any]:
@@ -225,7 +316,7 @@ def _beside(sources: Any, targets: Any) -> list[dict[str, str]]:
 
 
 @contextmanager
-def written(rows: Sequence[Mapping[str, str]], folder: Path, sign: str) -> Iterator[Path]:
+def written(rows: Sequence[Mapping[str, Any]], folder: Path, sign: str) -> Iterator[Path]:
     """Records in a file of a folder, for as long as something is to come of it; else they are removed again.
 
     Args:
@@ -276,7 +367,9 @@ def with_rows(request: RunRequest, asked: Asked) -> Iterator[RunRequest]:
     folder = new_folder(request)
     try:
         with written(asked.rows, folder, CONFIG) as path:
-            setting = "task.data" if "text" in asked.rows[0] else "task.input.data"
+            assert asked.task is not None
+            places = {"text": "task.data", "pairs": "task.input.data", "demonstrations": "task.demonstrations"}
+            setting = places[asked.task["kind"]]
             yield replace(request, config=override(request.config, {setting: str(path)}), run_dir=folder)
     finally:
         if not existed and not any(folder.iterdir()):

@@ -14,6 +14,7 @@ from rlgan.base.errors import CheckpointError, ConfigError
 from rlgan.config.config import Config
 from rlgan.config.paths import from_kept
 from rlgan.envs.tasks.encoding import encode_texts
+from rlgan.envs.tasks.sources import Source
 from rlgan.envs.transition import sequence_mask
 from rlgan.evaluation.verdict import Verdict, read_verdict
 from rlgan.generators import Draw
@@ -166,7 +167,7 @@ class Run:
         top_p: float | None = None,
         top_k: int | None = None,
         seed: int = 0,
-        sources: Sequence[str] | None = None,
+        sources: Sequence[Source] | None = None,
         replace_unknown: bool = False,
     ) -> list[str]:
         """Sequences of its generator as text.
@@ -177,7 +178,8 @@ class Run:
             top_p: draws each token from the fewest likeliest ones with this share of the probability; None from all.
             top_k: draws each token from so many of the likeliest; None from all.
             seed: of the draw; the same seed gives the same texts.
-            sources: what to write for, of a generator of pairs.
+            sources: what to write for: texts, of a generator of pairs; prompts, or conversations as lists of {"role",
+                "content"}, of a language model, to which the task's chat template is applied.
             replace_unknown: whether words of the source take the place of unknown ones, where the generator looked.
 
         Returns:
@@ -235,7 +237,9 @@ class Run:
         with in_words_of_python(), torch.no_grad():
             exported = self._generator()
             config = self.config
-            tokens = encode_texts(config.task, exported.token_names, exported.joining, exported.space, texts)
+            tokens = encode_texts(
+                config.task, exported.token_names, exported.joining, exported.space, texts, exported.model_tokens
+            )
             conditions = self._conditions(exported, texts, sources)
             mask = sequence_mask(exported.space, tokens)
             columns: dict[str, Any] = {"text": texts, "num_tokens": mask.sum(1).tolist()}
@@ -257,6 +261,30 @@ class Run:
         if sources is None:
             return None
         return exported.read_sources(list(sources), "sources").conditions
+
+    def export(self, to: str | Path, *, merge: bool = False) -> Path:
+        """Write its language model as a folder that `transformers` loads, with tokenizer and model card.
+
+        `AutoModelForCausalLM.from_pretrained(to)` and `pipeline("text-generation", to)` read it; an adapter alone needs
+        `peft` and the model that it was trained beside.
+
+        Args:
+            to: the folder; it must not exist, or be empty.
+            merge: whether a trained adapter becomes part of the weights; else it is written alone.
+
+        Returns:
+            The folder.
+
+        Raises:
+            ConfigError: its generator is no model of transformers, or there is nothing to merge.
+            CheckpointError: the folder holds something, or the model beside the adapter has changed.
+        """
+        self._require_run("settings to write a model card of")
+        with in_words_of_python():
+            from rlgan.runs.exporting import export
+
+            export(self.folder, Path(to), merges=merge, trust_code=self.trusts_code)
+        return Path(to)
 
     def plot(self) -> Figure:
         """Learning curves of what was logged, phases shaded; `.savefig("curves.png")` writes them."""

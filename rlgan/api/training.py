@@ -31,6 +31,8 @@ def train(
     source: str | Path | Iterable[str] | None = None,
     target: str | Path | Iterable[str] | None = None,
     tokens: str | None = None,
+    demonstrations: str | Path | Iterable[Any] | None = None,
+    model: str | Path | None = None,
     reward: Any = None,
     generator: Any = None,
     discriminator: Any = None,
@@ -58,8 +60,11 @@ def train(
         source: the path of a file with a source a line, or strings; `target` beside it.
         target: what belongs to each source, likewise.
         tokens: what a token of `data` is: "word" (the default), "char", "bpe", "smiles".
-        reward: what a sequence is rewarded by: a name, a function of one's own or its FILE.py:NAME, or a mapping of
-            settings.
+        demonstrations: what a language model learns: the path of a file, or of a folder of `datasets`; or records with
+            all their fields, as a list, a table or a `datasets.Dataset`; `model` beside it.
+        model: folder of that language model, or its name on the hub. `data` beside it is taken as demonstrations.
+        reward: what a sequence is rewarded by: a name, a function of one's own or its FILE.py:NAME, a list of several,
+            or a mapping of settings.
         generator: the network: a name, a class of one's own, or a mapping of settings such as {"hidden": 64}.
         discriminator: the same of the discriminator.
         callbacks: see each iteration, and may end training; classes are built without arguments.
@@ -85,7 +90,7 @@ def train(
         asked["seed"] = seed
     with in_words_of_python():
         place = None if storage is None else open_place(storage, "storage")
-        given = task_of(Given(data, pairs, source, target, tokens))
+        given = task_of(Given(data, pairs, source, target, tokens, demonstrations, model))
         whole = asked.get("task")
         if isinstance(whole, Settings) or (isinstance(whole, Mapping) and "kind" in whole):
             if given.task is not None:

@@ -35,6 +35,8 @@ def tune(
     source: str | Path | Iterable[str] | None = None,
     target: str | Path | Iterable[str] | None = None,
     tokens: str | None = None,
+    demonstrations: str | Path | Iterable[Any] | None = None,
+    model: str | Path | None = None,
     out: str | Path | None = None,
     settings: Mapping[str, Any] | None = None,
     resume: str | Path | None = None,
@@ -55,6 +57,8 @@ def tune(
     source: str | Path | Iterable[str] | None = None,
     target: str | Path | Iterable[str] | None = None,
     tokens: str | None = None,
+    demonstrations: str | Path | Iterable[Any] | None = None,
+    model: str | Path | None = None,
     out: str | Path | None = None,
     settings: Mapping[str, Any] | None = None,
     resume: str | Path | None = None,
@@ -76,6 +80,8 @@ def tune(
         source: as for `train`.
         target: as for `train`.
         tokens: as for `train`.
+        demonstrations: as for `train`.
+        model: as for `train`.
         out: folder of the sweep; None names one below `runs`.
         settings: of the base configuration, as for `train`.
         resume: folder of a sweep to go on with, which keeps its study, data and settings; of how it is searched,
@@ -95,7 +101,7 @@ def tune(
     Raises:
         RlganError: bad input, with what to do.
     """
-    given = Given(data, pairs, source, target, tokens)
+    given = Given(data, pairs, source, target, tokens, demonstrations, model)
     with in_words_of_python(of_sweep=True), ExitStack() as stack:
         changes = merge({}, flat(settings or {}))
         if resume is not None:

@@ -17,13 +17,15 @@ from rlgan.base.settings import Settings, members_of, settings_in
 from rlgan.config.config import Config
 
 _ARGUMENTS = (
-    "config", "data", "out", "pairs", "replace-unknown", "seconds", "seed", "source", "storage", "target",
-    "temperature", "tokens", "top-k", "top-p", "tracking-uri", "updates",
+    "config", "data", "demonstrations", "out", "pairs", "replace-unknown", "seconds", "seed", "source", "storage",
+    "target", "temperature", "tokens", "top-k", "top-p", "tracking-uri", "updates",
 )  # fmt: skip
 """Options that are arguments of the same name."""
 _OTHERS = {
     "accept-changed-plugins": "accept_changed_plugins=True",
     "dry-run": "dry_run=True",
+    "merge": "merge=True",
+    "to": "to",
     "input": "sources",
     "oracle-params": "task.params",
     "resume": "Run.resume()",
@@ -31,7 +33,7 @@ _OTHERS = {
     "trust-code": "trust_code=True",
 }
 _OTHERS_OF_SWEEP = {**_OTHERS, "no-training": "train=False", "resume": "resume"}
-_OF_PLACES = ("config", "data", "oracle-params", "out", "pairs", "source", "storage", "target")
+_OF_PLACES = ("config", "data", "demonstrations", "oracle-params", "out", "pairs", "source", "storage", "target")
 """Options whose value is a file, a folder or an address, so that any word may be one."""
 _CALLS = {None: "", "sample": ".sample()", "extend": ".extend()"}
 _TOKENS = ("word", "char", "bpe", "smiles", "regex")

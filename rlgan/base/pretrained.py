@@ -42,6 +42,11 @@ class ModelFolder(Settings):
         """How messages call it."""
         return self.path
 
+    @property
+    def found_by(self) -> tuple[str, str | None]:
+        """What `from_pretrained` of transformers finds it by, from any folder: a name, and a revision."""
+        return str(Path(self.path).expanduser().absolute()), None
+
 
 class HubModel(Settings):
     """A model of the Hugging Face hub. It is downloaded once and then read from the cache of huggingface_hub."""
@@ -58,6 +63,11 @@ class HubModel(Settings):
     def shown(self) -> str:
         """How messages call it."""
         return self.name
+
+    @property
+    def found_by(self) -> tuple[str, str | None]:
+        """See `ModelFolder.found_by`."""
+        return self.name, self.revision
 
 
 ModelSource = Annotated[ModelFolder | HubModel, Field(discriminator="kind")]

@@ -33,7 +33,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     of_run.add_argument(
         "--tracking-uri", metavar="URI", help="MLflow server (default MLFLOW_TRACKING_URI, or runs/mlruns.db)"
     )
-    of_run.add_argument("--out", metavar="FILE.html", default="comparison.html", help="default comparison.html")
+    of_run.add_argument(
+        "--out", metavar="FILE.html", default="comparison.html", help="HTML file to write (default comparison.html)"
+    )
 
 
 def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:

@@ -25,7 +25,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="temperature: divides the logits (default 1)",
     )
     settings.add_argument(
-        "--num-sequences", type=positive_int, default=None, metavar="N", help="default: the run's own"
+        "--num-sequences",
+        type=positive_int,
+        default=None,
+        metavar="N",
+        help="number of samples (default: that of the run)",
     )
     settings.add_argument(
         "--adversarial",

@@ -73,6 +73,12 @@ VERBS = (
         "register --run latest --name poems --temperature 0.9",
         _module("register"),
     ),
+    Verb(
+        "export",
+        "write a run's language model as a folder that transformers loads",
+        "export --run latest --to my-model --merge",
+        _module("export"),
+    ),
     Verb("runs", "list the runs in a folder", "runs list", _module("runs")),
     Verb(
         "doctor",

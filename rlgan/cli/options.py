@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -312,8 +313,12 @@ def _own_task(overrides: Mapping[str, Any]) -> PluginTask | None:
 
 
 def split_overrides(arguments: Sequence[str], parser: argparse.ArgumentParser) -> tuple[list[str], dict[str, str]]:
-    """Take `--path VALUE` and `--path=VALUE` out of the arguments: every option that the verb itself does not have."""
+    """Take `--path VALUE` and `--path=VALUE` out of the arguments: every option that the verb itself does not have.
+
+    `--reward` may be there several times, and is then a list, as JSON.
+    """
     own, overrides = [], {}
+    rewards: list[str] = []
     words = list(arguments)
     while words:
         word = words.pop(0)
@@ -333,6 +338,9 @@ def split_overrides(arguments: Sequence[str], parser: argparse.ArgumentParser) -
                 )
             value = words.pop(0)
         overrides[path] = value
+        rewards += [value] if path == "reward" else []
+    if len(rewards) > 1:
+        overrides["reward"] = json.dumps(rewards)
     return own, overrides
 
 

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rlgan.base.errors import ConfigError
 
 from .options import add_trust, column, not_negative_float, positive_float, positive_int, share
 from .runs import LATEST_HELP, named
+
+if TYPE_CHECKING:
+    from rlgan.envs.tasks.sources import Source
+    from rlgan.storage.export import ExportedGenerator
 
 FORMATS = ("auto", "lines", "table", "jsonl", "json", "parquet", "fasta")
 """Of files, as `rlgan.envs.reading.how.FileFormat` has them: known here, for its import takes seconds."""
@@ -33,6 +39,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default=None,
         metavar="FILE",
         help="file of sources, one per line, row or record (only for generators of pairs)",
+    )
+    data.add_argument(
+        "--prompt",
+        action="append",
+        default=None,
+        metavar="TEXT",
+        help="what to write for, instead of --input; may be given several times",
     )
     data.add_argument(
         "--column",
@@ -99,6 +112,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
             "(default: from all)"
         ),
     )
+    settings.add_argument(
+        "--stream",
+        action="store_true",
+        help="show each token as it is sampled, one sequence after another, with its line breaks",
+    )
     settings.add_argument("--seed", type=int, metavar="N", default=None, help="random seed (default 0)")
     add_trust(of_run)
     of_run.add_argument(
@@ -152,25 +170,65 @@ def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
         raise ConfigError(
             "--length-exponent: has no effect without --beam. Give both, or remove it.", code="exponent_without_beam"
         )
-    lines = _of_run(options) if options.model is None else _of_model(options)
-    for line in lines:
-        print(line)
+    if options.prompt is not None and (options.input is not None or options.num is not None):
+        other = "--input" if options.input is not None else "--num"
+        raise ConfigError(
+            f"--prompt: one sequence is written for each prompt, and {other} says something else. Remove one of them.",
+            code="prompt_beside_input",
+        )
+    if options.stream and (options.beam is not None or options.replace_unknown):
+        other = "--beam" if options.beam is not None else "--replace-unknown"
+        raise ConfigError(
+            f"--stream: has no effect with {other}, which needs whole sequences. Remove one of them.",
+            code="stream_beside_beam",
+        )
+    if options.model is None:
+        _of_run(options)
+    else:
+        _of_model(options)
     return 0
 
 
-def _written(options: argparse.Namespace, folder: Path, temperature: float) -> list[str]:
-    """What the generator of a folder writes: for sources, or for nothing."""
-    from rlgan.envs.reading import How, Wanted, count, known_encoding, read_texts
+def _write(options: argparse.Namespace, folder: Path, temperature: float) -> None:
+    """Print what the generator of a folder writes: for sources, or for nothing."""
+    from rlgan.base.seeding import stream
+    from rlgan.envs.vocabulary import one_line
     from rlgan.generators import Draw
     from rlgan.storage.export import Decoding, load_run_generator
 
     exported = load_run_generator(folder, trust_code=options.trust_code)
-    if options.input is None:
-        return exported.sample(
-            options.num or 10, temperature, options.seed or 0, top_k=options.top_k, top_p=options.top_p
-        )
     draw = Draw(temperature, options.top_k, options.top_p)
-    decoding = Decoding(draw, options.beam, options.length_exponent or 0.0, options.replace_unknown)
+    seed = options.seed or 0
+    sources, path, numbers = _sources(options, exported)
+    if options.stream:
+        exported.require_sources(None if sources is None else path)
+        rng = stream(seed, "export")
+        for source in [None] * (options.num or 10) if sources is None else sources:
+            for piece in exported.streamed(source, path, draw, rng):
+                print(piece, end="", flush=True)
+            print(flush=True)
+        return
+    if sources is None:
+        lines = exported.sample(options.num or 10, temperature, seed, top_k=options.top_k, top_p=options.top_p)
+    else:
+        decoding = Decoding(draw, options.beam, options.length_exponent or 0.0, options.replace_unknown)
+        lines, notes = exported.answer(sources, path, decoding, seed, numbers)
+        for note in notes:
+            print(f"{path}: {note}", file=sys.stderr)
+    for line in lines:
+        print(one_line(line))
+
+
+def _sources(
+    options: argparse.Namespace, exported: ExportedGenerator
+) -> tuple[Sequence[Source] | None, str, Sequence[int] | None]:
+    """What is written for, where it is from, and on which lines it stands; None where nothing is given."""
+    from rlgan.envs.reading import How, Wanted, count, known_encoding, read_texts
+
+    if options.prompt is not None:
+        return list(options.prompt), "--prompt", None
+    if options.input is None:
+        return None, "", None
     trained_on = "utf-8" if exported.reading is None else exported.reading.encoding
     encoding = trained_on if options.encoding is None else known_encoding(options.encoding)
     raw = read_texts(
@@ -186,19 +244,17 @@ def _written(options: argparse.Namespace, folder: Path, temperature: float) -> l
         number -= 1
     num_empty = len(raw.texts) - number
     skipped = [f"skipped {count(num_empty, f'empty {raw.noun}')} at the end"] if num_empty else []
-    sources, numbers = raw.texts[:number], raw.numbers[:number]
-    lines, notes = exported.answer(sources, options.input, decoding, options.seed or 0, numbers)
     first = raw.first_text() if raw.noun == "text" else []
-    for note in (*raw.notes, *skipped, *first, *notes):
+    for note in (*raw.notes, *skipped, *first):
         print(f"{options.input}: {note}", file=sys.stderr)
-    return lines
+    return raw.texts[:number], options.input, raw.numbers[:number]
 
 
 def _has_text(text: str | list[str]) -> bool:
     return any(part.strip() for part in ([text] if isinstance(text, str) else text))
 
 
-def _of_run(options: argparse.Namespace) -> list[str]:
+def _of_run(options: argparse.Namespace) -> None:
     from rlgan.storage.export import GENERATOR_FILES, GENERATOR_FOLDERS
     from rlgan.storage.places import as_folder
 
@@ -210,20 +266,18 @@ def _of_run(options: argparse.Namespace) -> list[str]:
     temperature = 1.0 if options.temperature is None else options.temperature
     asked = named(options.run, "--run")
     with as_folder(asked, GENERATOR_FILES, if_there=GENERATOR_FOLDERS) as run_dir:
-        lines = _written(options, run_dir, temperature)
+        _write(options, run_dir, temperature)
     _tell(options, asked, temperature)
-    return lines
 
 
-def _of_model(options: argparse.Namespace) -> list[str]:
+def _of_model(options: argparse.Namespace) -> None:
     from rlgan.tracking import fetch, find_generator
 
     found = find_generator(options.tracking_uri, options.model)
     temperature = found.temperature if options.temperature is None else options.temperature
     with fetch(found.uri, found.address) as folder:  # by its version: an alias may be moved meanwhile
-        lines = _written(options, folder, temperature)
+        _write(options, folder, temperature)
     _tell(options, found.address, temperature)
-    return lines
 
 
 def _tell(options: argparse.Namespace, source: str, temperature: float) -> None:

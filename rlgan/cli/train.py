@@ -37,7 +37,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         ),
     )
     add_trust(of_run)
-    add_accept_changed(of_run, "of a --resume: ")
+    add_accept_changed(of_run, "with --resume: ")
     of_run.add_argument(
         "--seeds",
         type=positive_int,

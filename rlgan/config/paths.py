@@ -9,7 +9,7 @@ import difflib
 import json
 import typing
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -18,8 +18,8 @@ from pydantic_core import to_jsonable_python
 
 from rlgan.base.errors import ConfigError, RlganError, nearest
 from rlgan.base.problems import ContradictionError
-from rlgan.base.settings import FollowsData, Settings, is_within, members_of, parts_of, settings_in
-from rlgan.extensions import Plugin, TakesPlugin, is_plugin_name, known, reading_a_folder, require_no_namesake
+from rlgan.base.settings import FollowsData, Settings, members_of, parts_of, settings_in
+from rlgan.extensions import Plugin, TakesPlugin, names_plugin, reading_a_folder, require_no_namesake
 
 from .config import Config
 
@@ -138,8 +138,8 @@ def changed(config: Config, changes: Mapping[str, Any]) -> dict[str, Any]:
     """
     tree = to_dict(config)
     asked = merge({}, changes)
+    chosen: list[tuple[str, dict[str, Any], type[TakesPlugin]]] = []
     pending = deque(sorted(asked.items(), key=lambda item: item[0].count(".")))
-    named: dict[str, tuple[dict[str, Any], type[TakesPlugin]]] = {}  # by the name of a plug-in
     while pending:
         path, value = pending.popleft()
         *parents, leaf = path.split(".")
@@ -176,15 +176,24 @@ def changed(config: Config, changes: Mapping[str, Any]) -> dict[str, Any]:
         if leaf not in owner.model_fields or leaf == "kind":
             raise _unknown_path(tree, owner, path, [*parents, leaf])
         node[leaf] = _variant_or_value(path, owner.model_fields[leaf], value)
-        if (variant := _plugin_class(variants_of(owner.model_fields[leaf]), value)) is not None:
-            named[path] = node[leaf], variant
+        if isinstance(node[leaf], dict) and (variant := _taking(owner.model_fields[leaf], node[leaf])) is not None:
+            chosen.append((path, node[leaf], variant))
         if leaf == "name" and issubclass(owner, Plugin) and ".".join([*parents, "digest"]) not in asked:
             node["digest"] = ""  # of what had the name before
-    for path, (node, variant) in named.items():
-        for name, value in variant.beside(tree).items():
-            if not any(is_within(one, f"{path}.{name}") for one in asked):
-                node[name] = value
+    for path, values, variant in chosen:
+        fitted = variant.fitted(values, tree)
+        values |= {
+            name: fitted[name]
+            for name in fitted
+            if not any(one == f"{path}.{name}" or one.startswith(f"{path}.{name}.") for one in asked)
+        }
     return tree
+
+
+def _taking(field: FieldInfo, values: Mapping[str, Any]) -> type[TakesPlugin] | None:
+    """The variant of an axis that stands for plug-ins, where values are of it."""
+    variant = variants_of(field).get(values.get("kind", ""))
+    return variant if variant is not None and issubclass(variant, TakesPlugin) else None
 
 
 def check_value(path: str, variants: Mapping[str, str], value: Any) -> None:
@@ -242,6 +251,8 @@ def _variant_or_value(path: str, field: FieldInfo | None, value: Any) -> Any:
     if not variants or value is None or isinstance(value, Mapping):
         return value
     _require_no_namesake(path, variants, value)
+    if isinstance(value, list | tuple) and (several := _plugins_of(variants, value)) is not None:
+        return several
     if (plugin := _plugin_of(variants, value)) is not None:
         return plugin
     if not isinstance(value, str) or value not in variants:
@@ -256,17 +267,21 @@ def _variant_or_value(path: str, field: FieldInfo | None, value: Any) -> Any:
 
 def _plugin_of(variants: Mapping[str, type[Settings]], value: Any) -> dict[str, Any] | None:
     """The variant of an axis that a plug-in's name chooses, as JSON values; None where it is no such name."""
-    variant = _plugin_class(variants, value)
-    return None if variant is None else _defaults(variant) | variant.of_plugin(value)
-
-
-def _plugin_class(variants: Mapping[str, type[Settings]], value: Any) -> type[TakesPlugin] | None:
-    """The variant of an axis that a plug-in's name chooses."""
     if not isinstance(value, str) or value in variants:
         return None
     for variant in variants.values():
-        if issubclass(variant, TakesPlugin) and (is_plugin_name(value) or value in known(variant.plugin_kind)):
-            return variant
+        if issubclass(variant, TakesPlugin) and names_plugin(value, variant.plugin_kind):
+            return _defaults(variant) | variant.of_plugin(value)
+    return None
+
+
+def _plugins_of(variants: Mapping[str, type[Settings]], names: Sequence[Any]) -> dict[str, Any] | None:
+    """The variant of an axis that several names choose, as JSON values; None where there is no such variant."""
+    if not all(isinstance(name, str) for name in names):
+        return None
+    for variant in variants.values():
+        if issubclass(variant, TakesPlugin) and (found := variant.of_plugins(names)) is not None:
+            return _defaults(variant) | found
     return None
 
 

@@ -22,10 +22,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Final, Literal
 
 import numpy as np
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
 from rlgan.base.errors import CheckpointError
 from rlgan.base.files import write_atomically
@@ -40,11 +40,16 @@ FILE = "verdict.json"
 START = "the MLE start"
 """Name of the maximum-likelihood start among the controls."""
 
-Outcome = Literal["better", "worse", "not told apart", "not judged"]
+NO_DIFFERENCE: Final = "no significant difference"
+"""What is said where an interval contains 0, here and in sweeps."""
 
-_SAMPLES_DO_NOT_TELL = (
-    "oracle_ratio knows what no sample contains: what learns from fixed data cannot gain all that it gains."
-)
+_Outcomes = Literal["better", "worse", "no significant difference", "not judged"]
+_OF_OLD_RUNS = {"not told apart": NO_DIFFERENCE}
+"""Outcomes that files of earlier versions have → what they are called now."""
+
+Outcome = Annotated[_Outcomes, BeforeValidator(lambda value: _OF_OLD_RUNS.get(value, value))]
+
+_SAMPLES_DO_NOT_TELL = "oracle_ratio knows the exact distribution. Training on a fixed data set cannot gain as much."
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +154,8 @@ class Verdict:
     """What came of a run beside its controls.
 
     Attributes:
-        outcome: of the run's generator: "better" than each control's, "worse" than the best one's, "not distinguished",
-            or "not judged" for want of something to compare.
+        outcome: of the run's generator: "better" than each control's, "worse" than the best one's, "no
+            significant difference", or "not judged" where there is nothing to compare.
         measure: name of what is compared; None where nothing is.
         quality: name of its first side; None likewise.
         coverage: name of its second side; None likewise.
@@ -241,7 +246,7 @@ def judge(
     comparisons = tuple(_compared(run, one, trainings, confidence) for one in standing)
     is_known = len(trainings) > 1
     share = None if ends is None else _share(measure, ends, trainings)
-    outcome: Outcome = "not told apart"
+    outcome: Outcome = NO_DIFFERENCE
     if is_known and all(one.total.excludes_zero == "below" for one in comparisons):
         outcome = "better"
     elif is_known and comparisons[0].total.excludes_zero == "above":
@@ -345,11 +350,11 @@ def _share(measure: Measure, ends: Ends, trainings: Floats) -> Share:
         gap_sum_oracle_ratio=ends.ceiling.total,
     )
     if training is None:
-        return _undefined("the chance of training is not known, and so not whether there is any headroom")
+        return _undefined("the variance between trainings is not known, and so not whether there is any headroom")
     if value is None or limits is None or headroom.interval()[0] <= 0:
         return _undefined(
             f"oracle_ratio gains {_with_interval(headroom)} of {measure.name} over mle_continued at τ=1, which is not "
-            "told from 0"
+            "significantly different from 0"
         )
     low, high = limits
     return Share(
@@ -362,7 +367,7 @@ def _share(measure: Measure, ends: Ends, trainings: Floats) -> Share:
 
 
 def _undefined(reason: str) -> Share:
-    sentence = f"Share of the headroom captured: not defined, for {reason}."
+    sentence = f"Share of the headroom captured: not defined, because {reason}."
     return Share(None, None, None, sentence)
 
 
@@ -373,7 +378,7 @@ def _with_interval(figure: Uncertain) -> str:
 
 # ------------------------------------------------------------------------------------------------------- words
 
-_UNKNOWN = "but not of training (evaluation.equal_trainings is 0, or no control learns as the run does)"
+_UNKNOWN = "but not of training (evaluation.equal_trainings is 0, or no control is trained like the run)"
 
 
 def _of_the_difference(
@@ -384,21 +389,20 @@ def _of_the_difference(
     ends = {
         "better": "this run's generator is better",
         "worse": "this run's generator is worse",
-        "not told apart": "not told apart",
     }
     excludes, end = best.total.excludes_zero, ends.get(outcome, outcome)
-    if outcome == "not told apart" and not is_known and excludes is not None:
-        end = "no claim, for the chance of training is not known"
+    if outcome == NO_DIFFERENCE and not is_known and excludes is not None:
+        end = "no claim, because the variance between trainings is not known"
     sentences = [
-        f"{measure.name} ({measure.meaning}; lower is better): this run at τ={temperature:g} less its {name}, "
+        f"{measure.name} ({measure.meaning}; lower is better): this run at τ={temperature:g} minus its {name}, "
         f"{best.control} at τ={best.temperature:g}: {best.total}: {end}.",
         _of_the_sides(measure, best, outcome),
     ]
     if outcome == "better" and others:
-        sentences.append(f"It is better than each other control, too: {_listed(others)}.")
-    if outcome == "not told apart" and is_known and excludes == "below":
+        sentences.append(f"It is also better than each other control: {_listed(others)}.")
+    if outcome == NO_DIFFERENCE and is_known and excludes == "below":
         unbeaten = [one for one in others if one.total.excludes_zero != "below"]
-        sentences.append(f"No claim is made, for it is not told from {_listed(unbeaten)}.")
+        sentences.append(f"No claim is made, because there is no significant difference from {_listed(unbeaten)}.")
     return sentences
 
 
@@ -412,8 +416,12 @@ def _of_the_sides(measure: Measure, best: Against, outcome: Outcome) -> str:
 
 def _of_chance(num_trainings: int, trained_again: str | None, num_controls: int, confidence: float) -> str:
     controls = "1 control" if num_controls == 1 else f"{num_controls} controls"
-    known = f"and, by {num_trainings} trainings of {trained_again}, of training" if num_trainings > 1 else _UNKNOWN
-    return f"Intervals: {100 * confidence:.3g} % ({controls}), with the chance of held-out and drawn sequences {known}."
+    if num_trainings > 1:
+        of = f"of samples, and of training (estimated from {num_trainings} trainings of {trained_again})"
+    else:
+        of = f"and of samples, {_UNKNOWN}"
+    comma = "," if num_trainings > 1 else ""
+    return f"Intervals: {100 * confidence:.3g} % ({controls}). They include the variance of test sequences{comma} {of}."
 
 
 def _listed(comparisons: Sequence[Against]) -> str:

@@ -9,11 +9,23 @@ import sys
 import types
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from rlgan.base.errors import ConfigError, PluginError, nearest
 
-from .sources import SHIPPED, PluginKind, Source, memory, near_module, source_of, source_of_module, target_of
+from .sources import (
+    MODEL_FOLDERS,
+    SHIPPED,
+    PluginKind,
+    Source,
+    is_of_files,
+    memory,
+    near_module,
+    source_of,
+    source_of_module,
+    target_of,
+)
 from .tracebacks import own_lines
 from .watching import in_time
 
@@ -55,6 +67,10 @@ def load(name: str, kind: PluginKind, digest: str = "") -> Loaded:
     source = source_of(name, kind, digest)
     if source.registered is not None:
         return Loaded(source.registered, name, source.digest, source.path)
+    if is_of_files(source.digest):
+        place, _, attribute = MODEL_FOLDERS[kind].rpartition(":")
+        make = getattr(importlib.import_module(place), attribute)
+        return Loaded(make(source.path), Path(source.path).name, source.digest, "")
     target = target_of(name, kind)
     place, _, attribute = target.rpartition(":")
     if name in SHIPPED.get(kind, {}):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
@@ -41,13 +41,14 @@ class TakesPlugin(Settings):
         """The settings that a plug-in's name stands for, as JSON values."""
 
     @classmethod
-    def beside(cls, config: Mapping[str, Any]) -> dict[str, Any]:
-        """Which of these settings the rest of a configuration decides, where nobody has set them.
+    def of_plugins(cls, names: Sequence[str]) -> dict[str, Any] | None:
+        """The settings that several names stand for, also of what ships; None where one is all that can be."""
+        return None
 
-        Args:
-            config: all of it, as JSON values.
-        """
-        return {}
+    @classmethod
+    def fitted(cls, values: Mapping[str, Any], whole: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What the rest of a configuration makes of settings that nobody set, both as JSON values."""
+        return values
 
 
 class Plugin(TakesPlugin):

@@ -6,6 +6,7 @@ What this process remembers of plug-ins is `memory`, for all of the package.
 from __future__ import annotations
 
 import difflib
+import functools
 import hashlib
 import importlib.machinery
 import importlib.metadata
@@ -17,7 +18,7 @@ import types
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, BinaryIO, Literal, Protocol, get_args
 
 from rlgan.base.descriptions import UndescribableError, remembered, source_text
 from rlgan.base.errors import ConfigError, nearest
@@ -33,8 +34,14 @@ SHIPPED: Mapping[str, Mapping[str, str]] = {
 }
 """Plug-ins that come with rlgan: kind → name → package.module:NAME."""
 
+MODEL_FOLDERS: Mapping[str, str] = {"reward": "rlgan.policy.frozen_classifier:classifier_of"}
+"""Kinds that the folder of a model may stand for: kind → what makes an object of the folder's path."""
+
 _KINDS: tuple[PluginKind, ...] = get_args(PluginKind)
 _BY_NAME = "qualified-name:"  # begins the digest of an object without source
+_BY_FILES = "files:"  # begins the digest of a folder, of which nothing is executed
+_CONFIG = "config.json"  # in the folder of a model
+_WEIGHTS = (".safetensors", ".json", ".txt", ".model", ".jinja")
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +168,57 @@ def is_plugin_name(name: str) -> bool:
     return bool(colon) and attribute.isidentifier() and (module.endswith(".py") or _is_dotted(module))
 
 
+def names_plugin(name: str, kind: PluginKind) -> bool:
+    """Whether a name stands for something of the user's own: a plug-in, registered or not, or the folder of a model."""
+    return is_plugin_name(name) or name in known(kind) or is_model_folder(name, kind)
+
+
+def is_model_folder(name: str, kind: PluginKind) -> bool:
+    """Whether a name is that of a folder with a model, where a kind knows such; one that looks like a path is."""
+    if kind not in MODEL_FOLDERS or name.endswith(".py") or ".py:" in name:
+        return False
+    return name.startswith((".", "/", "~")) or "/" in name or (Path(name) / _CONFIG).is_file()
+
+
+def is_of_files(digest: str) -> bool:
+    """Whether a digest is that of a model's files, of which nothing is executed."""
+    return digest.startswith(_BY_FILES)
+
+
+def _source_of_folder(name: str, kind: PluginKind) -> Source:
+    folder = Path(name).expanduser()
+    if not (folder / _CONFIG).is_file():
+        there = [one.name for one in folder.parent.iterdir()] if folder.parent.is_dir() else []
+        what = f"has no {_CONFIG}" if folder.is_dir() else f"does not exist.{nearest(folder.name, there)}"
+        raise ConfigError(
+            f"{kind} {name!r}: this folder {what.rstrip('.')}. Give the folder of a model that save_pretrained of "
+            "transformers wrote, or FILE.py:NAME.",
+            code="plugin_folder",
+            fields={"name": name},
+        )
+    files = sorted(one for one in folder.iterdir() if one.is_file() and one.suffix in _WEIGHTS)
+    facts = tuple((str(one), one.stat().st_size, one.stat().st_mtime_ns) for one in files)
+    return Source(None, _digest_of_files(facts), str(folder.absolute()))
+
+
+@functools.lru_cache(maxsize=16)
+def _digest_of_files(facts: tuple[tuple[str, int, int], ...]) -> str:
+    """Of names and contents; sizes and times are there so that files are read again only when they have changed."""
+    whole = hashlib.sha256()
+    for path, _, _ in facts:
+        with Path(path).open("rb") as file:
+            content = hashlib.file_digest(file, "sha256") if hasattr(hashlib, "file_digest") else _hashed(file)
+        whole.update(f"{Path(path).name} {content.hexdigest()}\n".encode())
+    return _BY_FILES + whole.hexdigest()
+
+
+def _hashed(file: BinaryIO) -> Any:
+    digest = hashlib.sha256()
+    while part := file.read(1 << 20):
+        digest.update(part)
+    return digest
+
+
 def source_of(name: str, kind: PluginKind, digest: str = "") -> Source:
     """The source of a plug-in; nothing of it is executed.
 
@@ -195,6 +253,8 @@ def source_now(name: str, kind: PluginKind) -> Source:
         return memory.registered[kind, name]
     if name in SHIPPED.get(kind, {}):  # of this version, whichever it is: what it is called is all of it
         return Source(None, _BY_NAME + SHIPPED[kind][name])
+    if is_model_folder(name, kind):
+        return _source_of_folder(name, kind)
     target = target_of(name, kind)
     place = target.rpartition(":")[0]
     if not place.endswith(".py"):

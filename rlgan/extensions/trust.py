@@ -10,7 +10,7 @@ from pathlib import Path
 from rlgan.base.errors import CheckpointError, ConfigError
 
 from .keeping import FOLDER
-from .sources import Code, Source, digest_of, entry_points, memory, origins, source_of
+from .sources import Code, Source, digest_of, entry_points, is_of_files, memory, origins, source_of
 
 
 def admit(
@@ -78,6 +78,8 @@ def needs_trust(plugins: Iterable[Code], folder: Path) -> bool:
 def _not_ones_own(plugin: Code, folder: Path) -> str | None:
     """Why code that a folder names is not executed unasked; None where it is the user's own or is not at hand."""
     kind, name = plugin.plugin_kind, plugin.name
+    if is_of_files(plugin.digest):  # weights and settings: nothing of them is executed
+        return None
     if (kind, name) in memory.registered or name in entry_points(kind):
         return None
     place = name.rpartition(":")[0]

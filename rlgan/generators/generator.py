@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar, Protocol
 
 import torch
@@ -20,6 +22,7 @@ from torch.nn import functional
 from typing_extensions import Self
 
 from rlgan.base.errors import ConfigError
+from rlgan.base.pretrained import HubModel, ModelFolder
 from rlgan.base.settings import Settings
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.layers.relaxation import Relaxation, gumbel_noise, uniform_of_rows
@@ -28,6 +31,23 @@ from .sampler import Draw, Sampler
 
 State = tuple[Tensor, ...]
 """Recurrent state of R rows: any number of tensors whose first dimension is R."""
+
+
+@dataclass(frozen=True, slots=True)
+class SavedModel:
+    """What was written of a generator for the library `transformers`.
+
+    Attributes:
+        is_adapter: whether it is an adapter alone, which is loaded beside the model that it was trained beside.
+        base: that model, a folder or a name on the hub; None otherwise.
+        revision: of the hub's model.
+        digest: sha256 of its weights.
+    """
+
+    is_adapter: bool
+    base: str | None = None
+    revision: str | None = None
+    digest: str | None = None
 
 
 class GeneratorKind(Settings):
@@ -72,6 +92,11 @@ class GeneratorKind(Settings):
     def needs_conditions(self) -> bool:
         """Whether it writes nothing without them; one that reads them may go on from nothing, too."""
         return self.reads_conditions
+
+    @property
+    def began_as(self) -> ModelFolder | HubModel | None:
+        """The model that it begins as; None where it begins with random weights."""
+        return None
 
     @property
     def table_width(self) -> int | None:
@@ -270,6 +295,26 @@ class Generator(nn.Module, ABC):
             DataError: a file is missing or damaged, or holds another network.
         """
         return ()
+
+    def save_for_transformers(self, folder: Path, source: ModelFolder | HubModel | None, *, merges: bool) -> SavedModel:
+        """Write it as a model that `transformers` loads.
+
+        Args:
+            folder: exists.
+            source: where the model lies now that it began as, `GeneratorKind.began_as`.
+            merges: whether an adapter becomes part of the weights.
+
+        Raises:
+            ConfigError: it is no such model; or there is no adapter to merge, or one alone would belong to no model.
+            CheckpointError: the model at `source` is another one than it began as.
+            DataError: there is no model at `source`.
+        """
+        raise ConfigError(
+            f"{type(self).__name__}: is not a model of transformers, so that no such folder can be written. Export is "
+            "for runs with generator causal_lm. Of every run the folder holds generator.safetensors and "
+            "generator.json; `rlgan register` puts it into MLflow, which serves it.",
+            code="export_no_transformers",
+        )
 
     def own_sampler(self, space: SequenceSpace, draw: Draw, chunk_rows: int) -> Sampler | None:
         """A sampler of its own in the place of one that steps; None, as here, where `stepper` is what there is.

@@ -55,6 +55,7 @@ class PluginGenerator(TimedPlugin):
     attends: ClassVar[bool] = False
     table_width: ClassVar[int | None] = None
     begins_trained: ClassVar[bool] = False
+    began_as: ClassVar[None] = None
 
     reads_conditions: bool = False
     """Whether its `forward` has the parameter `conditions`; filled in by rlgan."""

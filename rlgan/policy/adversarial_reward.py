@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from rlgan.base.errors import ConfigError
 from rlgan.discriminators import Discriminator, Scorer
 from rlgan.envs.reward_function import ConditionalRewardFunction, RewardFunction
 from rlgan.envs.sequence_space import SequenceSpace
@@ -15,6 +16,7 @@ from rlgan.envs.vocabulary import Joining
 
 from .logit_maps import Logit
 from .reward_base import LogitMap
+from .text_reward import TextEncoding, TextReward
 
 
 class AdversarialReward(RewardFunction, ConditionalRewardFunction):
@@ -33,6 +35,8 @@ class AdversarialReward(RewardFunction, ConditionalRewardFunction):
         token_names: how each id is shown; None shows ids.
         joining: how tokens become text.
         condition_names: as `token_names`, of what sequences are given.
+        encoding: how texts become what it judges; None where that is not known.
+        name: by which `as_trl` is logged.
     """
 
     def __init__(
@@ -43,10 +47,13 @@ class AdversarialReward(RewardFunction, ConditionalRewardFunction):
         token_names: Sequence[str] | None = None,
         joining: Joining = "words",
         condition_names: Sequence[str] | None = None,
+        encoding: Callable[[], TextEncoding] | None = None,
+        name: str = "discriminator",
     ) -> None:
         self.judge, self.space = judge, space
         self.reward: LogitMap = Logit() if reward is None else reward
         self._names, self._joining, self._given_names = token_names, joining, condition_names
+        self._encoding, self._name = encoding, name
 
     def __call__(self, tokens: Tensor, mask: Tensor, conditions: Tensor | None = None) -> Tensor:
         """Score a batch.
@@ -74,6 +81,20 @@ class AdversarialReward(RewardFunction, ConditionalRewardFunction):
             for module in learns:
                 module.training = True
         return logits
+
+    def as_trl(self) -> TextReward:
+        """The same as a reward function of texts, which TRL and whoever has its signature calls.
+
+        Raises:
+            ConfigError: how texts become its tokens is not known.
+        """
+        if self._encoding is None:
+            raise ConfigError(
+                "as_trl: this discriminator judges token ids, and how texts become such is not known. Take it from a "
+                "run's folder by rlgan.discriminator_reward.",
+                code="reward_without_encoding",
+            )
+        return TextReward(self, self._encoding(), self._name)
 
     def decode(self, tokens: Tensor) -> list[str]:
         """Show sequences (B, n) as text, cut at the terminator."""

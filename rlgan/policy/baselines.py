@@ -55,7 +55,7 @@ class Valued:
     """A whole batch of values, and what a baseline may compare them with.
 
     Attributes:
-        values: (B, T) float32, 0 where mask is False; without gradient.
+        values: (B, T) float32; without gradient. Where mask is False 0, or NaN at tokens that nothing rewards.
         mask: (B, T) bool.
         state: what the baseline remembers.
         group: sequences that are compared with each other, neighbours in the batch; None compares all.
@@ -398,7 +398,7 @@ def advantages(
 
     Args:
         settings: which baseline.
-        values: (B, T) float32, 0 where mask is False.
+        values: (B, T) float32; where mask is False 0, or NaN at tokens that nothing rewards.
         mask: (B, T) bool.
         state: what the baseline remembers.
         group: sequences that are compared with each other, neighbours in the batch; None compares all.
@@ -425,7 +425,7 @@ def advantages(
 
 def _per_step_means(values: Tensor, mask: Tensor) -> Tensor:
     """(1, T) mean over the sequences that have a token there; 0 where none has."""
-    means = (values * mask).sum(0, keepdim=True) / mask.sum(0, keepdim=True).clamp_min(1)
+    means = values.masked_fill(~mask, 0.0).sum(0, keepdim=True) / mask.sum(0, keepdim=True).clamp_min(1)
     # The first token that is there stands in the place of those that are not: it moves neither extreme.
     first = values.gather(0, mask.long().argmax(0, keepdim=True)).masked_fill(~mask.any(0, keepdim=True), 0.0)
     return within(means, torch.where(mask, values, first), 0)

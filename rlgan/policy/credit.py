@@ -21,7 +21,7 @@ from rlgan.base.problems import Problem
 from rlgan.base.search_priors import Choice, NotSearched, Uniform
 from rlgan.base.settings import Settings
 
-from .groups import within
+from .groups import means_there, within
 from .reward_base import Rewarded
 
 
@@ -287,7 +287,7 @@ def monte_carlo_values(continuation_rewards: Tensor, final_rewards: Tensor, mask
             code="continuations_and_final",
         )
     # Of equal rewards the mean is exactly theirs, as at the last token, where there is no sum to round.
-    searched = within(continuation_rewards.mean(2, keepdim=True), continuation_rewards, 2).squeeze(2)
+    searched = means_there(continuation_rewards, 2).squeeze(2)
     values = torch.where(_is_last(mask), final_rewards.unsqueeze(1), searched)
     return values.detach().masked_fill(~mask, 0.0)
 

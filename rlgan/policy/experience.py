@@ -89,6 +89,7 @@ def token_values(
     task: Task,
     rng: torch.Generator,
     state_values: Tensor | None = None,
+    group: int | None = None,
 ) -> Tensor:
     """Value of every token.
 
@@ -99,17 +100,20 @@ def token_values(
         task: whose exact distribution or training sequences some rewards read.
         rng: of rewards that are random.
         state_values: (B, T) float32 of the critic; read only where the credit reads them.
+        group: sequences that are compared with each other; None compares all.
 
     Returns:
-        (B, T) float32, 0 where the mask is False.
+        (B, T) float32, 0 where the mask is False, NaN at tokens that nothing rewards.
 
     Raises:
         ShapeError: the rollouts lack what reward or credit read.
     """
-    return credit.values(rewards_of(rollouts, reward, credit, task, rng), rollouts.mask, state_values)
+    return credit.values(rewards_of(rollouts, reward, credit, task, rng, group), rollouts.mask, state_values)
 
 
-def rewards_of(rollouts: Rollouts, reward: Reward, credit: Credit, task: Task, rng: torch.Generator) -> Rewards:
+def rewards_of(
+    rollouts: Rollouts, reward: Reward, credit: Credit, task: Task, rng: torch.Generator, group: int | None = None
+) -> Rewards:
     """Rewards of tokens or prefixes, where the reward is of tokens or the discriminator judges such; else of sequences.
 
     Args:
@@ -118,6 +122,7 @@ def rewards_of(rollouts: Rollouts, reward: Reward, credit: Credit, task: Task, r
         credit: whether continuations are rewarded, too.
         task: whose exact distribution or training sequences some rewards read.
         rng: of rewards that are random.
+        group: sequences that are compared with each other; None compares all.
 
     Raises:
         ShapeError: the rollouts lack what the reward reads.
@@ -125,7 +130,7 @@ def rewards_of(rollouts: Rollouts, reward: Reward, credit: Credit, task: Task, r
     if reward.level == "token" or (reward.is_elementwise and rollouts.token_logits is not None):
         return Rewards(tokens=reward.of_tokens(rollouts, task))
     return Rewards(
-        sequences=reward.of_sequences(rollouts, task, rng),
+        sequences=reward.of_sequences(rollouts, task, rng, group),
         continuations=reward.of_continuations(rollouts) if credit.num_continuations else None,
     )
 
@@ -152,9 +157,10 @@ def learnable(
         Experience, values, memory for the next batch, metrics.
     """
     mask = rollouts.mask
-    values = token_values(rollouts, recipe.reward, recipe.credit, task, rng, state_values)
+    values = token_values(rollouts, recipe.reward, recipe.credit, task, rng, state_values, recipe.group)
+    is_worth = mask & ~values.isnan()
     metrics = {
-        "generator/mean_value": float(values[mask].mean()),
+        "generator/mean_value": float(values[is_worth].mean()) if bool(is_worth.any()) else 0.0,
         "generator/mean_length": float(mask.sum(1).float().mean()),
     }
     drawn = mask & (torch.arange(mask.shape[1]) >= rollouts.prefix_length)
@@ -164,7 +170,8 @@ def learnable(
     if judged is not None and recipe.is_log_odds:
         metrics["generator/mean_prob_real"] = float(torch.sigmoid(judged).mean())
     if rollouts.scores is not None:
-        metrics["generator/mean_score"] = float(rollouts.scores.mean())
+        scores = rollouts.scores[~rollouts.scores.isnan()]
+        metrics["generator/mean_score"] = float(scores.mean()) if len(scores) else 0.0
     metrics |= recipe.reward.described(rollouts)
     near = _near_the_reference(recipe, values, rollouts, drawn, memory)
     values, metrics = near.values, metrics | near.metrics
@@ -173,12 +180,13 @@ def learnable(
         assert rollouts.real_logits is not None
         searched = rollouts.continuation_logits if recipe.credit.num_continuations else None
         ratios = log_ratios(rollouts.real_logits, searched, mask)
-    formed = advantages(recipe.baseline, values, drawn, memory.baseline, recipe.group, ratios, state_values)
+    learns = drawn & is_worth
+    formed = advantages(recipe.baseline, values, learns, memory.baseline, recipe.group, ratios, state_values)
     scaled, moving_scale = normalised(
         recipe.normalisation,
         formed.advantages,
         values,
-        drawn,
+        learns,
         memory.moving_scale,
         memory.baseline.num_updates,
         recipe.group,
@@ -192,7 +200,8 @@ def learnable(
         }
     return Learnable(
         experience=_experience(recipe, rollouts, scaled, drawn),
-        values=values,
+        # Of what nothing rewards a critic expects what it did before.
+        values=torch.where(values.isnan(), torch.zeros_like(values) if state_values is None else state_values, values),
         memory=Memory(formed.state, moving_scale, near.factor),
         metrics=metrics,
     )

@@ -3,6 +3,8 @@
 Equal numbers have exactly their value as mean and exactly 0 as deviation. Sums of floats give that only up to rounding,
 and what is left would be divided by a deviation of the same tiny size and become an advantage like any other.
 
+A value may be NaN: a sequence that nothing rewards. It counts nowhere, and nothing is compared with it.
+
 B sequences, K of a group, T positions
 """
 
@@ -47,20 +49,46 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     """Scalar mean of the values under a mask, exactly their value where all are equal; 0 where there are none."""
     if not bool(mask.any()):
         return values.new_zeros(())
-    return within((values * mask).sum() / mask.sum(), values[mask], 0).squeeze(0)
+    return within(values.masked_fill(~mask, 0.0).sum() / mask.sum(), values[mask], 0).squeeze(0)
+
+
+def means_there(members: Tensor, dim: int) -> Tensor:
+    """Mean of the members that are not NaN, moved as by `within`; NaN where all are.
+
+    Args:
+        members: float.
+        dim: over which it is.
+
+    Returns:
+        As `members` with size 1 at `dim`.
+    """
+    is_there = ~members.isnan()
+    if bool(is_there.all()):
+        return within(members.mean(dim, keepdim=True), members, dim)
+    means = members.nanmean(dim, keepdim=True)
+    return within(means, torch.where(is_there, members, means), dim)
 
 
 def deviations(members: Tensor, dim: int, correction: int = 0) -> Tensor:
     """Standard deviation, exactly 0 where all members are equal.
 
     Args:
-        members: float, at least one along `dim`.
+        members: float, at least one along `dim`; NaN where one is not there.
         dim: over which it is.
         correction: taken off the number of members in the divisor: 0 for the population's, 1 for the sample's.
 
     Returns:
-        As `members` with size 1 at `dim`.
+        As `members` with size 1 at `dim`; 0 where none is there.
     """
+    is_there = ~members.isnan()
+    if not bool(is_there.all()):
+        # The mean in the place of who is not there moves neither extreme, and adds no square.
+        members = torch.where(is_there, members, means_there(members, dim)).nan_to_num(0.0)
+        number = is_there.sum(dim, keepdim=True).clamp_min(1)
+        are_equal = members.amin(dim, keepdim=True) == members.amax(dim, keepdim=True)
+        divisor = (number - correction).clamp_min(1)
+        variance = members.var(dim, correction=0, keepdim=True) * (members.shape[dim] / divisor)
+        return variance.sqrt().masked_fill(are_equal, 0.0)
     are_equal = members.amin(dim, keepdim=True) == members.amax(dim, keepdim=True)
     found = members.std(dim, correction=min(correction, members.shape[dim] - 1), keepdim=True)
     return found.masked_fill(are_equal, 0.0)
@@ -73,7 +101,7 @@ def held(values: Tensor, mask: Tensor) -> Tensor:
     """
     # The first position at which all of a row's True have been counted; what stands before the first is held too.
     last = mask.long().cumsum(1).argmax(1, keepdim=True)
-    return torch.where(mask, values, values.gather(1, last))
+    return torch.where(mask | values.isnan(), values, values.gather(1, last))
 
 
 def group_means(values: Tensor, mask: Tensor, group: int | None = None) -> Tensor:
@@ -91,7 +119,7 @@ def group_means(values: Tensor, mask: Tensor, group: int | None = None) -> Tenso
         ShapeError: B is no multiple of K.
     """
     members = grouped(held(values, mask), group)
-    return within(members.mean(1, keepdim=True), members, 1).expand_as(members).flatten(0, 1)
+    return means_there(members, 1).expand_as(members).flatten(0, 1)
 
 
 def leave_one_out_means(values: Tensor, mask: Tensor, group: int | None = None) -> Tensor:
@@ -118,8 +146,15 @@ def leave_one_out_means(values: Tensor, mask: Tensor, group: int | None = None) 
             code="group_of_one",
             fields={"baseline": "leave_one_out"},
         )
-    means = (members.sum(1, keepdim=True) - members) / (members.shape[1] - 1)
-    return within(means, members, 1).flatten(0, 1)
+    is_there = ~members.isnan()
+    if bool(is_there.all()):
+        means = (members.sum(1, keepdim=True) - members) / (members.shape[1] - 1)
+        return within(means, members, 1).flatten(0, 1)
+    others = is_there.sum(1, keepdim=True) - is_there.long()
+    means = (members.nansum(1, keepdim=True) - members.nan_to_num(0.0)) / others
+    # Who is alone in its group is compared with itself.
+    means = torch.where(others > 0, means, members)
+    return within(means, torch.where(is_there, members, means_there(members, 1)), 1).flatten(0, 1)
 
 
 def group_deviations(values: Tensor, mask: Tensor, group: int | None = None, correction: int = 0) -> Tensor:
@@ -139,3 +174,25 @@ def group_deviations(values: Tensor, mask: Tensor, group: int | None = None, cor
     """
     members = grouped(held(values, mask), group)
     return deviations(members, 1, correction).expand_as(members).flatten(0, 1)
+
+
+def separately_normalised(terms: Tensor, group: int | None = None) -> Tensor:
+    """Each term less its mean over the group, over its standard deviation there plus 1e-4.
+
+    Source: `multi_objective_aggregation="normalize_then_sum"` of TRL 1.16, in which K - 1 divides squares, too. Theirs
+    is NaN where a group has one value of a term; here that value becomes 0, as where all are equal.
+
+    Args:
+        terms: (B, F) float32, NaN where a sequence has no such term.
+        group: K; None takes the whole batch.
+
+    Returns:
+        (B, F) float32, NaN where `terms` are.
+
+    Raises:
+        ShapeError: B is no multiple of K.
+    """
+    members = grouped(terms, group)
+    number = (~members.isnan()).sum(1, keepdim=True)
+    spread = deviations(members, 1) * (number / (number - 1).clamp_min(1)).sqrt()
+    return ((members - means_there(members, 1)) / (spread + 1e-4)).flatten(0, 1)

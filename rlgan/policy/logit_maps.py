@@ -6,7 +6,7 @@ arithmetic; it rewards sequences, prefixes or tokens, whichever the discriminato
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -79,3 +79,6 @@ class Ratio(LogitMap):
 
 DiscriminatorReward = Probability | Logit | LogProbability | NegLogComplement | SignedProbability | Ratio
 """Maps of the discriminator's logit alone."""
+
+LOGIT_MAPS = tuple(one.model_fields["kind"].default for one in get_args(DiscriminatorReward))
+"""Their names."""

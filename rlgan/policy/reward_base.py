@@ -14,9 +14,9 @@ nothing else must know of it than the union in `rlgan.policy.rewards`.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -41,6 +41,20 @@ _BLOCK = 16_384  # elements; below the size from which torch takes several threa
 
 
 @dataclass(frozen=True, slots=True)
+class TrainerState:
+    """How far the run is, for rewards that change as it goes on; the names are those of TRL.
+
+    Attributes:
+        global_step: generator updates so far.
+        epoch: how often each training prompt has been drawn so far, on average.
+    """
+
+    # How many there will be is not told: a run that is extended must keep its numbers.
+    global_step: int = 0
+    epoch: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """Finished sequences to be scored: those that were drawn, or continuations of their prefixes.
 
@@ -50,6 +64,9 @@ class Finished:
         conditions: (n, S) int64; None where sequences are given nothing.
         targets: (n, T) int64, what the data has for the same conditions; None where the reward does not read it.
         seed: of whatever is random in their scores; of no other batch.
+        rows: (n,) int64 training sequences that have the same conditions; None where the reward does not read it, or
+            sequences are given nothing.
+        state: how far the run is.
     """
 
     tokens: Tensor
@@ -57,6 +74,8 @@ class Finished:
     conditions: Tensor | None = None
     targets: Tensor | None = None
     seed: int = 0
+    rows: Tensor | None = None
+    state: TrainerState = TrainerState()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +83,14 @@ class Scored:
     """Scores of finished sequences.
 
     Attributes:
-        scores: (n,) float32, in any unit that the reward understands.
+        scores: (n,) float32, in any unit that the reward understands; NaN where a sequence has none.
         parts: (n, F) float32 what they are made of, to be reported; None where there is nothing to report.
+        logged: name → n values, what else there is to report of each sequence.
     """
 
     scores: Tensor
     parts: Tensor | None = None
+    logged: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
 
 
 class SequenceScorer(Protocol):
@@ -129,16 +150,17 @@ class Reward(Settings):
         """What there is to report of a whole batch, by names of metrics, beside what is reported of any reward."""
         return {}
 
-    def of_sequences(self, rollouts: Rollouts, task: Task, rng: torch.Generator) -> Tensor:
+    def of_sequences(self, rollouts: Rollouts, task: Task, rng: torch.Generator, group: int | None = None) -> Tensor:
         """Rewards of the drawn sequences.
 
         Args:
             rollouts: the whole batch.
             task: whose exact distribution or training sequences it may read.
             rng: source of whatever is random in it.
+            group: sequences that are compared with each other, neighbours in the batch; None compares all.
 
         Returns:
-            (B,) float32, reward units, no gradient.
+            (B,) float32, reward units, no gradient; NaN where a sequence has no reward, and nothing is learned of it.
 
         Raises:
             ShapeError: the rollouts lack what it reads, or it is no reward of sequences.
@@ -208,7 +230,7 @@ class FinishedReward(Reward):
             ShapeError: what it reads is not there.
         """
 
-    def of_sequences(self, rollouts: Rollouts, task: Task, rng: torch.Generator) -> Tensor:
+    def of_sequences(self, rollouts: Rollouts, task: Task, rng: torch.Generator, group: int | None = None) -> Tensor:
         """See `Reward.of_sequences`."""
         return self.of_finished(rollouts.real_logits, rollouts.scores)
 

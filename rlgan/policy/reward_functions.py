@@ -1,31 +1,17 @@
-"""Reward functions of the user's own: recognised by their signature, checked, called in batches, added up with weights.
+"""Reward functions of the user's own in a run: their settings, and all of them for a batch, added up with weights.
 
-Two forms are known. A function of tokens is `rlgan.envs.RewardFunction`; the names of its parameters tell it:
-
-    f(tokens, mask)  f(tokens, mask, conditions)              → (B,) tensor
-
-A function of texts has the signature that users of TRL know:
-
-    f(completions, **kwargs)  f(prompts, completions, **columns)  → a list of B numbers, or None for a row
-
-Both are handed what else they name: `targets` (what the data has for the same condition), `seed` or `rng` (for what is
-random), `completion_ids` (of texts: a list of ids a row), and their options. A class is built with its options, once a
-process, and its instances are called.
-
-What a function returns must depend on its batch alone and on `seed` or `rng`: a batch is a shard, which any worker may
-compute, or compute again. What calls it, and when, is `rlgan.rollouts`'s.
+How one function is called, and what it may look like, is `reward_calls`. What a function returns must depend on its
+batch alone and on `seed` or `rng`: a batch is a shard, which any worker may compute, or compute again. What calls it,
+and when, is `rlgan.rollouts`'s.
 
 B sequences, F functions
 """
 
 from __future__ import annotations
 
-import inspect
-import math
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -34,57 +20,24 @@ from pydantic import Field, model_validator
 from torch import Tensor
 from typing_extensions import Self
 
+from rlgan.base.declarations import Fields
 from rlgan.base.devices import CPU
-from rlgan.base.errors import ConfigError, PluginError
+from rlgan.base.errors import ConfigError
+from rlgan.base.problems import Problem
 from rlgan.base.search_priors import NotSearched
-from rlgan.base.seeding import stream, stream_seed
 from rlgan.base.settings import FreeOnResume
-from rlgan.envs.tasks.task import Task, decode
+from rlgan.envs.tasks.task import Records, Task
 from rlgan.envs.transition import pad_after_end, sequence_mask
-from rlgan.extensions import (
-    Loaded,
-    Plugin,
-    PluginKind,
-    RaisedError,
-    TakesPlugin,
-    as_number,
-    bound,
-    brief,
-    call_in_time,
-    check_options,
-    own_lines,
-    signature_of,
-)
+from rlgan.extensions import PluginKind, TakesPlugin, as_number
 from rlgan.sampling.records import Rollouts
 
-from .logit_maps import DiscriminatorReward, Probability
+from .groups import separately_normalised
+from .logit_maps import LOGIT_MAPS, DiscriminatorReward, Probability
 from .reward_base import Finished, FinishedReward, LogitMap, Scored, Source
+from .reward_calls import RewardCall, Texts, mapped, shown_row, texts_of
+from .reward_forms import WeightedFunction
 
-Form = Literal["tokens", "texts"]
-
-_OF_TOKENS = ("tokens", "mask", "conditions", "targets", "seed", "rng")
-_OF_TEXTS = ("prompts", "completions", "completion_ids", "targets", "seed", "rng")
-_OFFERED: Mapping[Form, tuple[str, ...]] = {"tokens": _OF_TOKENS, "texts": _OF_TEXTS}
-_WITH_ALL = ("prompts", "completions", "completion_ids")  # what **kwargs of a function of texts gets
-_FORMS = (
-    "f(tokens, mask) or f(tokens, mask, conditions), which return a tensor (B,); or f(completions, **kwargs) or "
-    "f(prompts, completions, **kwargs), which return a list of B numbers"
-)
-_SHOWN = 200  # characters of a text that an error shows
 _NUM_CHECKED = 4  # sequences of the task that functions are tried on before a run
-
-
-class WeightedFunction(Plugin):
-    """A reward function, and what it weighs among others."""
-
-    plugin_kind: ClassVar[PluginKind] = "reward"
-
-    weight: float = 1.0
-    """Factor of the returned reward."""
-
-    def check_object(self, loaded: Loaded) -> None:
-        """See `Plugin.check_object`."""
-        _form_of(self, loaded.object)
 
 
 class PluginReward(FinishedReward, TakesPlugin):
@@ -107,6 +60,9 @@ class PluginReward(FinishedReward, TakesPlugin):
     """Map of the discriminator's logit; null uses the functions only."""
     map_weight: float = 1.0
     """Factor of the map."""
+    normalise_terms: bool = False
+    """Whether each term is normalised before the terms are added: less its mean, over its standard deviation plus 1e-4,
+    both over the sequences of a group (normalize_then_sum of TRL)."""
     timeout_s: Annotated[float, FreeOnResume()] = Field(60.0, gt=0.0)
     """Maximum number of seconds for a call of a function. If a call takes longer, the run stops and keeps its last
     checkpoint."""
@@ -129,9 +85,26 @@ class PluginReward(FinishedReward, TakesPlugin):
         return {"functions": [name]}
 
     @classmethod
-    def beside(cls, config: Mapping[str, Any]) -> dict[str, Any]:
-        """See `TakesPlugin.beside`: without a discriminator the functions stand alone."""
-        return {"map": None} if config.get("discriminator") is None else {}
+    def of_plugins(cls, names: Sequence[str]) -> dict[str, Any]:
+        """See `TakesPlugin.of_plugins`: functions, and at most one map of the discriminator's logit.
+
+        Raises:
+            ConfigError: two maps, or no function.
+        """
+        maps = [name for name in names if name in LOGIT_MAPS]
+        functions = [name for name in names if name not in LOGIT_MAPS]
+        if len(maps) > 1 or not functions:
+            raise ConfigError(
+                f"reward={', '.join(names)}: several rewards are functions of your own, and at most one map of the "
+                f"discriminator's logit ({', '.join(LOGIT_MAPS)}). Name functions, or one reward alone.",
+                code="rewards_cannot_be_added",
+            )
+        return {"functions": functions} | ({"map": {"kind": maps[0]}} if maps else {})
+
+    @classmethod
+    def fitted(cls, values: Mapping[str, Any], whole: Mapping[str, Any]) -> Mapping[str, Any]:
+        """See `TakesPlugin.fitted`: without a discriminator there is nothing to map."""
+        return values if whole["discriminator"] is not None else {**values, "map": None}
 
     @property
     def reads(self) -> frozenset[Source]:
@@ -148,6 +121,16 @@ class PluginReward(FinishedReward, TakesPlugin):
         """Each function is called once a batch."""
         return len(self.functions) * self.timeout_s
 
+    def check(self, fields: Fields) -> Iterator[Problem]:
+        """Terms that are normalised are those of finished sequences."""
+        if self.normalise_terms and fields.credit.num_continuations:
+            yield Problem(
+                "terms_of_continuations",
+                {"reward.normalise_terms": True},
+                f"compares finished sequences, but credit={fields.credit.kind!r} also rewards continuations. Use "
+                "credit terminal, or set it to false.",
+            )
+
     def scorer(self, task: Task) -> RewardFunctions:
         """See `Reward.scorer`: the functions, which are tried on a few sequences first.
 
@@ -157,41 +140,38 @@ class PluginReward(FinishedReward, TakesPlugin):
         """
         functions = RewardFunctions(self.functions, texts_of(task), self.timeout_s)
         check_functions(functions, task, 0)
-        return functions
+        return functions.with_records(None if task.conditions is None else task.conditions.train_records)
 
     def described(self, rollouts: Rollouts) -> dict[str, float]:
-        """See `Reward.described`: `reward/NAME_mean` and `reward/NAME_std` of each function."""
+        """See `Reward.described`: `reward/NAME_mean` and `reward/NAME_std` of each function, and what they logged."""
         if rollouts.score_parts is None:
             return {}
-        return described_rewards([one.short_name for one in self.functions], rollouts.score_parts)
+        unrewarded = rollouts.score_parts.isnan().all(1)
+        return {
+            **{f"reward/{name}": value for name, value in _means(rollouts.logged).items()},
+            **described_rewards([one.short_name for one in self.functions], rollouts.score_parts),
+            "reward/unscored_share": float(unrewarded.float().mean()),
+        }
+
+    def of_sequences(self, rollouts: Rollouts, task: Task, rng: torch.Generator, group: int | None = None) -> Tensor:
+        """See `Reward.of_sequences`; with `normalise_terms` each term is normalised within the group first."""
+        if not self.normalise_terms:
+            return super().of_sequences(rollouts, task, rng, group)
+        terms = self.scores_there(rollouts.score_parts)
+        weights = [one.weight for one in self.functions]
+        if self.map is not None:
+            mapped_logits = self.map.of_logits(self.logits_there(rollouts.real_logits))
+            terms, weights = torch.cat([terms, mapped_logits.unsqueeze(1)], 1), [*weights, self.map_weight]
+        return added_up(separately_normalised(terms, group), torch.tensor(weights))
 
     def of_finished(self, real_logits: Tensor | None, scores: Tensor | None) -> Tensor:
         """See `FinishedReward.of_finished`: map_weight · map(u) + score."""
         if self.map is None:
             return self.scores_there(scores)
-        return self.map_weight * self.map.of_logits(self.logits_there(real_logits)) + self.scores_there(scores)
-
-
-@dataclass(frozen=True, slots=True)
-class Texts:
-    """How sequences of a task, and what they are given, are shown.
-
-    Attributes:
-        sequences: (B, T) → B strings.
-        conditions: (B, S) → B strings; None where sequences are given nothing.
-    """
-
-    sequences: Callable[[Tensor], list[str]]
-    conditions: Callable[[Tensor], list[str]] | None
-
-
-def texts_of(task: Task) -> Texts:
-    """How a task shows its sequences, without the sequences."""
-    given = task.conditions
-    return Texts(
-        partial(decode, task.space, task.token_names, task.joining),
-        None if given is None else partial(decode, given.space, given.token_names, given.joining),
-    )
+        # Where no function has a reward, the discriminator still has one.
+        return self.map_weight * self.map.of_logits(self.logits_there(real_logits)) + self.scores_there(
+            scores
+        ).nan_to_num(0.0)
 
 
 @dataclass(frozen=True)
@@ -209,41 +189,61 @@ class RewardFunctions:
     timeout_s: float
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_functions"}
+        return {name: value for name, value in self.__dict__.items() if name != "calls"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
 
     @cached_property
-    def _functions(self) -> tuple[_Function, ...]:
-        return tuple(_Function.of(plugin) for plugin in self.plugins)
+    def calls(self) -> tuple[RewardCall, ...]:
+        """The functions, loaded."""
+        return tuple(RewardCall.of(plugin) for plugin in self.plugins)
+
+    def with_records(self, records: Records | None) -> RewardFunctions:
+        """The same with what the data has for the sequences that are rewarded: the columns that are asked for alone.
+
+        Args:
+            records: by their numbers, `Finished.rows`; None where the task keeps none.
+        """
+        if records is None:
+            return self
+        wanted = frozenset(name for call in self.calls for name in call.columns_of(records))
+        kept = Records(records.prompts, {name: records.columns[name] for name in records.columns if name in wanted})
+        return replace(self, texts=replace(self.texts, records=kept))
 
     def __call__(self, finished: Finished) -> Scored:
         """Rewards of a batch; see `SequenceScorer`.
 
         Returns:
-            Σ weight · reward over the functions that had one for the row, and as parts what each returned, unweighted,
-            NaN where it returned None.
+            Σ weight · reward over the functions that had one for the row, NaN where none had; as parts what each
+            returned, unweighted, NaN where it returned None; and what they logged.
 
         Raises:
-            PluginError: a function raises, hangs, or returns something else than a finite number or None for each row;
-                or none of them has a reward for a row.
+            PluginError: a function raises, hangs, or returns something else than a finite number or None for each row.
         """
-        rows = _mapped(finished, lambda part: part.to(CPU))
-        columns = [_values(one, rows, self.texts, self.timeout_s) for one in self._functions]
+        rows = mapped(finished, lambda part: part.to(CPU))
+        judged = [call.judge(rows, self.texts, self.timeout_s) for call in self.calls]
+        columns = [one.rewards for one in judged]
         each = np.array(columns, dtype=np.float64).T.reshape(len(rows.tokens), len(columns))
-        empty = np.isnan(each).all(1)
-        if empty.any():
-            row = int(empty.argmax())
-            names = ", ".join(plugin.short_name for plugin in self.plugins)
-            raise PluginError(
-                f"reward functions {names}: all returned None for {_shown(rows, row, self.texts)}. At least one "
-                "must return a number for every row.",
-                code="reward_all_none",
-            )
-        weights = np.array([plugin.weight for plugin in self.plugins])
-        total = np.nansum(each * weights, axis=1)
-        return Scored(torch.from_numpy(total).float(), torch.from_numpy(each).float())
+        parts = torch.from_numpy(each)
+        weights = torch.tensor([plugin.weight for plugin in self.plugins], dtype=torch.float64)
+        logged = {name: values for one in judged for name, values in one.logged.items()}
+        return Scored(added_up(parts, weights).float(), parts.float(), logged)
+
+
+def added_up(terms: Tensor, weights: Tensor) -> Tensor:
+    """Σ_f weights[f] · terms[b, f] over the terms that are there.
+
+    Args:
+        terms: (B, F) float, NaN where a sequence has no such term.
+        weights: (F,) float.
+
+    Returns:
+        (B,) float, NaN where a sequence has none.
+    """
+    is_there = ~terms.isnan()
+    total = (terms.nan_to_num(0.0) * weights).sum(1)
+    return total.masked_fill(~is_there.any(1), torch.nan)
 
 
 def check_functions(functions: RewardFunctions, task: Task, seed: int) -> None:
@@ -258,17 +258,18 @@ def check_functions(functions: RewardFunctions, task: Task, seed: int) -> None:
         ConfigError: a function asks for what the task does not have, or returns other numbers the second time.
         PluginError: see `RewardFunctions.__call__`.
     """
-    for one in functions._functions:
-        one.require_offered(task)
+    for call in functions.calls:
+        call.require_offered(task)
     rows = _some_rows(task, seed)
+    functions = functions.with_records(None if task.conditions is None else task.conditions.valid_records)
     first, again = functions(rows).parts, functions(rows).parts
     assert first is not None and again is not None
     differs = (first != again) & ~(first.isnan() & again.isnan())
     if bool(differs.any()):
         row, column = (int(index) for index in differs.nonzero()[0])
         raise ConfigError(
-            f"{functions._functions[column].described}: returned {float(first[row, column]):g} for "
-            f"{_shown(rows, row, functions.texts)}, but {float(again[row, column]):g} when called again. Use the "
+            f"{functions.calls[column].described}: returned {float(first[row, column]):g} for "
+            f"{shown_row(rows, row, functions.texts)}, but {float(again[row, column]):g} when called again. Use the "
             "parameter `seed` or `rng` for randomness, and keep no state between calls: any worker may compute a "
             "batch.",
             code="reward_not_repeatable",
@@ -284,236 +285,8 @@ def _some_rows(task: Task, seed: int) -> Finished:
     rows = [*range(number), 0]
     conditions = None if task.conditions is None else task.conditions.valid[rows].long()
     targets = None if task.conditions is None else task.valid[rows].long()
-    return Finished(tokens, sequence_mask(space, tokens), conditions, targets, seed)
-
-
-@dataclass(frozen=True)
-class _Function:
-    """A function that is ready to be called.
-
-    Attributes:
-        plugin: its settings.
-        call: with its options bound.
-        form: what it is a function of.
-        takes: names of what it is handed.
-        needs: those of them that have no default.
-        path: of the file with its source.
-    """
-
-    plugin: WeightedFunction
-    call: Callable[..., Any]
-    form: Form
-    takes: frozenset[str]
-    needs: frozenset[str]
-    path: str = field(default="")
-
-    @classmethod
-    def of(cls, plugin: WeightedFunction) -> _Function:
-        """Loaded and, where it is a class, built."""
-        loaded = plugin.load()
-        form = _form_of(plugin, loaded.object)
-        parameters = signature_of(plugin, loaded.object, _FORMS).parameters.values()
-        named = {one.name: one.default is one.empty for one in parameters if one.name in _OFFERED[form]}
-        with_all = form == "texts" and any(one.kind is one.VAR_KEYWORD for one in parameters)
-        takes = frozenset(named) | (frozenset(_WITH_ALL) if with_all else frozenset())
-        needs = frozenset(name for name, is_needed in named.items() if is_needed)
-        return cls(plugin, bound(plugin, loaded), form, takes, needs, loaded.path)
-
-    @property
-    def described(self) -> str:
-        return _described(self.plugin)
-
-    def require_offered(self, task: Task) -> None:
-        for name in ("conditions", "targets"):
-            if name in self.needs and task.conditions is None:
-                raise ConfigError(
-                    f"{self.described}: its parameter {name!r} has no default, but task={task.name!r} has no "
-                    "conditions. Give it the default None, or use a task with conditions.",
-                    code="reward_parameter_no_default",
-                    fields={"task": task.name},
-                )
-
-    def arguments(self, rows: Finished, texts: Texts) -> dict[str, Any]:
-        """What it is called with."""
-        name = self.plugin.short_name
-        offers: Mapping[str, Callable[[], Any]] = {
-            "seed": lambda: stream_seed(rows.seed, "reward", name),
-            "rng": lambda: stream(rows.seed, "reward", name),
-        }
-        if self.form == "tokens":
-            offers = {
-                **offers,
-                "tokens": rows.tokens.clone,  # what a function does to it is nobody else's
-                "mask": rows.mask.clone,
-                "conditions": lambda: None if rows.conditions is None else rows.conditions.clone(),
-                "targets": lambda: None if rows.targets is None else rows.targets.clone(),
-            }
-        else:
-            offers = {
-                **offers,
-                "completions": lambda: texts.sequences(rows.tokens),
-                "completion_ids": lambda: [
-                    row[:length] for row, length in zip(rows.tokens.tolist(), rows.mask.sum(1).tolist(), strict=True)
-                ],
-                "prompts": lambda: _prompts(rows, texts),
-                "targets": lambda: None if rows.targets is None else texts.sequences(rows.targets),
-            }
-        given = {name: offers[name]() for name in self.takes}
-        return {name: value for name, value in given.items() if value is not None or name in self.needs}
-
-
-def _mapped(rows: Finished, function: Callable[[Tensor], Tensor]) -> Finished:
-    """The same function of every tensor that is there."""
-    given, beside = (None if part is None else function(part) for part in (rows.conditions, rows.targets))
-    return replace(rows, tokens=function(rows.tokens), mask=function(rows.mask), conditions=given, targets=beside)
-
-
-def _some(rows: Finished, first: int, end: int) -> Finished:
-    return _mapped(rows, lambda part: part[first:end])
-
-
-def _prompts(rows: Finished, texts: Texts) -> list[str]:
-    """What each row is given, as text; empty where rows are given nothing."""
-    if rows.conditions is None or texts.conditions is None:
-        return [""] * len(rows.tokens)
-    return texts.conditions(rows.conditions)
-
-
-def _described(plugin: WeightedFunction) -> str:
-    return f"reward function {plugin.short_name!r} ({plugin.name})"
-
-
-def _shown(rows: Finished, row: int, texts: Texts) -> str:
-    """A row as errors show it."""
-    text = texts.sequences(rows.tokens[row : row + 1])[0]
-    cut = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
-    return f"row {row} of {len(rows.tokens)}, {cut!r}"
-
-
-def _form_of(plugin: WeightedFunction, target: Any) -> Form:
-    """What a function is of, by the names of its parameters.
-
-    Raises:
-        ConfigError: it has none of the forms, or not the parameters that its options set.
-    """
-    signature = signature_of(plugin, target, _FORMS)
-    names = signature.parameters
-    form: Form
-    if "completions" in names:
-        form = "texts"
-    elif {"tokens", "mask"} <= names.keys():
-        form = "tokens"
-    else:
-        raise ConfigError(
-            f"{_described(plugin)}: its signature {signature} is not supported. Name its parameters as in {_FORMS}.",
-            code="reward_signature",
-        )
-    # A class has taken the options already.
-    of_call = plugin.model_copy(update={"options": {}}) if inspect.isclass(target) else plugin
-    check_options(of_call, signature, _OFFERED[form])
-    return form
-
-
-def _values(one: _Function, rows: Finished, texts: Texts, timeout_s: float) -> list[float]:
-    """What a function returns for a batch; NaN for None."""
-    try:
-        returned = _called_in_time(one, rows, texts, timeout_s)
-    except RaisedError as raised:
-        row = _row_that_raises(one, rows, texts, timeout_s)
-        where = (
-            "no single row was found for which it raises"
-            if row is None
-            else f"the first such row is {_shown(rows, row, texts)}"
-        )
-        error = raised.error
-        raise PluginError(
-            f"{one.described}: raised {type(error).__name__}: {error}; {where}. Fix it, or return None for rows "
-            f"that it cannot score.{own_lines(error, one.path)}",
-            code="reward_raised",
-            fields={"plugin": one.described},
-        ) from error
-    return _checked(one, returned, rows, texts)
-
-
-def _called_in_time(one: _Function, rows: Finished, texts: Texts, timeout_s: float) -> Any:
-    arguments = one.arguments(rows, texts)
-    return call_in_time(
-        lambda: one.call(**arguments),
-        timeout_s,
-        lambda: (
-            f"{one.described}: did not return within reward.timeout_s={timeout_s:g} seconds, for a batch of "
-            f"{len(rows.tokens)} sequences that begins with {_shown(rows, 0, texts)}. Raise reward.timeout_s, or "
-            "make it return."
-        ),
-    )
-
-
-def _row_that_raises(one: _Function, rows: Finished, texts: Texts, timeout_s: float) -> int | None:
-    """The first row for which a function raises by itself, by halving; None where it takes several.
-
-    All calls together have the time of one: a batch may hold thousands of continuations, and an actor that looks for
-    a row for hours would be taken for lost.
-    """
-    ends_at = time.monotonic() + timeout_s
-
-    def raises(part: Finished) -> bool:
-        try:
-            _called_in_time(one, part, texts, max(ends_at - time.monotonic(), 0.0))
-        except RaisedError:
-            return True
-        return False
-
-    first, end = 0, len(rows.tokens)
-    try:
-        while end - first > 1:
-            middle = (first + end) // 2
-            if raises(_some(rows, first, middle)):
-                end = middle
-            else:
-                first = middle
-        return first if raises(_some(rows, first, end)) else None
-    except PluginError:
-        return None  # it hangs, which is another error than the one to tell of
-
-
-def _checked(one: _Function, returned: Any, rows: Finished, texts: Texts) -> list[float]:
-    """Returned values as numbers.
-
-    Raises:
-        PluginError: they are none, or of another number.
-    """
-    number = len(rows.tokens)
-    allowed = (
-        f"Return a list or a one-dimensional tensor of {number} finite numbers, one per row; None means no reward."
-    )
-    values = returned.detach().cpu().tolist() if isinstance(returned, Tensor) else returned
-    values = values.tolist() if isinstance(values, np.ndarray) else values
-    if isinstance(values, str | bytes | Mapping) or not isinstance(values, Sequence):
-        raise PluginError(
-            f"{one.described}: returned {brief(returned)} for {number} sequences. {allowed}",
-            code="reward_returned",
-            fields={"plugin": one.described},
-        )
-    if len(values) != number:
-        raise PluginError(
-            f"{one.described}: returned {len(values)} rewards for {number} sequences. {allowed}",
-            code="reward_returned_number",
-            fields={"plugin": one.described},
-        )
-    found = []
-    for row, value in enumerate(values):
-        if value is None:
-            found.append(math.nan)
-            continue
-        number_of_row = as_number(value)
-        if number_of_row is None:
-            raise PluginError(
-                f"{one.described}: returned {brief(value)} for {_shown(rows, row, texts)}. {allowed}",
-                code="reward_returned_value",
-                fields={"plugin": one.described},
-            )
-        found.append(number_of_row)
-    return found
+    numbers = None if task.conditions is None else torch.tensor(rows)
+    return Finished(tokens, sequence_mask(space, tokens), conditions, targets, seed, numbers)
 
 
 def described_rewards(names: Sequence[str], each: Tensor) -> dict[str, float]:
@@ -533,3 +306,13 @@ def described_rewards(names: Sequence[str], each: Tensor) -> dict[str, float]:
             metrics[f"reward/{name}_mean"] = float(there.mean())
             metrics[f"reward/{name}_std"] = float(there.std(correction=0))
     return metrics
+
+
+def _means(logged: Mapping[str, tuple[Any, ...]]) -> dict[str, float]:
+    """Means of columns over the values that are numbers; a column without any has none."""
+    means = {}
+    for name, values in logged.items():
+        numbers = [one for value in values if (one := as_number(value)) is not None]
+        if numbers:
+            means[name] = sum(numbers) / len(numbers)
+    return means

@@ -116,7 +116,7 @@ class ConstantReward(Reward):
     level: ClassVar[Level] = "sequence"
     reads: ClassVar[frozenset[Source]] = frozenset()
 
-    def of_sequences(self, rollouts: Rollouts, task: Task, rng: torch.Generator) -> Tensor:
+    def of_sequences(self, rollouts: Rollouts, task: Task, rng: torch.Generator, group: int | None = None) -> Tensor:
         """See `Reward.of_sequences`."""
         return torch.full((len(rollouts.tokens),), self.value)
 
@@ -129,7 +129,7 @@ class RandomReward(Reward):
     level: ClassVar[Level] = "sequence"
     reads: ClassVar[frozenset[Source]] = frozenset()
 
-    def of_sequences(self, rollouts: Rollouts, task: Task, rng: torch.Generator) -> Tensor:
+    def of_sequences(self, rollouts: Rollouts, task: Task, rng: torch.Generator, group: int | None = None) -> Tensor:
         """See `Reward.of_sequences`."""
         return torch.rand(len(rollouts.tokens), generator=rng)
 
@@ -197,7 +197,7 @@ class Bleu(Reward):
                 ),
             )
 
-    def of_sequences(self, rollouts: Rollouts, task: Task, rng: torch.Generator) -> Tensor:
+    def of_sequences(self, rollouts: Rollouts, task: Task, rng: torch.Generator, group: int | None = None) -> Tensor:
         """See `Reward.of_sequences`."""
         chosen = task.train[torch.randperm(task.train.shape[0], generator=rng)[: self.num_references]]
         references = CorpusReferences(strip(task.space, chosen), self.order)

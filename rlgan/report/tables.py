@@ -215,7 +215,7 @@ def learning_curves(rows: Sequence[Mapping[str, Any]]) -> Figure:
         axes.set_title(panel.title, fontsize=10, loc="left")
         axes.set_ylabel(panel.unit, fontsize=8)
         if index >= len(panels) - num_columns:
-            axes.set_xlabel("units done: epochs, discriminator rounds, adversarial units", fontsize=8)
+            axes.set_xlabel("iterations: epochs, discriminator rounds, adversarial iterations", fontsize=8)
     if panels:
         phases, names = figure.axes[0].get_legend_handles_labels()
         known = [name for name, _ in _PHASES.values()]

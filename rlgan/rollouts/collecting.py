@@ -19,7 +19,7 @@ from rlgan.envs.transition import sequence_mask
 from rlgan.generators import Conditional, Generator, Sampler, Samples
 from rlgan.layers.relaxation import Relaxation
 from rlgan.policy.credit import CreditSettings
-from rlgan.policy.reward_base import Finished, Scored, SequenceScorer
+from rlgan.policy.reward_base import Finished, Scored, SequenceScorer, TrainerState
 from rlgan.sampling.records import Rollouts
 from rlgan.sampling.sampler import Batched, RowWriter
 
@@ -62,6 +62,8 @@ class Shard:
         beam: beams that look for them.
         targets: (num_sequences, T) int64 what each sequence is compared with; None compares with nothing.
         is_rewarded: whether the sequences are drawn to be rewarded, so that `RolloutPlan.score` scores them.
+        rows: (num_sequences,) int64 training sequences with the same conditions; None where no reward reads it.
+        state: how far the run is, for rewards that change as it goes on.
     """
 
     num_sequences: int
@@ -77,6 +79,8 @@ class Shard:
     beam: int = 1
     targets: Tensor | None = None
     is_rewarded: bool = False
+    rows: Tensor | None = None
+    state: TrainerState = TrainerState()
 
 
 def collect(
@@ -110,7 +114,7 @@ def collect(
     else:
         assert prefixes is None
         samples = _searched_and_drawn(plan, policy, shard.is_searched.to(device), shard.beam, rng, conditions)
-    targets = None if shard.targets is None else shard.targets.to(device)
+    targets, rows = (None if one is None else one.to(device) for one in (shard.targets, shard.rows))
     score = plan.score if shard.is_rewarded else None
     prefix_length = 0 if prefixes is None else prefixes.shape[1]
     search, num_drawn = None, int(samples.mask[:, prefix_length:].sum())
@@ -123,15 +127,14 @@ def collect(
             rng,
             prefix_length,
             conditions,
-            targets,
             score,
-            stream_seed(shard.seed, "continuation_scores"),
+            Beside(targets, rows, shard.state, stream_seed(shard.seed, "continuation_scores")),
         )
         num_drawn += search.num_drawn
     scored = None
     if score is not None:
-        seed = stream_seed(shard.seed, "scores")
-        scored = _scored(plan, score, Finished(samples.tokens, samples.mask, conditions, targets, seed))
+        beside = Beside(targets, rows, shard.state, stream_seed(shard.seed, "scores"))
+        scored = _scored(plan, score, beside.finished(samples.tokens, samples.mask, conditions))
     real_logits, token_logits = None, None
     if scorer is not None:
         logits = plan.writer.judge(scorer, plan.space, samples.tokens, conditions)
@@ -157,6 +160,7 @@ def collect(
         scores=_on_cpu(None if scored is None else scored.scores),
         continuation_scores=_on_cpu(None if search is None else search.scores),
         score_parts=_on_cpu(None if scored is None else scored.parts),
+        logged={} if scored is None else scored.logged,
     )
 
 
@@ -226,16 +230,39 @@ def _logprobs(reference: Conditional, samples: Samples, conditions: Tensor | Non
 
 def _scored(plan: RolloutPlan, score: SequenceScorer, finished: Finished) -> Scored:
     """Scores of finished sequences, as the sampler judges."""
-    parts: list[Tensor | None] = []
+    whole: list[Scored] = []
 
     def scores_of(tokens: Tensor, mask: Tensor, conditions: Tensor | None = None) -> Tensor:
-        found = score(replace(finished, tokens=tokens, mask=mask, conditions=conditions))
-        parts.append(found.parts)
-        return found.scores
+        whole.append(score(replace(finished, tokens=tokens, mask=mask, conditions=conditions)))
+        return whole[-1].scores
 
     scores = plan.writer.judge(scores_of, plan.space, finished.tokens, finished.conditions)
-    (only,) = parts  # all rows are judged together
-    return Scored(scores, only)
+    (only,) = whole  # all rows are judged together
+    return replace(only, scores=scores)
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What scores of finished sequences may read beside the sequences themselves.
+
+    Attributes:
+        targets: (B, T) int64 what each is compared with; None compares with nothing.
+        rows: (B,) int64 training sequences with the same conditions; None where no reward reads it.
+        state: how far the run is.
+        seed: of whatever is random in the scores.
+    """
+
+    targets: Tensor | None = None
+    rows: Tensor | None = None
+    state: TrainerState = TrainerState()
+    seed: int = 0
+
+    def finished(
+        self, tokens: Tensor, mask: Tensor, conditions: Tensor | None, sequence: Tensor | None = None
+    ) -> Finished:
+        """Finished sequences, of which each is, or continues, number `sequence` of the B; None takes them in order."""
+        targets, rows = (one if one is None or sequence is None else one[sequence] for one in (self.targets, self.rows))
+        return Finished(tokens, mask, conditions, targets, self.seed, rows, self.state)
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,9 +288,8 @@ def monte_carlo_search(
     rng: torch.Generator,
     prefix_length: int = 0,
     conditions: Tensor | None = None,
-    targets: Tensor | None = None,
     score: SequenceScorer | None = None,
-    seed: int = 0,
+    beside: Beside | None = None,
 ) -> Search:
     """Continue every proper prefix that was drawn N times, and judge each continuation as the sequences are judged.
 
@@ -275,9 +301,8 @@ def monte_carlo_search(
         rng: source of all randomness.
         prefix_length: first tokens that were not drawn.
         conditions: (B, S) int64 what each sequence is given, or None.
-        targets: (B, T) int64 what each sequence is compared with; None compares with nothing.
         score: scores continuations for the reward; None where it reads no scores.
-        seed: of whatever is random in those scores.
+        beside: what those scores may read besides; None is nothing.
 
     Returns:
         Logits, scores, and what they cost.
@@ -294,11 +319,11 @@ def monte_carlo_search(
         torch.cat([getattr(part, name) for part in finished]) for name in ("sequence", "position", "rollout")
     )
     mask = sequence_mask(plan.space, rows)
-    given, beside = (None if one is None else one[sequence] for one in (conditions, targets))
+    given = None if conditions is None else conditions[sequence]
     if scorer is not None and logits is not None:
         logits[sequence, position, rollout] = plan.writer.judge(scorer, plan.space, rows, given)
     if score is not None and scores is not None:
-        found = _scored(plan, score, Finished(rows, mask, given, beside, seed))
+        found = _scored(plan, score, (beside or Beside()).finished(rows, mask, given, sequence))
         scores[sequence, position, rollout] = found.scores.to(scores)
     return Search(logits, scores, num_drawn=int(mask.sum()) - int((position + 1).sum()))
 

@@ -20,15 +20,21 @@ class Beginnings:
         prefixes: (B, n) int64 first tokens; None where none are given.
         conditions: (B, S) int64; None where the task's sequences are given nothing.
         targets: (B, T) int64 that training sequence itself; None where nobody compares with it.
+        rows: (B,) int64 its number; likewise.
     """
 
     prefixes: Tensor | None = None
     conditions: Tensor | None = None
     targets: Tensor | None = None
+    rows: Tensor | None = None
 
 
 def beginnings_of(
-    tokens: Tensor, conditions: Tensor | None, prefix_length: int, with_targets: bool = False
+    tokens: Tensor,
+    conditions: Tensor | None,
+    prefix_length: int,
+    with_targets: bool = False,
+    rows: Tensor | None = None,
 ) -> Beginnings:
     """What generated sequences begin with that begin like training sequences.
 
@@ -36,12 +42,14 @@ def beginnings_of(
         tokens: (B, T) int64 training sequences.
         conditions: (B, S) int64 what they are given; None where they are given nothing.
         prefix_length: n first tokens of them.
-        with_targets: whether the training sequences themselves go along.
+        with_targets: whether the training sequences themselves go along, and their numbers.
+        rows: (B,) int64 numbers of the training sequences; None of a stream, which are not numbered.
     """
     return Beginnings(
         prefixes=tokens[:, :prefix_length] if prefix_length else None,
         conditions=conditions,
         targets=tokens if with_targets else None,
+        rows=rows if with_targets else None,
     )
 
 
@@ -80,6 +88,7 @@ def cut_into_shards(
             conditions=rows(begun.conditions, first),
             is_searched=rows(is_searched, first),
             targets=rows(begun.targets, first),
+            rows=rows(begun.rows, first),
             **common,
         )
         for first in range(0, num_sequences, shard_size)

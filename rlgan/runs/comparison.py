@@ -75,9 +75,10 @@ _ADVERSARIAL_COLUMNS = (
     "ere",
 )
 _ADVERSARIAL_READING = (
-    "adversuc: 0.5 = not told from what people wrote, 0 = always told; what is drawn has more of it than what is "
-    "decoded, on topic\nor not. So read machine_vs_random beside it: 1 = told from real sequences that answer "
-    "something else. The first row is of people;\nere is how far the evaluator was off where the answer is known."
+    "adversuc: 0.5 = the evaluator cannot distinguish samples from human text, 0 = it always can. Drawn samples\n"
+    "have a higher adversuc than decoded ones, on topic or not. So also read machine_vs_random: 1 = samples are\n"
+    "distinguished from real sequences that answer something else. The first row is human text; ere is the\n"
+    "evaluator's error where the answer is known."
 )
 
 

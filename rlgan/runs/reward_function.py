@@ -7,20 +7,24 @@ env = gymnasium.make("rlgan.envs:rlgan/Token-v0", space=reward.space, reward_fun
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
 from pydantic import TypeAdapter, ValidationError
+from torch import Tensor
 
 from rlgan.base.errors import CheckpointError, ConfigError, PluginError, nearest
 from rlgan.config.paths import from_kept
+from rlgan.envs.tasks.encoding import encode_texts
 from rlgan.extensions import admit, plugins_in, reading_a_folder
 from rlgan.policy.adversarial_reward import AdversarialReward
 from rlgan.policy.logit_maps import DiscriminatorReward
 from rlgan.policy.reward_base import LogitMap
 from rlgan.policy.rewards import RewardSettings
+from rlgan.policy.text_reward import TextEncoding
 from rlgan.storage.checkpoint import CHECKPOINTS, CONFIG, LoadedCheckpoint, load_at, load_latest, read_run_config
 from rlgan.storage.discriminator_export import (
     DISCRIMINATOR_FILES,
@@ -68,7 +72,41 @@ def reward_of_run(
         exported.token_names,
         exported.joining,
         exported.condition_names,
+        partial(_encoding, exported, source),
+        f"discriminator_{Path(str(source)).name}",
     )
+
+
+def _encoding(exported: ExportedDiscriminator, source: str | Path) -> TextEncoding:
+    """How texts become what a discriminator judges.
+
+    Raises:
+        ConfigError: that is not known.
+    """
+    space, reading, tokens = exported.space, exported.reading, exported.model_tokens
+    task = None
+    if tokens is None and (Path(source) / CONFIG).exists():
+        task = from_kept(read_run_config(Path(source))).task
+    elif tokens is None:
+        raise ConfigError(
+            f"{source}: says how ids are shown as text, but not how texts become ids. Give the folder of the run.",
+            code="reward_without_config",
+            fields={"path": str(source)},
+        )
+    names, joining = exported.token_names, exported.joining
+
+    def completions(texts: Sequence[str]) -> Tensor:
+        return encode_texts(task, names, joining, space, texts, tokens, cuts=True)
+
+    if space.condition is None:
+        return TextEncoding(space, completions, None)
+    if reading is None:
+        raise ConfigError(
+            f"{source}: its conditions are tokens without a text. Call the reward with tokens, mask and conditions.",
+            code="reward_of_no_text",
+            fields={"path": str(source)},
+        )
+    return TextEncoding(space, completions, partial(reading.conditions, path="prompts"))
 
 
 def _exported(source: str, tracking_uri: str | None, trust_code: bool) -> ExportedDiscriminator:

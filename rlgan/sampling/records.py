@@ -5,8 +5,9 @@ B sequences, T positions
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -37,6 +38,7 @@ class Rollouts:
         scores: (B,) float32 of the finished sequences, by the reward's scorer; None without one.
         continuation_scores: (B, T, N) float32, likewise of continuations, laid out as their logits are.
         score_parts: (B, F) float32, what the scores are made of; None where there is nothing to report.
+        logged: name → B values, what reward functions logged of each sequence; None where one logged nothing.
     """
 
     tokens: Tensor
@@ -55,6 +57,7 @@ class Rollouts:
     scores: Tensor | None = None
     continuation_scores: Tensor | None = None
     score_parts: Tensor | None = None
+    logged: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
 
 
 def concatenate(shards: Sequence[Rollouts]) -> Rollouts:
@@ -94,7 +97,16 @@ def concatenate(shards: Sequence[Rollouts]) -> Rollouts:
         scores=joined("scores"),
         continuation_scores=joined("continuation_scores"),
         score_parts=joined("score_parts"),
+        logged=_joined_logs(shards),
     )
+
+
+def _joined_logs(shards: Sequence[Rollouts]) -> dict[str, tuple[Any, ...]]:
+    names = dict.fromkeys(name for shard in shards for name in shard.logged)
+    return {
+        name: tuple(one for shard in shards for one in shard.logged.get(name, (None,) * len(shard.tokens)))
+        for name in names
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +153,7 @@ class Experience:
 
     def tensors(self) -> dict[str, Tensor]:
         """The fields that are there, by name."""
-        named = {field.name: getattr(self, field.name) for field in fields(self)}
+        named = {one.name: getattr(self, one.name) for one in fields(self)}
         return {name: tensor for name, tensor in named.items() if tensor is not None}
 
     def rows(self, index: Tensor) -> Experience:
@@ -167,7 +179,7 @@ def stacked(parts: Sequence[Experience]) -> Experience:
     if len({part.input_draws is None for part in parts}) > 1:
         raise ValueError("some rows have input_draws and others do not")
     whole: dict[str, Tensor] = {}
-    for name in (field.name for field in fields(Experience)):
+    for name in (one.name for one in fields(Experience)):
         there = [part.tensors()[name] for part in parts if name in part.tensors()]
         if there:
             like = there[0]

@@ -239,8 +239,13 @@ def sampler_of(
                 code="sampling_not_stepwise",
             )
         return own
+    return StepperSampler(stepper_of(generator, draw), space, chunk_rows, writer)
+
+
+def stepper_of(generator: Generator, draw: Draw = _OWN_DISTRIBUTION) -> Stepper:
+    """A frozen copy of a generator that steps through a distribution of its."""
     stepper = generator.stepper(draw.temperature)
-    return StepperSampler(TruncatedStepper(stepper, draw) if draw.truncates else stepper, space, chunk_rows, writer)
+    return TruncatedStepper(stepper, draw) if draw.truncates else stepper
 
 
 @torch.no_grad()
@@ -280,6 +285,30 @@ def sample(
     logprobs = torch.cat([part[1] for part in parts])
     mask = sequence_mask(space, tokens)
     return Samples(tokens=tokens, logprobs=logprobs.masked_fill(~mask, 0.0), mask=mask)
+
+
+@torch.no_grad()
+def stream(
+    stepper: Stepper, space: SequenceSpace, rng: torch.Generator, conditions: Tensor | None = None
+) -> Iterator[int]:
+    """Tokens of one sequence as they are drawn; the terminator is the last, where there is one.
+
+    They are those of `sample` of one sequence, from the same random numbers.
+
+    Args:
+        stepper: frozen generator.
+        space: the task's sequences.
+        rng: source of all randomness; its device is the stepper's.
+        conditions: (1, S) int64 what the sequence is given, or None.
+    """
+    stepper = stepper.conditional(conditions)
+    state = stepper.start(1, rng)
+    for position in range(space.max_length):
+        drawn, _ = draw_with_logprobs(stepper, state, rng)
+        yield int(drawn)
+        if bool(is_terminal(space, drawn, position)):
+            return
+        state = stepper.advance(state, drawn)
 
 
 @torch.no_grad()

@@ -21,12 +21,15 @@ from torch import Tensor
 from rlgan.base.errors import CheckpointError, PluginError
 from rlgan.base.files import write_atomically
 from rlgan.discriminators import Discriminator, DiscriminatorSettings, build_discriminator
+from rlgan.envs.model_tokens import ModelTokens
 from rlgan.envs.sequence_space import SequenceSpace
+from rlgan.envs.tasks.prompts import PromptReading
+from rlgan.envs.tasks.sources import Reading
 from rlgan.envs.tasks.task import Task
 from rlgan.envs.vocabulary import Joining
 from rlgan.extensions import kept_text, reading_a_folder
 
-from .export import admit_network, joining_of, names_of, space_of
+from .export import admit_network, joining_of, model_tokens_of, names_of, reading_of, space_of, texts_of
 
 _WEIGHTS, _DESCRIPTION = "discriminator.safetensors", "discriminator.json"
 DISCRIMINATOR_FILES = (_WEIGHTS, _DESCRIPTION)
@@ -44,6 +47,8 @@ class ExportedDiscriminator:
         joining: how tokens become text.
         condition_names: how each id of what they are given is shown; None where they are given nothing.
         reward: settings of the reward of its run, as a configuration has them.
+        reading: how sources or prompts become what sequences are given; None where they are given nothing, or no text.
+        model_tokens: of the language model in whose tokens sequences are written; None where they are the task's own.
     """
 
     network: Discriminator
@@ -52,6 +57,8 @@ class ExportedDiscriminator:
     joining: Joining
     condition_names: tuple[str, ...] | None
     reward: Mapping[str, Any]
+    reading: Reading | PromptReading | None = None
+    model_tokens: ModelTokens | None = None
 
 
 def save_run_discriminator(
@@ -74,6 +81,7 @@ def save_run_discriminator(
         "source": kept_text(settings),
         "reward": dict(reward),
         **names_of(task),
+        **texts_of(task),
     }
     tensors = {name: tensor.detach().cpu().clone() for name, tensor in weights.items()}
     write_atomically(run_dir / _WEIGHTS, lambda path: save_file(tensors, path))
@@ -146,5 +154,12 @@ def exported_discriminator(
     network.load_state_dict(dict(weights))
     given = names.get("given_names")
     return ExportedDiscriminator(
-        network.eval(), space, token_names, joining_of(names), None if given is None else tuple(given), reward
+        network.eval(),
+        space,
+        token_names,
+        joining_of(names),
+        None if given is None else tuple(given),
+        reward,
+        reading_of(names),
+        model_tokens_of(names),
     )

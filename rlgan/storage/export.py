@@ -9,41 +9,58 @@ otherwise the file itself must be where it was, with the same content (`rlgan.ex
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from rlgan.base import seeding
 from rlgan.base.errors import CheckpointError, ConfigError, DataError, PluginError
 from rlgan.base.files import write_atomically
-from rlgan.base.seeding import stream
 from rlgan.base.settings import Settings
 from rlgan.base.weights import Base, Tensors, load_weights
-from rlgan.envs.reading import Text
+from rlgan.envs.model_tokens import ModelTokens
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.tasks.lines import padded
 from rlgan.envs.tasks.prompts import PromptReading
-from rlgan.envs.tasks.sources import Reading, ReadSources
+from rlgan.envs.tasks.sources import Reading, ReadSources, Source
 from rlgan.envs.tasks.task import Task, decode
-from rlgan.envs.vocabulary import JOININGS, Joining
+from rlgan.envs.vocabulary import JOININGS, Joining, join_tokens
 from rlgan.extensions import admit, kept_text, plugins_in, reading_a_folder
 from rlgan.generators import Draw, Generator, GeneratorSettings, build_generator
-from rlgan.sampling.sampler import sampler_of
+from rlgan.sampling.sampler import sampler_of, stepper_of, stream
 from rlgan.sampling.unknown_words import no_words, texts_with_source_words
 
 from .bases import BASES, base_path, read_base
 
+_NOT_WHOLE = "\N{REPLACEMENT CHARACTER}"  # what bytes are shown as that are no character yet
 _WEIGHTS, _DESCRIPTION = "generator.safetensors", "generator.json"
 GENERATOR_FILES = (_WEIGHTS, _DESCRIPTION)
 """Names of the files that hold the generator, in a run's folder."""
 GENERATOR_FOLDERS = (BASES,)
 """Names of the folders that hold more of it, where they are there: what training leaves alone, which the description
 names by its hash."""
+
+
+NUMBER = "num_sequences"
+"""Column of a request to a served generator that is given nothing: how many sequences."""
+
+
+def asked_by(description: Mapping[str, Any]) -> str:
+    """Column of a request to a served generator: a number of sequences, "prompt" of a language model, or "source".
+
+    Args:
+        description: of `generator.json`.
+    """
+    if description.get("given") is None:
+        return NUMBER
+    return "prompt" if "kind" in (description.get("reading") or {}) else "source"
 
 
 @dataclass(frozen=True)
@@ -57,6 +74,7 @@ class ExportedGenerator:
         joining: how tokens become text.
         reading: how sources become what it is given; None where it is given nothing, or no text.
         condition_names: how each id of what it is given is shown; None where it is given nothing.
+        model_tokens: of the language model in whose tokens it writes; None where they are the task's own.
     """
 
     generator: Generator
@@ -65,6 +83,7 @@ class ExportedGenerator:
     joining: Joining
     reading: Reading | PromptReading | None = None
     condition_names: tuple[str, ...] | None = None
+    model_tokens: ModelTokens | None = None
 
     def sample(
         self,
@@ -90,19 +109,14 @@ class ExportedGenerator:
         Raises:
             ConfigError: its sequences are given something, or a value is out of range.
         """
-        if self.space.condition is not None:
-            raise ConfigError(
-                "--input: is missing. This generator writes for a source: a translation, an answer, a summary. "
-                "Give a file with one source per line.",
-                code="input_missing",
-            )
+        self.require_sources(None)
         sampler = sampler_of(self.generator, self.space, Draw(temperature, top_k, top_p))
-        drawn = sampler.sample(num_sequences, stream(seed, "export"))
-        return decode(self.space, self.token_names, self.joining, drawn.tokens)
+        drawn = sampler.sample(num_sequences, seeding.stream(seed, "export"))
+        return self._texts(drawn.tokens)
 
     def answer(
         self,
-        sources: Sequence[Text],
+        sources: Sequence[Source],
         path: str,
         decoding: Decoding,
         seed: int = 0,
@@ -124,12 +138,7 @@ class ExportedGenerator:
             ConfigError: it is given nothing; or unknown words are to be replaced, and there are none.
             DataError: a source is empty, or no text is read and it is not made of the tokens that are.
         """
-        if self.space.condition is None:
-            raise ConfigError(
-                f"--input {path}: has no effect, because this generator reads no text. Remove it.",
-                code="input_no_effect",
-                fields={"input": path},
-            )
+        self.require_sources(path)
         if self.reading is None:
             refusal: str | None = "its sources are generated by the task and contain no unknown tokens"
         else:
@@ -140,18 +149,80 @@ class ExportedGenerator:
         conditions = read.conditions
         sampler, number = sampler_of(self.generator, self.space, decoding.draw), len(sources)
         if decoding.beam is None:
-            tokens = sampler.sample(number, stream(seed, "export"), conditions=conditions).tokens
+            tokens = sampler.sample(number, seeding.stream(seed, "export"), conditions=conditions).tokens
         else:
             tokens = sampler.likeliest(number, decoding.beam, decoding.length_exponent, conditions).tokens
         if not decoding.replaces_unknown:
-            return decode(self.space, self.token_names, self.joining, tokens), read.notes
+            return self._texts(tokens), read.notes
         assert self.reading is not None
         texts = texts_with_source_words(
             self.generator, self.space, self.token_names, tokens, conditions, read.words, self.reading.separator
         )
         return texts, read.notes
 
-    def read_sources(self, sources: Sequence[Text], path: str, numbers: Sequence[int] | None = None) -> ReadSources:
+    def require_sources(self, path: str | None) -> None:
+        """See to it that sources are given to a generator that reads them, and to no other.
+
+        Args:
+            path: where they are from; None where there are none.
+
+        Raises:
+            ConfigError: they are not.
+        """
+        if self.space.condition is not None and path is None:
+            raise ConfigError(
+                "--input: is missing. This generator writes for a source: a prompt, a sentence to translate, a "
+                "document. Give a file with one source per line, or use --prompt.",
+                code="input_missing",
+            )
+        if self.space.condition is None and path is not None:
+            shown = path if path.startswith("--") else f"--input {path}"
+            raise ConfigError(
+                f"{shown}: has no effect, because this generator reads no text. Remove it.",
+                code="input_no_effect",
+                fields={"input": path},
+            )
+
+    def streamed(self, source: Source | None, path: str, draw: Draw, rng: torch.Generator) -> Iterator[str]:
+        """One sequence as text, piece by piece as it is drawn.
+
+        Args:
+            source: what it is written for; None of a generator that is given nothing.
+            path: where that is from, for errors.
+            draw: from which distribution.
+            rng: source of the draw; of several sequences in a row the same.
+
+        Raises:
+            ConfigError: the generator writes whole sequences, or reads no text.
+            DataError: see `read_sources`.
+        """
+        if not self.generator.draws_tokens or self.generator.own_sampler(self.space, draw, 1) is not None:
+            raise ConfigError(
+                f"--stream: {type(self.generator).__name__} writes whole sequences and not one token after another. "
+                "Remove it.",
+                code="stream_of_whole_sequences",
+            )
+        conditions = None if source is None else self.read_sources([source], path).conditions
+        names: list[str] = []
+        shown = ""
+        for token in stream(stepper_of(self.generator, draw), self.space, rng, conditions):
+            if token == self.space.end_id:
+                break
+            names.append(self.token_names[token])
+            text = join_tokens(names, self.joining, in_one_line=self.model_tokens is None)
+            # A character of several tokens is shown once it is whole.
+            if text.startswith(shown) and not text.endswith(_NOT_WHOLE):
+                yield text[len(shown) :]
+                shown = text
+        text = join_tokens(names, self.joining, in_one_line=self.model_tokens is None)
+        if text != shown:
+            yield text.removeprefix(shown)
+
+    def _texts(self, tokens: Tensor) -> list[str]:
+        """(B, T) as text; what a language model writes keeps its lines."""
+        return decode(self.space, self.token_names, self.joining, tokens, in_one_line=self.model_tokens is None)
+
+    def read_sources(self, sources: Sequence[Source], path: str, numbers: Sequence[int] | None = None) -> ReadSources:
         """Sources as conditions (n, S), of a generator that is given something.
 
         Args:
@@ -198,12 +269,11 @@ def save_run_generator(
         tensors: all its weights, see `Weights.complete`.
         base: what of them training leaves alone, where a checkpoint in the folder has written it; None writes all.
     """
-    reading = None if task.conditions is None else task.conditions.reading
     description = {
         "generator": settings.model_dump(mode="json"),
         "source": kept_text(settings),
         **names_of(task),
-        "reading": None if reading is None else reading.model_dump(mode="json"),
+        **texts_of(task),
         "base": None if base is None else base.digest,
     }
     frozen = {} if base is None or base.tensors is None else base.tensors
@@ -214,9 +284,32 @@ def save_run_generator(
     )
 
 
-def _reading_of(kept: Mapping[str, Any]) -> Reading | PromptReading:
-    """How sources become conditions, as a description tells; that of pairs has no kind."""
+def texts_of(task: Task) -> dict[str, Any]:
+    """How texts become sequences of a task and what they are given, as `reading_of` and `model_tokens_of` read it."""
+    reading = None if task.conditions is None else task.conditions.reading
+    # Prompts are read in the same tokens, and know them.
+    tokens = None if reading is not None and reading.model_tokens is not None else task.model_tokens
+    return {
+        "reading": None if reading is None else reading.model_dump(mode="json"),
+        "model_tokens": None if tokens is None else tokens.model_dump(mode="json"),
+    }
+
+
+def reading_of(description: Mapping[str, Any]) -> Reading | PromptReading | None:
+    """How sources become conditions, as a description tells; that of pairs has no kind. None where none do."""
+    kept = description.get("reading")
+    if kept is None:
+        return None
     return PromptReading.model_validate(kept) if "kind" in kept else Reading.model_validate(kept)
+
+
+def model_tokens_of(description: Mapping[str, Any]) -> ModelTokens | None:
+    """Tokens of a language model in which sequences are written, as a description tells; None where they are not."""
+    reading = reading_of(description)
+    if reading is not None and reading.model_tokens is not None:
+        return reading.model_tokens
+    kept = description.get("model_tokens")
+    return None if kept is None else ModelTokens.model_validate(kept)
 
 
 def _of_names(lines: Sequence[str], path: str, names: Sequence[str], space: SequenceSpace) -> Tensor:
@@ -303,12 +396,16 @@ def load_run_generator(run_dir: Path, *, trust_code: bool = False) -> ExportedGe
         load_weights(generator, {**frozen, **load_file(run_dir / _WEIGHTS)})
         if len(token_names) != space.vocab_size:
             raise ValueError(f"{len(token_names)} token names for {space.vocab_size} tokens")
-        kept = description.get("reading")
-        reading = None if kept is None else _reading_of(kept)
         names = description.get("given_names")
         condition_names = None if names is None else tuple(names)
         return ExportedGenerator(
-            generator.eval(), space, token_names, joining_of(description), reading, condition_names
+            generator.eval(),
+            space,
+            token_names,
+            joining_of(description),
+            reading_of(description),
+            condition_names,
+            model_tokens_of(description),
         )
     except (CheckpointError, PluginError):
         raise

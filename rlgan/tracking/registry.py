@@ -22,7 +22,7 @@ from typing import Any
 from rlgan.base.errors import CheckpointError, ConfigError, RlganError, TrackingError, nearest
 from rlgan.storage.bases import BASES
 from rlgan.storage.discriminator_export import DISCRIMINATOR_FILES
-from rlgan.storage.export import GENERATOR_FILES, base_of_generator, load_run_generator
+from rlgan.storage.export import GENERATOR_FILES, NUMBER, asked_by, base_of_generator, load_run_generator
 
 from .addresses import tracking_uri, without_password
 from .connection import asking, first_line, is_unknown, listed
@@ -232,7 +232,8 @@ def _save(folder: Path, code: Path, generator_dir: Path, temperature: float, mod
         Path(__file__).parents[1], code / "rlgan", ignore=shutil.ignore_patterns("__pycache__", "*.pyc")
     )
     weights, description = (generator_dir / name for name in GENERATOR_FILES)
-    kind = json.loads(description.read_text("utf-8"))["generator"]["kind"]
+    described = json.loads(description.read_text("utf-8"))
+    kind, asks = described["generator"]["kind"], asked_by(described)
     requirements = REQUIREMENTS + (REQUIREMENTS_OF_LANGUAGE_MODELS if kind == "causal_lm" else ())
     artifacts = {"weights": str(weights.resolve()), "description": str(description.resolve())}
     if (base := base_of_generator(generator_dir)) is not None:
@@ -251,7 +252,7 @@ def _save(folder: Path, code: Path, generator_dir: Path, temperature: float, mod
         artifacts=artifacts,
         code_paths=[str(package)],
         signature=ModelSignature(
-            inputs=Schema([ColSpec("long", "num_sequences")]),
+            inputs=Schema([ColSpec("long" if asks == NUMBER else "string", asks)]),
             outputs=Schema([ColSpec("string", "text")]),
             params=ParamSchema(
                 [
@@ -262,12 +263,25 @@ def _save(folder: Path, code: Path, generator_dir: Path, temperature: float, mod
                 ]
             ),
         ),
-        input_example=(pandas.DataFrame({"num_sequences": [2]}), {"temperature": float(temperature), "seed": 0}),
+        input_example=(
+            pandas.DataFrame({asks: [2] if asks == NUMBER else [_example(described)]}),
+            {"temperature": float(temperature), "seed": 0},
+        ),
         pip_requirements=[f"{one}=={installed_version(one).partition('+')[0]}" for one in requirements],
         mlflow_model=Model(
             artifact_path=model.artifact_location, run_id=run_id, model_uuid=model.model_id, model_id=model.model_id
         ),
     )
+
+
+def _example(described: Mapping[str, Any]) -> str:
+    """A source that a generator can read: tokens by their names where it reads no text."""
+    reading, given = described.get("reading"), described["given"]
+    if reading is not None and "kind" in reading:
+        return "Hello"
+    names = [name for place, name in enumerate(described["given_names"]) if place != given["end_id"]]
+    known = [name for name in names if name.isalnum()] or names
+    return " ".join([known[-1]] * (given["max_length"] if given["end_id"] is None else 1))
 
 
 def _run(client: Any, run_id: str) -> Any:

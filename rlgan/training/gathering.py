@@ -13,6 +13,7 @@ import torch
 from rlgan.adversary.training import Pairs
 from rlgan.base.weights import Weights, averaged
 from rlgan.layers.relaxation import Relaxation
+from rlgan.policy.reward_base import TrainerState
 from rlgan.rollouts.shards import cut_into_shards
 from rlgan.sampling.beam_search import searched_rows
 from rlgan.sampling.records import Rollouts, concatenate
@@ -67,9 +68,15 @@ class Gathering:
             rollout_version=None if policy is None else policy.version,
             discriminator_version=None if discriminator is None else discriminator.version,
             is_rewarded=True,
+            state=TrainerState(update, self._epochs(update)),
         )
         reference = None if config.reference.place == "none" else self._reference_handle()
         return concatenate(pool.collect(shards, handle, policy_handle, discriminator_handle, reference))
+
+    def _epochs(self, update: int) -> float:
+        """How often each training sequence has been begun like, on average, in so many updates."""
+        schedule = self._shared.config.schedule
+        return update * (schedule.num_sampled / (schedule.g_group or 1)) / len(self._shared.task.train)
 
     def _reference_handle(self) -> Any:
         if self._reference is None:

@@ -36,20 +36,22 @@ class _Chosen:
         tokens: (B, T) int64.
         conditions: (B, S) int64; None where they are given nothing.
         weights: (B,) float32, what each counts, 1 on average over the training split.
+        numbers: (B,) int64 which of the split they are; None of a stream.
     """
 
     tokens: Tensor
     conditions: Tensor | None
     weights: Tensor
+    numbers: Tensor | None = None
 
     def beginnings(self, prefix_length: int, with_targets: bool) -> Beginnings:
         """What generated sequences begin with that begin like these."""
-        return beginnings_of(self.tokens, self.conditions, prefix_length, with_targets)
+        return beginnings_of(self.tokens, self.conditions, prefix_length, with_targets, self.numbers)
 
     def rows(self, rows: Tensor) -> _Chosen:
         """Some of them, in any order."""
-        conditions = None if self.conditions is None else self.conditions[rows]
-        return _Chosen(self.tokens[rows], conditions, self.weights[rows])
+        conditions, numbers = (None if one is None else one[rows] for one in (self.conditions, self.numbers))
+        return _Chosen(self.tokens[rows], conditions, self.weights[rows], numbers)
 
 
 class RealSequences:
@@ -130,7 +132,7 @@ class RealSequences:
         """Those of the split at these places."""
         conditions = None if self._task.conditions is None else self._task.conditions.train[index].long()
         weights = torch.ones(len(index)) if self._weights is None else self._weights[index]
-        return _Chosen(self._task.train[index].long(), conditions, weights)
+        return _Chosen(self._task.train[index].long(), conditions, weights, index)
 
     def _shuffled(self, *purpose: str | int) -> Tensor:
         return torch.randperm(self._task.train.shape[0], generator=stream(self._seed, *purpose))

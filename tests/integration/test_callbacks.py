@@ -122,7 +122,7 @@ def test_a_stop_ends_training_and_the_table_is_made(stop_at: int, done: tuple[in
     if stop_at == 5:  # the last iteration: nothing was stopped
         assert state["stopped"] is None and reason not in text
     else:
-        assert state["stopped"] == reason and f"training stopped by {reason}" in text
+        assert state["stopped"] == reason and f"training was stopped by {reason}" in text
     names = [row["name"] for row in result.table]
     # A control makes as many updates as the run: none where it made none, and then there is none.
     assert ("mle_continued" in names) == ("tiny (this run)" in names) == (done[2] > 0)
@@ -146,7 +146,7 @@ def test_a_run_that_a_callback_stopped_goes_on_with_its_table(tmp_path: Path, mo
     watcher = Watcher()
     resumed(tmp_path / "run", watcher)
     assert watcher.calls == ["start after 4", "end after 4"] and watcher.seen == 4 and watcher.iterations == []
-    assert "training stopped by callback Watcher: seen enough" in (tmp_path / "run" / "table.txt").read_text()
+    assert "training was stopped by callback Watcher: seen enough" in (tmp_path / "run" / "table.txt").read_text()
 
 
 @pytest.mark.parametrize("units", [1, 3, 4])

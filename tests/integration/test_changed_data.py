@@ -83,7 +83,7 @@ def test_a_run_is_measured_from_another_folder_with_the_same_figures(
     (copied / "data.json").write_text(json.dumps(known))
     answer = ask(capsys, "evaluate", "--run", copied)
     assert answer.status == 2 and "the run read it from /nowhere/lines.txt" in answer.err
-    assert "by --data FILE" in answer.err
+    assert "with --data FILE" in answer.err
     # What has the file's name alone, where a run that was moved with its data would find it, is refused as another
     # file; and passed over where the run's own bytes lie in a place that comes later.
     namesake = tmp_path / "lines.txt"
@@ -133,7 +133,7 @@ def test_resume_takes_the_same_content_from_elsewhere_and_remembers_it(
     answer = ask(capsys, "train", "--resume", "run", "--data", "second/lines.txt", "--seed", 4)
     assert answer.status == 2 and "another configuration: seed: 0 → 4." in answer.err
     answer = ask(capsys, "train", "--resume", "run", "--data", "second/lines.txt", "--tokens", "char")
-    assert answer.status == 2 and "--tokens: has no effect beside --resume run" in answer.err
+    assert answer.status == 2 and "[tokens_beside_resume]" in answer.err
     assert ask(capsys, "train", "--resume", "run", "--data", "second/lines.txt", "--dry-run").status == 0
     with pytest.MonkeyPatch.context() as stopping:
         stop_after(stopping, 1)

@@ -139,7 +139,11 @@ def test_every_row_is_looked_at_closely_and_both_tables_fit_a_line(done: Done) -
 def test_the_verdict_is_of_every_control_at_the_temperature_of_validation_data(done: Done) -> None:
     verdict = done.found.verdict
     assert verdict is not None and verdict.measure == "lm_rlm" and verdict.num_trainings == 3
-    assert verdict.trained_again == "constant_reward" and verdict.outcome in ("better", "worse", "not told apart")
+    assert verdict.trained_again == "constant_reward" and verdict.outcome in (
+        "better",
+        "worse",
+        "no significant difference",
+    )
     assert {one.control for one in verdict.comparisons} == {"the MLE start", "mle_continued", "constant_reward"}
     assert done.found.text.endswith("\n".join(verdict.sentences))
     rows = {(row["name"].split()[0].removesuffix("_"), row["temperature"]): row for row in done.found.rows}

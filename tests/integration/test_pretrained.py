@@ -182,7 +182,7 @@ def test_tasks_without_words_refuse(capsys: pytest.CaptureFixture[str]) -> None:
     options = ("--generator.pretrained", "word_vectors", "--generator.pretrained.path", "v.txt")
     answer = ask(capsys, "train", "mle", *options, "--dry-run")
     assert answer.status == 2
-    assert "generator.pretrained='word_vectors': the tokens of task='oracle' are no words" in answer.err
+    assert "generator.pretrained='word_vectors': the tokens of task='oracle' are not words" in answer.err
 
 
 def test_trials_find_the_file_wherever_they_work(

@@ -104,7 +104,7 @@ def test_the_table_has_start_temperatures_controls_and_the_run(undisturbed: Path
         assert line.split()[-6:-1] == shown
     verdict = read_verdict(undisturbed)
     assert verdict is not None and text.endswith("\n" + "\n".join(verdict.sentences) + "\n")
-    assert "\nShare of the headroom captured: not defined, for " in text
+    assert "\nShare of the headroom captured: not defined, because " in text
     assert re.search(r"(?m)^kl_sum \(kl_reverse \+ kl_forward; lower is better\): this run at τ=", text)
 
 
@@ -236,7 +236,7 @@ def test_a_run_stopped_by_ctrl_c_and_resumed_equals_one_never_stopped(
     )
     assert not (folder / "table.json").exists()
     answer = ask(capsys, "train", "--resume", folder)
-    assert answer.status == 0 and f"resumed after {num_units} units" in answer.out
+    assert answer.status == 0 and f"resumed after {num_units} iterations" in answer.out
     assert_ends_alike(folder, undisturbed)
 
 
@@ -256,7 +256,7 @@ def test_a_run_that_died_between_checkpoints_does_units_again(
     assert rows_of(folder)[-1]["unit"] == 4
     with (folder / "metrics.jsonl").open("a") as file:
         file.write('{"unit": 5, "pha')
-    assert "resumed after 2 units" in ask(capsys, "train", "--resume", folder).out
+    assert "resumed after 2 iterations" in ask(capsys, "train", "--resume", folder).out
     assert_ends_alike(folder, undisturbed)
 
 

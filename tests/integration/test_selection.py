@@ -62,7 +62,7 @@ def test_what_was_selected_is_the_run_s_generator_and_is_told(folder: Path) -> N
     assert table["tiny (this run)"] == table["MLE start"] | {"name": "tiny (this run)"}
     described = "generator selected on validation data: the start of the adversarial phase, kl_sum "
     text = (folder / "table.txt").read_text()
-    assert re.search(rf"(?m)^tiny \(this run\): {described}.*stopped early after 2 of 30 units$", text)
+    assert re.search(rf"(?m)^tiny \(this run\): {described}.*stopped early after 2 of 30 iterations$", text)
     # The control is selected alike, and says so.
     assert re.search(r"(?m)^mle_continued: generator selected on validation data: .*, kl_sum ", text)
     tags = sqlite3.connect(folder.parent / "mlruns.db").execute("select value from tags where key = 'selected'")
@@ -97,7 +97,7 @@ def test_a_selection_that_was_interrupted_ends_as_one_that_was_not(
         stop_after(monkeypatch, 4)
         assert ask(capsys, "train", "--config", config, "--out", tmp_path / "run").status == 130
     answer = ask(capsys, "train", "--resume", tmp_path / "run")
-    assert answer.status == 0 and "stopped early after 2 of 30 units" in answer.out
+    assert answer.status == 0 and "stopped early after 2 of 30 iterations" in answer.out
     assert_ends_alike(tmp_path / "run", folder)
 
 

@@ -85,10 +85,10 @@ def test_a_run_stopped_here_and_gone_on_with_elsewhere_equals_one_never_stopped(
     assert answer.status == 130 and f"kept in {uri}\n" in answer.out
     assert contents(shared / "here") == contents(tmp_path / "first" / "here")
     shutil.rmtree(tmp_path / "first")
-    resume = command(answer.out, "go on with")
+    resume = command(answer.out, "to continue, run")
     assert resume == ["train", "--resume", uri]
     answer = ask(capsys, *resume)
-    assert answer.status == 0 and f"resumed after {num_units} units" in answer.out, answer.err
+    assert answer.status == 0 and f"resumed after {num_units} iterations" in answer.out, answer.err
     assert_ends_alike(work / "runs" / "here", undisturbed)
     assert contents(shared / "here") == contents(work / "runs" / "here")
     assert "shared" not in (shared / "here" / "config.json").read_text()
@@ -122,7 +122,7 @@ def test_a_storage_that_is_a_path_is_where_folders_are_made(
     answer = stopped(capsys, 1, "--config", config_file, "--storage", shared)
     assert answer.status == 130 and "kept in" not in answer.out
     (folder,) = shared.iterdir()
-    assert command(answer.out, "go on with") == ["train", "--resume", str(folder)]
+    assert command(answer.out, "to continue, run") == ["train", "--resume", str(folder)]
     assert list(work.iterdir()) == []
 
 

@@ -734,7 +734,7 @@ def test_a_run_that_only_harms_ends_early_with_its_start(task: Task) -> None:
     assert trainer.next_phase is None
     assert num_units(config.schedule, trainer.position) == len(units) == trainer.position.units
     assert trainer.selected is not None
-    assert "the start of the adversarial phase" in trainer.selected and "after 6 of 40 units" in trainer.selected
+    assert "the start of the adversarial phase" in trainer.selected and "after 6 of 40 iterations" in trainer.selected
 
 
 def test_nothing_is_selected_on_the_test_split_nor_on_samples_that_are_reported(task: Task) -> None:

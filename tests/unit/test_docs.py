@@ -717,9 +717,7 @@ def test_the_reward_that_contributing_adds_trains(tmp_path: Path) -> None:
 # Words
 
 
-@pytest.mark.parametrize(
-    "name", [one for one in DOCUMENTS if one not in ("README.md", "docs/glossary.md", "docs/errors.md")]
-)
+@pytest.mark.parametrize("name", [one for one in DOCUMENTS if one not in ("docs/glossary.md", "docs/errors.md")])
 def test_documents_are_in_plain_words(name: str) -> None:
     """Code apart; the glossary quotes the words to avoid, and the list of errors is made of messages."""
     text = re.sub(r"```.*?```", "", (PROJECT / name).read_text("utf-8"), flags=re.DOTALL)

@@ -55,7 +55,18 @@ def against(control: str, temperature: float) -> Against:
 def verdict(*comparisons: tuple[str, float], temperature: float = 0.8) -> Verdict:
     found = tuple(against(*one) for one in comparisons)
     return Verdict(
-        "not told apart", "lm_rlm", "lm_5gram", "rlm_5gram", temperature, found, 0.95, 1, 3, None, None, ("so it is",)
+        "no significant difference",
+        "lm_rlm",
+        "lm_5gram",
+        "rlm_5gram",
+        temperature,
+        found,
+        0.95,
+        1,
+        3,
+        None,
+        None,
+        ("so it is",),
     )
 
 

@@ -95,7 +95,7 @@ def test_function_of_tokens_and_conditions(pairs: Task, write: Write) -> None:
 def test_function_of_texts_gets_what_people_read(pairs: Task, write: Write) -> None:
     plugin = write(
         "def f(prompts, completions, completion_ids, targets, **columns):\n"
-        "    assert not columns\n"
+        "    assert set(columns) == {'trainer_state', 'log_metric', 'log_extra'}\n"
         "    global SEEN\n"
         "    SEEN = prompts, completions, completion_ids, targets\n"
         "    return [len(text) for text in completions]"
@@ -162,13 +162,11 @@ def test_sum_with_weights_leaves_out_what_a_function_did_not_judge(plain: Task, 
     assert metrics["reward/b_mean"] == pytest.approx(57.5 / 4)
 
 
-def test_row_that_nobody_judges_is_an_error_that_shows_it(plain: Task, write: Write) -> None:
+def test_row_that_nobody_judges_has_no_score(plain: Task, write: Write) -> None:
     first = write("def a(completions):\n    return [1, None, 3, 4, None]", "a")
     second = write("def b(completions):\n    return [1, 1, 1, 1, None]", "b")
-    rows = rows_of(plain)
-    with pytest.raises(PluginError) as raised:
-        functions(plain, first, second)(rows)
-    assert f"a, b: all returned None for row 4 of 5, {plain.decode(rows.tokens)[4]!r}" in str(raised.value)
+    found = functions(plain, first, second)(rows_of(plain)).scores
+    assert found[:4].tolist() == [2.0, 1.0, 4.0, 5.0] and bool(found[4].isnan())
 
 
 def test_function_that_judged_nothing_has_no_metrics() -> None:
@@ -288,7 +286,7 @@ def test_function_that_hangs_is_named_after_the_time_out(plain: Task, write: Wri
         ("f = 3", "is int, which is not callable"),
         ("class f:\n    pass", "its instances are not callable"),
         ("f = dict.fromkeys", FORMS),
-        ("def f(completions, weight):\n    return []", "the parameter 'weight' has no default. Set"),
+        ("def f(tokens, mask, weight):\n    return []", "the parameter 'weight' has no default. Set"),
         ("class f:\n    def __init__(self, n): ...\n    def __call__(self, completions): ...", "options.n"),
     ],
 )  # fmt: skip

@@ -63,7 +63,7 @@ def test_what_each_run_says_of_itself_stands_in_the_table_and_on_the_page(
 ) -> None:
     monkeypatch.setattr(side_by_side, "history", lambda run, names: {})
     monkeypatch.setattr(side_by_side, "read_table", lambda run, name: None)
-    tags = {"verdict": "kl_sum: not told apart. One seed: no evidence about the method."}
+    tags = {"verdict": "kl_sum: no significant difference. One seed: no evidence about the method."}
     judged = LoggedRun(
         "a", "judged", "FINISHED", "experiment", None, {}, tags, {"final/this_run/kl_sum": 2.0}, 0, "uri"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -152,12 +153,16 @@ def test_the_best_control_is_that_of_validation_data_and_all_must_be_beaten() ->
     best, other = entrant("best", 2.0, 2.0, validation=1.0), entrant("other", 0.5, 0.6, validation=2.0)
     found = judge(KL_SUM, run, [other, best], TRAININGS)
     assert [one.control for one in found.comparisons] == ["best", "other"]
-    assert found.confidence == pytest.approx(0.975) and found.outcome == "not told apart"
-    assert "No claim is made, for it is not told from other at τ=0.9 (-0.100 [" in found.statement
+    assert found.confidence == pytest.approx(0.975) and found.outcome == "no significant difference"
+    assert (
+        "No claim is made, because there is no significant difference from other at τ=0.9 (-0.100 [" in found.statement
+    )
     assert judge(KL_SUM, run, [best], TRAININGS).outcome == "better"
     # That it is worse is said of the best alone: to be worse than another is no news.
     worse = entrant("run", 2.0, 2.0)
-    assert judge(KL_SUM, worse, [replace(other, validation=3.0), best], TRAININGS).outcome == "not told apart"
+    assert (
+        judge(KL_SUM, worse, [replace(other, validation=3.0), best], TRAININGS).outcome == "no significant difference"
+    )
     assert judge(KL_SUM, worse, [replace(other, validation=0.0), best], TRAININGS).outcome == "worse"
 
 
@@ -165,8 +170,8 @@ def test_nothing_is_claimed_where_the_chance_of_training_is_not_known() -> None:
     run, control = entrant("run", 0.5, 0.5), entrant("control", 2.0, 2.0)
     for trainings in (no_trainings(), TRAININGS[:1]):
         found = judge(KL_SUM, run, [control], trainings)
-        assert found.outcome == "not told apart" and found.comparisons[0].total.training_error is None
-        assert found.sentences[0].endswith(": no claim, for the chance of training is not known.")
+        assert found.outcome == "no significant difference" and found.comparisons[0].total.training_error is None
+        assert found.sentences[0].endswith(": no claim, because the variance between trainings is not known.")
         assert "but not of training (evaluation.equal_trainings is 0, or no control" in found.statement
 
 
@@ -174,7 +179,7 @@ def test_the_words() -> None:
     run, control = entrant("run", 0.5, 0.5), entrant("mle_continued", 2.0, 2.0)
     first, sides, seed, chance = judge(KL_SUM, run, [control], TRAININGS, "constant_reward").sentences
     assert first == (
-        "kl_sum (kl_reverse + kl_forward; lower is better): this run at τ=0.9 less its control, mle_continued at "
+        "kl_sum (kl_reverse + kl_forward; lower is better): this run at τ=0.9 minus its control, mle_continued at "
         "τ=0.9: -3.000 [-3.608, -2.392]: this run's generator is better."
     )
     assert sides == (
@@ -182,20 +187,20 @@ def test_the_words() -> None:
     )
     assert seed == "One seed: no evidence about the method."
     assert chance == (
-        "Intervals: 95 % (1 control), with the chance of held-out and drawn sequences and, by 3 trainings of "
-        "constant_reward, of training."
+        "Intervals: 95 % (1 control). They include the variance of test sequences, of samples, and of training "
+        "(estimated from 3 trainings of constant_reward)."
     )
     equal = judge(KL_SUM, replace(control, name="run"), [control], TRAININGS)
-    assert equal.outcome == "not told apart" and equal.sentences[0].endswith(": not told apart.")
+    assert equal.outcome == "no significant difference" and equal.sentences[0].endswith(": no significant difference.")
     assert "at once" not in equal.statement
     # What is better in one side and worse in the other is no claim.
     traded = judge(KL_SUM, entrant("run", 0.5, 3.5), [control], TRAININGS)
-    assert traded.outcome == "not told apart" and "at once" not in traded.statement
+    assert traded.outcome == "no significant difference" and "at once" not in traded.statement
 
 
-@pytest.mark.parametrize("outcome", ["better", "worse", "not told apart"])
+@pytest.mark.parametrize("outcome", ["better", "worse", "no significant difference"])
 def test_no_statement_has_two_opposite_claims(outcome: str) -> None:
-    run = {"better": (0.5, 0.5), "worse": (3.5, 3.5), "not told apart": (2.0, 2.0)}[outcome]
+    run = {"better": (0.5, 0.5), "worse": (3.5, 3.5), "no significant difference": (2.0, 2.0)}[outcome]
     found = judge(KL_SUM, entrant("run", *run), [entrant("a", 2.0, 2.0), entrant("b", 2.0, 2.0)], TRAININGS)
     assert found.outcome == outcome
     for word in ("better", "worse"):
@@ -213,17 +218,17 @@ def shared(ends_: Ends, trainings: Floats = TRAININGS) -> Verdict:
     )
 
 
-def test_a_share_needs_a_headroom_that_is_told_from_0() -> None:
+def test_a_share_needs_a_headroom_that_is_significant() -> None:
     # Training alone: √0.02 · t(0.975, 2) = 0.1414 · 4.3027 = 0.6085.
     found = shared(ends(1.5, 2.0, 1.0))
     assert found.share is not None and found.share.value == pytest.approx(0.5)
     assert found.share.low is not None and found.share.high is not None
     assert found.share.low < 0 and found.share.high > 0.5
-    assert "what no sample contains" in found.statement and "+0.50 [" in found.statement
+    assert "oracle_ratio knows the exact distribution" in found.statement and "+0.50 [" in found.statement
     for ceiling in (1.5, 2.0, 3.0):
         found = shared(ends(1.5, 2.0, ceiling))
         assert found.share is not None and found.share.value is None
-        assert "Share of the headroom captured: not defined, for oracle_ratio gains" in found.statement
+        assert "Share of the headroom captured: not defined, because oracle_ratio gains" in found.statement
         assert "final/headroom_captured" not in found.figures()
     unknown = shared(ends(1.5, 2.0, 1.0), no_trainings())
     assert unknown.share is not None and unknown.share.value is None
@@ -256,6 +261,12 @@ def test_it_is_read_as_it_was_written(tmp_path: Path) -> None:
     for found in (shared(ends(1.5, 2.0, 1.0)), not_judged("there is nothing to compare")):
         write_verdict(found, tmp_path)
         assert read_verdict(tmp_path) == found
+    # Earlier versions wrote other words for the same outcome.
+    found = judge(KL_SUM, entrant("run", 2.0, 2.0), [entrant("mle_continued", 2.0, 2.0)], TRAININGS)
+    write_verdict(found, tmp_path)
+    kept = json.loads((tmp_path / "verdict.json").read_text())
+    (tmp_path / "verdict.json").write_text(json.dumps(kept | {"outcome": "not told apart"}))
+    assert read_verdict(tmp_path) == found and found.outcome == "no significant difference"
     (tmp_path / "verdict.json").write_text("{}")
     with refused(CheckpointError, "damaged_verdict", match=r"verdict\.json.*table\.txt"):
         read_verdict(tmp_path)

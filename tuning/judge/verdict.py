@@ -69,17 +69,17 @@ class Difference:
 
     @property
     def outcome(self) -> str:
-        """Whether the finalist "beats" it, "is worse than" it, or "is not told apart from" it.
+        """Words for what the finalist does: "beats" it, "is worse than" it, "shows no significant difference from" it.
 
         Where a seed is missing nothing beats anything: those that survived may be those that were easy.
         """
         if self.left_out:
-            return "is not significantly different from"
+            return "shows no significant difference from"
         if self.interval is not None and self.interval.high is not None and self.interval.high < 0:
             return "beats"
         if self.interval is not None and self.interval.low is not None and self.interval.low > 0:
             return "is worse than"
-        return "is not significantly different from"
+        return "shows no significant difference from"
 
     def __str__(self) -> str:
         number = "no seed has both results" if self.interval is None else f"difference {self.interval}"
@@ -93,7 +93,7 @@ class Headroom:
     Attributes:
         by_seed: seed → share; None where the ceiling did not end below mle_continued: there was nothing to gain.
         interval: mean gain over mean headroom of all seeds, with Fieller's interval; None where the mean headroom is
-            not told from 0, for a share of nothing is any number.
+            not significantly different from 0, for a share of nothing is any number.
         missing: why it is undefined; None where it is not.
         continued: the control that stands for nothing gained.
     """

@@ -392,7 +392,7 @@ def _judged(results: SweepResults, judged: Verdict) -> list[str]:
     return [
         f"The objective {results.objective} = {' + '.join(results.sides)} is two-sided{reason}. Neither side can be "
         "gained for free by losing the other, which a lower temperature or collapse would do.",
-        "Trials are told apart on validation data, each with one seed. Test data are used in the final race alone, and "
+        "Trials are compared on validation data, each with one seed. Test data are used only in the final race, and "
         "nothing is chosen by them.",
         *judged.notes,
         "Importance is of the trials that the search chose to try, compared by rank at equal numbers of updates; "

@@ -12,20 +12,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from rlgan.base.pretrained import HubModel, ModelFolder
 from rlgan.base.weights import frozen_copy
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.transition import sequence_mask
-from rlgan.generators.generator import Distribution, Generator
+from rlgan.generators.generator import Distribution, Generator, SavedModel
 from rlgan.generators.vocabulary import token_logprobs
 from rlgan.layers.pretrained import FreshWeights, LoRA, adapters_off, base_model, load_files
 
 from .architecture import build_network, has_plain_output
+from .saving import save_model
 from .settings import CausalLM
 from .stepper import CausalLMStepper
 
@@ -73,6 +76,10 @@ class CausalLMGenerator(Generator):
         number = load_files(self.network, weights, "AutoModelForCausalLM")
         trained = sum(one.numel() for one in self.parameters() if one.requires_grad)
         return (f"generator: {number:,} parameters from {weights.shown}; {trained:,} are trained",)
+
+    def save_for_transformers(self, folder: Path, source: ModelFolder | HubModel | None, *, merges: bool) -> SavedModel:
+        """Write model or adapter; see `Generator.save_for_transformers`."""
+        return save_model(self.network, self._settings, self._space, folder, source, merges=merges)
 
     def use_dropout(self, enabled: bool) -> None:
         """Switch dropout on or off; see `Generator.use_dropout`."""

@@ -57,6 +57,11 @@ class CausalLM(GeneratorKind):
         return isinstance(self.training, LoRA) and add_nothing(trained)
 
     @property
+    def began_as(self) -> ModelFolder | HubModel | None:
+        """See `GeneratorKind`."""
+        return None if isinstance(self.weights, FreshWeights) else self.weights
+
+    @property
     def needs_conditions(self) -> bool:
         """See `GeneratorKind`: it goes on from nothing, too."""
         return False

@@ -73,13 +73,18 @@ def test_a_damaged_table_is_told(run_dir: Path, content: str) -> None:
 
 def test_the_page_of_a_model_says_where_it_comes_from(run_dir: Path) -> None:
     save_generator(run_dir)
-    tracked(run_dir, {"m": 1.0}, None, verdict="Not told apart from mle_continued.")
+    tracked(run_dir, {"m": 1.0}, None, verdict="No significant difference from mle_continued.")
     run = read_run(None, run_dir)
     register(run.uri, run.run_id, run_dir, "poems", 0.9, {"study": "lr"})
     client = Server(run_dir).client
     version, model = client.get_model_version("poems", "1"), client.get_registered_model("poems")
     for page in (version.description, model.description):
-        for part in ("Not told apart from mle_continued.", "**run**: a", "**preset**: seqgan", "**data**: poems.txt"):
+        for part in (
+            "No significant difference from mle_continued.",
+            "**run**: a",
+            "**preset**: seqgan",
+            "**data**: poems.txt",
+        ):
             assert part in page
         assert f"**data sha256**: {'f' * 64}" in page and "**study**: lr" in page and "**temperature**: 0.9" in page
     assert "rlgan sample --model models:/poems/1" in model.description
@@ -87,5 +92,5 @@ def test_the_page_of_a_model_says_where_it_comes_from(run_dir: Path) -> None:
     register(run.uri, run.run_id, run_dir, "poems", 0.5, {}, verdict="Another sweep found more.")
     assert "models:/poems/2" in client.get_registered_model("poems").description
     assert "Another sweep found more." in client.get_registered_model("poems").description
-    assert "Not told apart" in client.get_model_version("poems", "1").description, "a version keeps its own"
+    assert "No significant difference" in client.get_model_version("poems", "1").description, "a version keeps its own"
     assert find_generator(run.uri, "models:/poems/2").temperature == 0.5

@@ -73,11 +73,11 @@ def test_a_finalist_beats_only_if_the_interval_excludes_0() -> None:
     # Differences −1, −2, −3: mean −2, s = 1, t(0.975, 2) / √3 = 2.4842: [−4.484, +0.484].
     weak = judge(trial_7={1.0: [4.0, 3.0, 2.0]}, MLE={1.0: [5.0, 5.0, 5.0]})
     assert str(weak.differences[0]) == "difference -2.000 [-4.484, +0.484], 3 seeds"
-    assert weak.differences[0].outcome == "is not significantly different from"
+    assert weak.differences[0].outcome == "shows no significant difference from"
     assert weak.finding == (
-        "No finalist is significantly better than tempered MLE: trial 7, the best finalist on validation data, is not "
-        "significantly different from it (difference -2.000 [-4.484, +0.484], 3 seeds). It is not significantly "
-        "different from MLE at τ=1 (difference -2.000 [-4.484, +0.484], 3 seeds)."
+        "No finalist is significantly better than tempered MLE: trial 7, the best finalist on validation data, "
+        "shows no significant difference from it (difference -2.000 [-4.484, +0.484], 3 seeds). It shows no "
+        "significant difference from MLE at τ=1 (difference -2.000 [-4.484, +0.484], 3 seeds)."
     )
     # Differences −2, −2.5, −3: mean −2.5, s = 0.5: ± 1.2421.
     strong = judge(trial_7={1.0: [3.0, 2.5, 2.0]}, MLE={1.0: [5.0, 5.0, 5.0]})
@@ -121,12 +121,12 @@ def test_a_tie_is_no_victory_and_the_control_comes_first() -> None:
     got = judge(trial_7={1.0: [2.0, 3.0]}, MLE={1.0: [2.0, 3.0]})
     assert [entry.entrant for entry in got.entries] == ["MLE", "trial 7"] and got.winner == "MLE"
     assert got.differences[0].interval == Interval(0.0, 0.0, 0.0, 2)
-    assert got.differences[0].outcome == "is not significantly different from"
+    assert got.differences[0].outcome == "shows no significant difference from"
 
 
 def test_one_seed_has_no_interval_and_beats_nothing() -> None:
     got = judge(trial_7={1.0: [1.0]}, MLE={1.0: [5.0]})
-    assert got.differences[0].outcome == "is not significantly different from"
+    assert got.differences[0].outcome == "shows no significant difference from"
     assert "(difference -4.000, 1 seed, so no interval)" in got.finding
     assert "With one seed, chance and real differences cannot be separated." in got.notes
 
@@ -250,7 +250,7 @@ def test_who_failed_with_a_seed_is_no_winner_and_beats_nobody() -> None:
     assert got.winner == "trial_8" and got.finalist == "trial_8"
     alone = judge(MLE={1.0: easy_and_hard}, trial_7={1.0: [0.5, 0.4, None, None, None]})
     assert alone.winner == "MLE" and {one.outcome for one in alone.differences} == {
-        "is not significantly different from"
+        "shows no significant difference from"
     }
     assert "has no result for seed 3, 4, 5" in alone.finding
 

@@ -1,0 +1,42 @@
+"""`rlgan export ...`: a run's language model as a folder that transformers loads."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from .options import add_trust
+from .runs import LATEST_HELP, named
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what the verb takes."""
+    parser.description = (
+        "Writes the generator of a run as a folder that transformers loads, with its tokenizer, generation config "
+        "and a model card: all weights, or the adapter alone where one was trained."
+    )
+    of_run = parser.add_argument_group("run")
+    of_run.add_argument(
+        "--run", required=True, metavar="DIR", help="folder of the run, or its URI in a storage" + LATEST_HELP
+    )
+    add_trust(of_run)
+    settings = parser.add_argument_group("settings")
+    settings.add_argument("--to", required=True, type=Path, metavar="DIR", help="folder to write; new, or empty")
+    settings.add_argument(
+        "--merge", action="store_true", help="of a run that trained an adapter: merge it into the model's weights"
+    )
+
+
+def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
+    """Export; see `VerbModule`."""
+    from rlgan.runs.exporting import FOR_THE_CARD, NEEDED, export
+    from rlgan.storage.places import as_folder
+
+    asked = named(options.run, "--run")
+    with as_folder(asked, NEEDED, FOR_THE_CARD) as folder:
+        saved = export(folder, options.to, merges=options.merge, trust_code=options.trust_code)
+    what = f"an adapter of {saved.base}" if saved.is_adapter else "a whole model"
+    print(f"{asked}: {what}, tokenizer, generation config and README.md", file=sys.stderr)
+    print(options.to)
+    return 0
