@@ -57,7 +57,7 @@ class Receiver(RolloutActor):
 
     def build(self, weights: Weights) -> float:
         """Seconds of what a rollout actor makes of a new version."""
-        return seconds(lambda: self._build_sampler(weights))
+        return seconds(lambda: self._build_policy(weights).sampler)
 
 
 @dataclass

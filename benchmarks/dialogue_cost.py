@@ -26,7 +26,7 @@ from rlgan.workers.assembly import build_parts
 TINY_MARKS = ("heavy",)
 
 NAMES = ("dialogue_reinforce", "regs_prefix", "regs")
-STAGES = ("rollouts", "learn", "sample_fakes", "discriminator", "unit")
+STAGES = ("rollouts", "learn", "sample_fakes", "discriminator", "iteration")
 TASK = TransductionTask(vocab_size=50, max_length=20, rule=Copy(), num_train=640, num_valid=100, num_test=100)
 
 
@@ -78,7 +78,7 @@ def main() -> None:
         for other in times[1:]:
             line += f"{spread(other, 3):>28}{spread(ratios(other, times[0])):>20}"
         print(line)
-    for stage in ("rollouts", "unit"):
+    for stage in ("rollouts", "iteration"):
         prefixes, search = ([one[stage] for one in taken[name]] for name in NAMES[1:])
         print(f"{stage} of {NAMES[1]} / {NAMES[2]}: {spread(ratios(prefixes, search))}")
 

@@ -99,7 +99,7 @@ def learner_update(config: Config, repeats: int) -> None:
     )
 
 
-STAGES = ("rollouts", "learn", "sample_fakes", "discriminator", "unit")
+STAGES = ("rollouts", "learn", "sample_fakes", "discriminator", "iteration")
 
 
 def iterations(base: Config, repeats: int, workers: list[int]) -> None:

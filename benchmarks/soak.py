@@ -194,7 +194,7 @@ def soak(config: Config, every: int, log: Path) -> None:
             started = time.perf_counter()
             unit = trainer.step()
             if unit.step % CHECKPOINT_EVERY == 0:
-                save_checkpoint(Path(folder), trainer.state(), trainer.position.units)
+                save_checkpoint(Path(folder), trainer.state(), trainer.position.iterations)
             stages = {name.removeprefix("timing/"): unit.metrics.get(name, 0.0) for name in STAGES}
             write({**stages, "iteration_s": time.perf_counter() - started})
             if unit.step % every == 0 or unit.step == total:

@@ -36,7 +36,8 @@ from benchmarks.reference import (
     train_discriminator_batch,
     train_generator_batch,
 )
-from rlgan.adversary.training import Adversary, AdversarySettings, Pairs, Round
+from rlgan.adversary.minibatches import Pairs
+from rlgan.adversary.training import Adversary, AdversarySettings, Round
 from rlgan.discriminators import CnnHighway, CnnHighwayDiscriminator
 from rlgan.discriminators.cnn_highway import SEQGAN_FILTERS, SEQGAN_WINDOWS
 from rlgan.envs.sequence_space import SequenceSpace

@@ -16,6 +16,7 @@ from rlgan.base.errors import DataError
 from rlgan.base.pretrained import TOKENIZER_FILES, HubModel, ModelFolder, folder_of, require_language_models
 from rlgan.base.settings import Settings
 
+from .spelling import Spelling
 from .vocabulary import Joining, byte_names
 
 Message = Mapping[str, str]
@@ -134,6 +135,15 @@ class ModelTokens(Settings):
                 name = byte_names(text)
             names.append(name)
         return tuple(names)
+
+    @cached_property
+    def spelling(self) -> Spelling:
+        """How its tokens become text.
+
+        Raises:
+            DataError: by a rule that rlgan does not know.
+        """
+        return Spelling(self.names, self.joining)
 
     @property
     def end_of_text(self) -> int:

@@ -9,9 +9,28 @@ have exactly `max_length` tokens and every id is an ordinary token.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from torch import Tensor
 
 from rlgan.base.errors import ConfigError
+
+
+class Spelled(Protocol):
+    """How tokens are written as text; `envs.spelling` is the one way."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """V strings, how each id is shown."""
+
+    @property
+    def digest(self) -> str:
+        """Tells whether two alphabets are the same, id by id."""
+
+    def texts(self, tokens: Tensor, mask: Tensor, end_id: int | None) -> list[str]:
+        """What sequences (B, T), as far as a mask (B, T) goes, say as text."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +52,7 @@ class SequenceSpace:
             ordinary token to networks; to whoever compares sequences it equals nothing, not even itself.
         start_id: id that a network reads before the first token, or None where there is none; see `required_start`.
         padding_id: id that fills positions after the terminator, or None where the terminator itself does.
+        spelling: how tokens are written as text, or None where nobody said it. Two spaces are the same whatever it is.
     """
 
     vocab_size: int
@@ -43,6 +63,7 @@ class SequenceSpace:
     unknown_id: int | None = None
     start_id: int | None = 0
     padding_id: int | None = None
+    spelling: Spelled | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.vocab_size < 2:

@@ -169,8 +169,8 @@ class _World:
             if self.conditions is None:
                 rewards = cast(RewardFunction, self.reward_function)(finished, mask)
             else:
-                given = torch.from_numpy(rows[:, : self.prefix_length].copy())
-                rewards = cast(ConditionalRewardFunction, self.reward_function)(finished, mask, given)
+                conditions = torch.from_numpy(rows[:, : self.prefix_length].copy())
+                rewards = cast(ConditionalRewardFunction, self.reward_function)(finished, mask, conditions)
         if rewards.shape != finished.shape[:1]:
             raise ShapeError(
                 f"reward function {type(self.reward_function).__name__}: returned shape {tuple(rewards.shape)} for "
@@ -202,8 +202,8 @@ class _World:
         texts = self.texts(rows, num_tokens)
         if self.condition_space is None:
             return texts
-        given = [_text(self.decode_condition, self.condition_space, row[: self.prefix_length]) for row in rows]
-        return [f"{source}\n{text}" for source, text in zip(given, texts, strict=True)]
+        sources = [_text(self.decode_condition, self.condition_space, row[: self.prefix_length]) for row in rows]
+        return [f"{source}\n{text}" for source, text in zip(sources, texts, strict=True)]
 
     def spaces(self) -> tuple[Any, Discrete[Any]]:
         """Observation space and action space of one sequence."""
@@ -537,8 +537,8 @@ def observation_space(space: SequenceSpace, condition_space: SequenceSpace | Non
     prefix = np.full(space.max_length, space.vocab_size + 1)
     if condition_space is None:
         return MultiDiscrete(prefix)
-    given = np.full(condition_space.max_length, condition_space.vocab_size)
-    return MultiDiscrete(np.concatenate([given, prefix]))
+    condition = np.full(condition_space.max_length, condition_space.vocab_size)
+    return MultiDiscrete(np.concatenate([condition, prefix]))
 
 
 def _checked_world(

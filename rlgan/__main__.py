@@ -38,6 +38,7 @@ VERBS: tuple[Verb, ...] = (
         "tune reward_baseline --data lines.txt --hours 2 --seeds 3",
         _tune,
         has_paths=True,
+        has_plugins=True,
     ),
     Verb(
         "compare", "compare runs of an MLflow server side by side", "compare runs/a runs/b --out a-and-b.html", _compare

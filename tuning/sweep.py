@@ -80,6 +80,7 @@ _REQUEST, _LEDGER, _FINALS, _STARTS, _TUNE = "sweep.json", "trials.jsonl", "fina
 _REPORT, _SEARCH, _RACE = "report", "search", "finals"
 _WAIT_S = 600.0  # hundreds of runs may be waiting for a slow server; one that is dead is noticed within seconds
 _INTERRUPTED_WAIT_S = 3.0  # who presses Ctrl-C does not want to wait for a server
+_REASONS = 8  # why points are dropped, how many of the commonest are shown
 _CHECKED = 200  # random points that a preview tries
 
 
@@ -341,7 +342,9 @@ def preview(request: SweepRequest) -> list[str]:
     lines += [f"  {axis.name}: {axis.prior}" for axis in space.axes]
     dropped = sum(proposals.contradictions.values())
     lines.append(f"{dropped} of {_CHECKED + dropped} random points are contradictory and will never be tried:")
-    return lines + [f"  {number} × {reason}" for reason, number in proposals.contradictions.most_common()]
+    reasons = proposals.contradictions.most_common()
+    lines += [f"  {number} × {reason}" for reason, number in reasons[:_REASONS]]
+    return lines + ([f"  and {len(reasons) - _REASONS} less frequent reasons"] if len(reasons) > _REASONS else [])
 
 
 def _work(

@@ -298,7 +298,7 @@ def _task(
     ends_turn: bool,
     notes: list[str],
 ) -> Task:
-    tokens, given = reading.tokens, None
+    tokens, conditions = reading.tokens, None
     special = tokens.loaded
     names = tokens.names
     pad, unknown = special.pad_token_id, special.unk_token_id
@@ -318,7 +318,7 @@ def _task(
         + (", which ends a turn of the chat template" if ends_turn else "")
     )
     if settings.gives_conditions:
-        given = Conditions(
+        conditions = Conditions(
             space=reading.space,
             train=_filled(_prompts(ids["train"]), reading.space),
             valid=_filled(_prompts(ids["valid"]), reading.space),
@@ -360,7 +360,7 @@ def _task(
         token_names=names,
         joining=tokens.joining,
         notes=tuple(notes),
-        conditions=given,
+        conditions=conditions,
         valid_words=_words(uncut["valid"], names),
         test_words=_words(uncut["test"], names),
         measures=settings.measures,

@@ -88,6 +88,29 @@ def build_plugin_task(settings: PluginTask) -> Task:
     return _called(settings, settings.load()) if known is None else known
 
 
+def _require_texts(name: str, split: str, texts: Sequence[str]) -> None:
+    """See to it that a split is texts: a single string would be read letter by letter."""
+    if isinstance(texts, str):
+        raise DataError(
+            f"task {name!r}, {split}: is one string. Give a list of strings: text.splitlines().",
+            code="task_texts_one_string",
+            fields={"task": name},
+        )
+    if not len(texts):
+        raise DataError(
+            f"task {name!r}, {split}: contains no texts. Give at least one.",
+            code="task_texts_empty",
+            fields={"task": name},
+        )
+    for number, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise DataError(
+                f"task {name!r}, {split}: text {number}, counted from 0, is {brief(text)}. Give strings.",
+                code="task_texts_type",
+                fields={"task": name},
+            )
+
+
 def text_task(
     name: str,
     train: Sequence[str],
@@ -109,8 +132,11 @@ def text_task(
             terminator. Longer texts are left out.
 
     Raises:
-        DataError: a split is empty, or the training texts have fewer than two different tokens.
+        DataError: a split is empty, one string, or has something else than strings; or the training texts have fewer
+            than two different tokens.
     """
+    for split, given in (("train", train), ("valid", valid), ("test", test)):
+        _require_texts(name, split, given)
     splits = {
         split: [tuple(text.split()) if tokens == "words" else tuple(text) for text in texts]
         for split, texts in (("train", train), ("valid", valid), ("test", test))

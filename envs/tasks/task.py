@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from torch import Tensor
 
 from ..sequence_space import SequenceSpace
+from ..spelling import Spelling
 from ..vocabulary import Joining, join_tokens
 
 if TYPE_CHECKING:
@@ -198,8 +199,12 @@ class Task:
 
     def __post_init__(self) -> None:
         # What is built for the sequences must know what they are given, and there is one place to say it.
-        given = None if self.conditions is None else self.conditions.space
-        object.__setattr__(self, "space", replace(self.space, condition=given))
+        condition = None
+        if self.conditions is not None:
+            spelling = Spelling(self.conditions.token_names, self.conditions.joining)
+            condition = replace(self.conditions.space, spelling=spelling)
+        spelling = Spelling(self.token_names, self.joining)
+        object.__setattr__(self, "space", replace(self.space, condition=condition, spelling=spelling))
 
     @property
     def has_known_distribution(self) -> bool:

@@ -21,6 +21,8 @@ from rlgan.base.errors import ShapeError
 from rlgan.base.search_priors import Choice, NotSearched
 from rlgan.base.settings import Settings
 
+from .margins import margins_within, sequence_scores
+
 
 @dataclass(frozen=True, slots=True)
 class ClassLosses:
@@ -57,6 +59,9 @@ class Loss(Settings):
     """Whether reals and fakes have separate terms, which a balance can weight."""
     compares_classes: ClassVar[bool] = False
     """Whether each fake is compared with reals, so that there is no loss of fakes alone."""
+    within_prompts: ClassVar[bool] = False
+    """Whether it compares each fake with the real of its own prompt, so that each prompt may have a constant of its
+    own (`of_prompts`)."""
     is_of_a_distribution: ClassVar[bool] = False
     """Whether a distribution over tokens is trained by it, instead of a classifier."""
     reads_policy: ClassVar[bool] = False
@@ -84,6 +89,24 @@ class Loss(Settings):
         Raises:
             ShapeError: shapes do not fit, or a loss that compares both classes lacks one, or one of reals lacks them.
         """
+
+    def of_prompts(self, real_logits: Tensor, is_real: Tensor, prompts: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The loss of a minibatch that holds prompts with their reals and fakes.
+
+        Args:
+            real_logits: (B,) or (B, T) float32, positive = real.
+            is_real: (B,) bool.
+            prompts: (B,) int64, equal for answers to one prompt.
+            mask: (B, T) bool, with (B, T) logits only.
+
+        Raises:
+            ShapeError: shapes do not fit, no prompt has both, or the loss knows no prompts.
+        """
+        raise ShapeError(
+            f"adversary.loss={self.kind!r}: does not compare answers to one prompt. Use bradley_terry.",
+            code="loss_without_prompts",
+            fields={"adversary.loss": self.kind},
+        )
 
     def by_class(self, real_logits: Tensor, is_real: Tensor, mask: Tensor | None = None) -> ClassLosses:
         """The loss, apart for both classes: what a balance between them weighs.
@@ -243,6 +266,35 @@ class Relativistic(Loss):
         return relativistic(real_logits, is_real, mask)
 
 
+class BradleyTerry(Loss):
+    """Which of two answers to one prompt is the real one (Bradley & Terry 1952; GAD, Ye et al. 2025)."""
+
+    not_searched: ClassVar[NotSearched] = NotSearched("needs a task that gives prompts")
+    kind: Literal["bradley_terry"] = "bradley_terry"
+    temperature: float = Field(1.0, gt=0.0)
+    """T, over which margins are taken: a larger one keeps a gradient where margins are large."""
+    label_smoothing: float = Field(0.0, ge=0.0, lt=0.5)
+    """Share of pairs that are labelled the other way round, so that margins stay finite."""
+    meaning: ClassVar[str] = "log p_d/p_θ plus an unknown constant of each prompt"
+    needs_halves: ClassVar[bool] = False
+    reads_fakes: ClassVar[bool] = True
+    compares_classes: ClassVar[bool] = True
+    within_prompts: ClassVar[bool] = True
+
+    @property
+    def smoothing(self) -> float:
+        """S."""
+        return self.label_smoothing
+
+    def of(self, real_logits: Tensor, is_real: Tensor, mask: Tensor | None = None) -> Tensor:
+        """See `bradley_terry`; all are answers to one prompt."""
+        return self.of_prompts(real_logits, is_real, torch.zeros_like(is_real, dtype=torch.int64), mask)
+
+    def of_prompts(self, real_logits: Tensor, is_real: Tensor, prompts: Tensor, mask: Tensor | None = None) -> Tensor:
+        """See `bradley_terry`."""
+        return bradley_terry(real_logits, is_real, prompts, mask, self.temperature, self.label_smoothing)
+
+
 class Likelihood(Loss):
     """Negative log-likelihood of a language model; it does not classify reals and fakes."""
 
@@ -288,7 +340,7 @@ class PrefixCrossEntropy(Loss):
 
 
 LossSettings = Annotated[
-    CrossEntropy | Hinge | Wasserstein | LeastSquares | Relativistic | Likelihood | PrefixCrossEntropy,
+    CrossEntropy | Hinge | Wasserstein | LeastSquares | Relativistic | BradleyTerry | Likelihood | PrefixCrossEntropy,
     Field(discriminator="kind"),
 ]
 """Settings of any loss. Each class says what the logit is at its optimum (`meaning`), whether that is the log-odds,
@@ -406,6 +458,42 @@ def relativistic(real_logits: Tensor, is_real: Tensor, mask: Tensor | None = Non
     losses = functional.softplus(real_logits[~is_real] - real_logits[is_real].unsqueeze(1))
     both = mask[is_real].unsqueeze(1) & mask[~is_real]
     return losses.masked_fill(~both, 0.0).sum() / both.sum()
+
+
+def bradley_terry(
+    real_logits: Tensor,
+    is_real: Tensor,
+    prompts: Tensor,
+    mask: Tensor | None = None,
+    temperature: float = 1.0,
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """Mean of -(1 - ε) log σ(m/T) - ε log σ(-m/T) over pairs of a real and a fake of one prompt, m = s_real - s_fake.
+
+    With one real and N fakes of each prompt, ε = 0 and T = 1 this is (1/N) Σ_i -log σ(D(x, y*) - D(x, y_i)), averaged
+    over prompts (Ye et al. 2025, GAD). A constant added to all scores of a prompt changes nothing. The score of a
+    sequence whose tokens are judged is the mean over its tokens.
+
+    Args:
+        real_logits: (B,) or (B, T) float32, larger = more real.
+        is_real: (B,) bool.
+        prompts: (B,) int64, equal for answers to one prompt.
+        mask: (B, T) bool, with (B, T) logits only.
+        temperature: T.
+        label_smoothing: ε.
+
+    Returns:
+        Scalar, nats; ln 2 where all logits are equal.
+
+    Raises:
+        ShapeError: shapes do not fit, or no prompt has both.
+    """
+    _check(real_logits, is_real, mask, needs_both=True)
+    margins = margins_within(sequence_scores(real_logits, mask), is_real, prompts) / temperature
+    losses = (1.0 - label_smoothing) * functional.softplus(-margins)
+    if label_smoothing:
+        losses = losses + label_smoothing * functional.softplus(margins)
+    return losses.mean()
 
 
 def likelihood(

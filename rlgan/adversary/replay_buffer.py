@@ -70,7 +70,11 @@ class ReplayBuffer:
         if num_sequences > self._size:
             raise ValueError(f"{num_sequences} sequences were requested from a replay buffer with {self._size}.")
         drawn = torch.randperm(self._size, generator=rng)[:num_sequences]
-        return self._sequences[drawn], None if self._conditions is None else self._conditions[drawn]
+        return self.rows(drawn)
+
+    def rows(self, index: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Sequences at the given places, and what they are given; see `sample`."""
+        return self._sequences[index], None if self._conditions is None else self._conditions[index]
 
     def state(self) -> dict[str, Tensor | int | None]:
         """Everything that is needed to go on."""

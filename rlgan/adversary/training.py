@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
@@ -25,7 +25,7 @@ from rlgan.base.problems import Problem
 from rlgan.base.search_priors import Choice, NotSearched
 from rlgan.base.seeding import global_stream, stream
 from rlgan.base.settings import Settings
-from rlgan.base.weights import Weights, base_of, load_weights, trained_of
+from rlgan.base.weights import Tensors, Weights, as_base, base_of, load_weights, trained_of
 from rlgan.discriminators import DiscriminatorSettings, PlainScorer, Scorer, build_discriminator
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.transition import sequence_mask
@@ -38,11 +38,13 @@ from rlgan.layers.optimizers import (
     optimizer_state,
     restore_optimizer_state,
 )
-from rlgan.layers.relaxation import rows_of, tokens_of
+from rlgan.layers.relaxation import tokens_of
 from rlgan.metrics import auc, discriminator_health
 from rlgan.sampling.beam_search import DecodingSettings, Drawn
 
 from .losses import ClassLosses, CrossEntropy, LossSettings, prefix_log_ratios
+from .margins import margin_health, sequence_scores
+from .minibatches import Minibatch, Minibatches, Pairs
 from .mismatched_pairs import TruePairs
 from .regularisers import (
     GradientPenaltySettings,
@@ -164,21 +166,6 @@ class AdversarySettings(Settings):
             )
 
 
-def one_prefix_each(mask: Tensor, rng: torch.Generator) -> Tensor:
-    """The mask of one prefix of every sequence, its length uniform in 1 … the sequence's (Li et al. 2017, section 3.2).
-
-    Args:
-        mask: (B, T) bool.
-        rng: source of all randomness.
-
-    Returns:
-        (B, T) bool.
-    """
-    lengths = mask.sum(1)
-    chosen = (torch.rand(mask.shape[0], generator=rng) * lengths).long() + 1
-    return mask & (torch.arange(mask.shape[1]) < chosen.unsqueeze(1))
-
-
 @dataclass(frozen=True, slots=True)
 class Round:
     """One call to the adversary: add fakes, train, report. The same call on the same state gives the same result.
@@ -194,6 +181,9 @@ class Round:
         conditions: (n, S) int64 what each fake was given; None where they are given nothing.
         reals: real sequences of this round; None: drawn from the training sequences.
         policy: the generator that made the fakes, where the loss reads it.
+        paired: (n, T) int64 the real sequence under each fake's condition; None where the loss compares none within a
+            prompt, so that reals are drawn separately.
+        group: fakes in a row under one condition; with `paired` only.
     """
 
     index: int
@@ -204,54 +194,13 @@ class Round:
     conditions: Tensor | None = None
     reals: Pairs | None = None
     policy: Weights | None = None
+    paired: Tensor | None = None
+    group: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Pairs:
-    """Real sequences, and what they are given.
-
-    Attributes:
-        tokens: (n, T) integer, as narrow as the task keeps them; or (n, T, V) float32 soft rows.
-        conditions: (n, S) integer; None where they are given nothing.
-    """
-
-    tokens: Tensor
-    conditions: Tensor | None = None
-
-    def rows(self, index: Tensor | slice) -> Pairs:
-        """Some of them: soft rows as they are, tokens as int64."""
-        tokens = self.tokens[index]
-        conditions = None if self.conditions is None else self.conditions[index].long()
-        return Pairs(tokens if tokens.is_floating_point() else tokens.long(), conditions)
-
-
-@dataclass(frozen=True, slots=True)
-class _Minibatch:
-    """What the network is shown at once, and whether it is real.
-
-    Attributes:
-        shown: (B, T) tokens, or soft rows (B, T, V).
-        mask: (B, T) bool.
-        is_real: (B,) bool.
-        conditions: (B, S), or None.
-        is_mismatched: (B,) bool, whether it is a real sequence under the condition of another.
-        reals: (m, T) tokens of the reals.
-        fakes: (n, T) tokens of the fakes, or their soft rows.
-    """
-
-    shown: Tensor
-    mask: Tensor
-    is_real: Tensor
-    conditions: Tensor | None
-    is_mismatched: Tensor
-    reals: Tensor
-    fakes: Tensor
-
-    @property
-    def kinds(self) -> dict[str, Tensor]:
-        """Which rows are of each kind, by its name: (B,) bool."""
-        kinds = {"real": self.is_real, "fake": ~(self.is_real | self.is_mismatched)}
-        return kinds | ({"mismatched": self.is_mismatched} if bool(self.is_mismatched.any()) else {})
+def initial_stream(seed: int) -> AbstractContextManager[None]:
+    """Within the block, torch's global random numbers are those that a run's discriminator is initialised by."""
+    return global_stream(seed, "discriminator", "initial")
 
 
 class Adversary:
@@ -271,6 +220,7 @@ class Adversary:
         device: where it computes; the buffers stay on the CPU.
         pretrained: (V, P) columns that the embedding begins with; None where it has none, or a state will be restored.
         policy: the generator's network, where the loss reads its log-probabilities.
+        start: weights that it begins with in the place of random ones, name → tensor; None for random ones.
     """
 
     def __init__(
@@ -287,25 +237,30 @@ class Adversary:
         device: torch.device = CPU,
         pretrained: Tensor | None = None,
         policy: GeneratorSettings | None = None,
+        start: Tensors | None = None,
     ) -> None:
-        self._device, self._learns_prefixes = device, learns_prefixes
+        self._device = device
         self._settings, self._optimizer_settings, self._space, self._seed = settings, optimizer, space, seed
         self._reals, self._heldout_reals = reals, heldout_reals
         self._judges_tokens = network.granularity == "token"
-        with global_stream(seed, "discriminator", "initial"):
+        with initial_stream(seed):
             self.network = build_discriminator(network, space).to(device)
         load_pretrained(self.network, pretrained)
+        if start is not None:
+            load_weights(self.network, start)
         self.base = base_of(self.network)
-        self._optimizer = build_optimizer(optimizer, self.network.parameters())
+        self._trained = [one for one in self.network.parameters() if one.requires_grad]
+        self._optimizer = build_optimizer(optimizer, self._trained)
         self._policy: Generator | None = None
         if settings.loss.reads_policy:
             assert policy is not None
             self._policy = build_generator(policy, space).requires_grad_(False).eval().to(device)
         capacity = settings.buffer or settings.sequences_per_round
-        self._true_pairs: TruePairs | None = None
+        true_pairs: TruePairs | None = None
         if settings.mismatched is not None:
             assert reals.conditions is not None
-            self._true_pairs = TruePairs(reals.conditions, reals.tokens)
+            true_pairs = TruePairs(reals.conditions, reals.tokens)
+        self._minibatches = Minibatches(settings.batch, space, device, learns_prefixes, true_pairs)
         condition_length = None if space.condition is None else space.condition.max_length
         row_size = space.vocab_size if fakes_are_soft else None
         self._real_buffer = ReplayBuffer(capacity, space.max_length, condition_length=condition_length)
@@ -325,7 +280,12 @@ class Adversary:
             load_weights(self._policy, request.policy.complete)
         metrics = self._heldout_metrics(Pairs(request.fakes, request.conditions))
         rng = stream(self._seed, "adversary", request.index)
-        reals = self._drawn_reals(rng) if request.reals is None else request.reals
+        if request.paired is None:
+            reals = self._drawn_reals(rng) if request.reals is None else request.reals
+        else:
+            # Row by row beside the fakes, so that both buffers have them at the same place.
+            reals = Pairs(request.paired, request.conditions)
+            metrics |= self._margins(request)
         self._real_buffer.add(reals.tokens, reals.conditions)
         self._fake_buffer.add(request.fakes, request.conditions)
         if request.hold_above is None or metrics["discriminator/auc_heldout"] <= request.hold_above:
@@ -341,27 +301,40 @@ class Adversary:
         return self._reals.rows(torch.randperm(number, generator=rng)[: self._settings.sequences_per_round])
 
     def _counted(self, request: Round) -> AbstractContextManager[None]:
+        if request.paired is not None:
+            batches = -(-self._num_prompts(request.group) // self._minibatches.prompts_at_once(request.group))
+            return stage("learn", item="batch", total=request.epochs * batches)
         rows = self._settings.batch // 2 if self._is_balanced(request) else self._settings.batch
         num_reals, num_fakes = self._epoch_size()
         batches = -(-(num_reals if self._is_balanced(request) else num_reals + num_fakes) // rows)
-        return stage("learn", unit="batch", total=request.epochs * batches)
+        return stage("learn", item="batch", total=request.epochs * batches)
 
     def _is_balanced(self, request: Round) -> bool:
         return request.real_weight is not None or self._settings.needs_halves
 
+    def _epoch(self, request: Round, rng: torch.Generator) -> Iterator[Minibatch]:
+        """The minibatches of a pass."""
+        if request.paired is not None:
+            number = self._num_prompts(request.group)
+            return self._minibatches.of_prompts(self._real_buffer, self._fake_buffer, number, request.group, rng)
+        num_reals, num_fakes = self._epoch_size()
+        reals = Pairs(*self._real_buffer.sample(num_reals, rng))
+        fakes = Pairs(*self._fake_buffer.sample(num_fakes, rng))
+        return self._minibatches.of_classes(reals, fakes, rng, self._is_balanced(request))
+
+    def _num_prompts(self, group: int) -> int:
+        """Prompts of an epoch."""
+        return min(len(self._fake_buffer), self._settings.sequences_per_round) // group
+
     def _train_epochs(self, request: Round, rng: torch.Generator) -> dict[str, float]:
         self.network.train()
-        num_reals, num_fakes = self._epoch_size()
         losses: list[float] = []
         norms: list[float] = []
         slopes: list[float] = []
         apart: list[ClassLosses] = []
         correct, scored = Counter[str](), Counter[str]()  # by kind
         for _ in range(request.epochs):
-            reals = Pairs(*self._real_buffer.sample(num_reals, rng))
-            fakes = Pairs(*self._fake_buffer.sample(num_fakes, rng))
-            for rows in self._minibatches(num_reals, num_fakes, rng, self._is_balanced(request)):
-                batch = self._minibatch(reals, fakes, rows, rng)
+            for batch in self._epoch(request, rng):
                 member_logits = self.network.member_logits(batch.shown, batch.mask, batch.conditions)
                 member_logits = self._against_policy(member_logits, batch.shown, batch.mask, batch.conditions)
                 member_losses = [self._loss(batch, logits, request.real_weight, apart) for logits in member_logits]
@@ -369,17 +342,17 @@ class Adversary:
                 # Sums, so that each member's gradient is that of a network alone.
                 total = torch.stack(member_losses).sum() + self.network.penalty()
                 if self._settings.l2_all is not None:
-                    total = total + self._settings.l2_all * weight_penalty(self.network.parameters())
+                    total = total + self._settings.l2_all * weight_penalty(self._trained)
                 penalty, ends = self._settings.gradient_penalty, (batch.reals, batch.fakes)
                 if (cost := penalty.of(self.network.parts(), self._space, *ends, rng)) is not None:
                     total = total + cost.total
                     slopes.append(cost.mean)
                 total.backward()
-                norms.append(clip_gradients(self.network.parameters(), self._optimizer_settings.clip_norm))
+                norms.append(clip_gradients(self._trained, self._optimizer_settings.clip_norm))
                 self._optimizer.step()
                 # One loss has been noted for each step before this one.
                 if self._settings.weight_clip is not None and (self._settings.clip_every == "step" or not losses):
-                    clip_weights(self.network.parameters(), self._settings.weight_clip)
+                    clip_weights(self._trained, self._settings.weight_clip)
                 losses.append(float(torch.stack(member_losses).detach().mean()))
                 called_real = member_logits.detach().mean(0) > 0
                 for kind, rows_of_kind in batch.kinds.items():
@@ -408,49 +381,15 @@ class Adversary:
             policy_logprobs = self._policy.conditional(conditions).logprobs(tokens)
         return prefix_log_ratios(logits, policy_logprobs, mask)
 
-    def _minibatch(self, reals: Pairs, fakes: Pairs, rows: Tensor, rng: torch.Generator) -> _Minibatch:
-        """Rows of reals and then fakes, where the network computes."""
-        num_reals = reals.tokens.shape[0]
-        tokens = torch.cat([reals.tokens, tokens_of(fakes.tokens)])[rows].to(self._device)
-        is_real = (rows < num_reals).to(self._device)
-        mask = sequence_mask(self._space, tokens)
-        if self._learns_prefixes:
-            mask = one_prefix_each(mask.to(CPU), rng).to(self._device)
-        conditions = None
-        if reals.conditions is not None and fakes.conditions is not None:
-            conditions = torch.cat([reals.conditions, fakes.conditions])[rows].to(self._device)
-        shown, fake_batch = tokens, tokens[~is_real]
-        if fakes.tokens.is_floating_point():
-            fake_batch = fakes.tokens[rows[rows >= num_reals] - num_reals].to(self._device)
-            shown = rows_of(tokens, self._space.vocab_size)
-            shown[~is_real] = fake_batch
-        nothing = torch.zeros_like(is_real)
-        batch = _Minibatch(shown, mask, is_real, conditions, nothing, tokens[is_real], fake_batch)
-        return batch if self._true_pairs is None else self._with_mismatched(batch, self._true_pairs, rng)
-
-    def _with_mismatched(self, batch: _Minibatch, true_pairs: TruePairs, rng: torch.Generator) -> _Minibatch:
-        """The same, and its reals once more under conditions of others."""
-        assert batch.conditions is not None
-        reals, given = batch.reals.to(CPU), batch.conditions[batch.is_real].to(CPU)
-        rows, others = (index.to(self._device) for index in true_pairs.mismatched(given, reals, rng))
-        conditions = batch.conditions[batch.is_real][others]
-        added = torch.ones(len(others), dtype=torch.bool, device=self._device)
-        return replace(
-            batch,
-            shown=torch.cat([batch.shown, batch.shown[batch.is_real][rows]]),
-            mask=torch.cat([batch.mask, batch.mask[batch.is_real][rows]]),
-            is_real=torch.cat([batch.is_real, ~added]),
-            conditions=torch.cat([batch.conditions, conditions]),
-            is_mismatched=torch.cat([batch.is_mismatched, added]),
-        )
-
-    def _loss(self, batch: _Minibatch, logits: Tensor, real_weight: float | None, apart: list[ClassLosses]) -> Tensor:
+    def _loss(self, batch: Minibatch, logits: Tensor, real_weight: float | None, apart: list[ClassLosses]) -> Tensor:
         """The loss of a minibatch; where reals have a weight, both classes are noted, too."""
         settings, mask = self._settings, batch.mask if self._judges_tokens else None
 
         def of(rows: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
             return logits[rows], batch.is_real[rows], None if mask is None else mask[rows]
 
+        if batch.prompts is not None:
+            return settings.loss.of_prompts(logits, batch.is_real, batch.prompts, mask)
         if real_weight is None and settings.mismatched is None:
             return settings.loss.of(logits, batch.is_real, mask)
         losses = settings.loss.by_class(*of(~batch.is_mismatched))
@@ -469,15 +408,6 @@ class Adversary:
             return num_reals, 0
         num_each = min(num_reals, len(self._fake_buffer))
         return num_each, num_each
-
-    def _minibatches(self, num_reals: int, num_fakes: int, rng: torch.Generator, is_balanced: bool) -> Iterator[Tensor]:
-        """Every real, then every fake, once: their indices, a minibatch at a time; half of each where balanced."""
-        if not is_balanced:
-            yield from torch.randperm(num_reals + num_fakes, generator=rng).split(self._settings.batch)
-            return
-        # The buffers hand out reals and fakes in random order.
-        for rows in torch.arange(num_reals).split(self._settings.batch // 2):
-            yield torch.cat([rows, num_reals + rows])
 
     def _heldout_metrics(self, fresh: Pairs) -> dict[str, float]:
         # What is fused for tokens cannot read soft rows.
@@ -499,6 +429,21 @@ class Adversary:
             metrics["discriminator/mean_prob_real"] = health.mean_prob_real
             metrics["discriminator/mean_prob_fake"] = health.mean_prob_fake
         return metrics
+
+    @torch.no_grad()
+    def _margins(self, request: Round) -> dict[str, float]:
+        """How far reals stand above the fresh fakes of their prompts."""
+        assert request.paired is not None
+        number = min(_MOST_HELDOUT, len(request.fakes)) // request.group * request.group
+        scorer = self.network.scorer()
+
+        def scores(tokens: Tensor) -> Tensor:
+            given = None if request.conditions is None else request.conditions[: len(tokens)].to(self._device)
+            tokens = tokens.to(self._device)
+            mask = sequence_mask(self._space, tokens)
+            return sequence_scores(scorer(tokens, mask, given), mask if self._judges_tokens else None).to(CPU)
+
+        return margin_health(scores(request.paired[:number]), scores(request.fakes[:number])).metrics
 
     def _ratio_metrics(self, scorer: Scorer, fresh: Pairs) -> dict[str, float]:
         """How log p_φ/p_θ of whole sequences tells unseen reals from fresh fakes."""
@@ -558,8 +503,10 @@ class Adversary:
         for first in range(0, len(pairs.tokens), self.network.rows_at_once):
             some = pairs.rows(slice(first, first + self.network.rows_at_once))
             tokens = some.tokens.to(self._device)
-            given = None if some.conditions is None else some.conditions.to(self._device)
-            found.append(self.network.part_logits(tokens, sequence_mask(self._space, tokens_of(tokens)), given))
+            some_conditions = None if some.conditions is None else some.conditions.to(self._device)
+            found.append(
+                self.network.part_logits(tokens, sequence_mask(self._space, tokens_of(tokens)), some_conditions)
+            )
         return {name: torch.cat([one[name] for one in found]).to(CPU) for name in found[0]}
 
     def _judged(self, scorer: Scorer, pairs: Pairs) -> Tensor:
@@ -580,8 +527,14 @@ class Adversary:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Put back what `state` returned."""
-        load_weights(self.network, state["weights"])
-        self.base = base_of(self.network)
+        frozen = set() if self.base is None or self.base.tensors is None else set(self.base.tensors)
+        self.base = as_base({name: one for name, one in state["weights"].items() if name in frozen})
+        trained = {name: one for name, one in state["weights"].items() if name not in frozen}
+        if self._device == CPU:
+            # Read where it lies, which may be where the generator's lies.
+            load_weights(self.network, trained, self.base)
+        else:
+            load_weights(self.network, state["weights"])
         restore_optimizer_state(self._optimizer, state["optimizer"])
         self._real_buffer.restore(state["real_buffer"])
         self._fake_buffer.restore(state["fake_buffer"])

@@ -102,5 +102,5 @@ def discriminator_reward(
     """
     with in_words_of_python():
         if isinstance(run, Run):
-            return reward_of_run(run.folder, reward, tracking_uri, trust_code=trust_code or run.trusts_code)
+            return run.reward(reward, tracking_uri, trust_code=trust_code)
         return reward_of_run(run, reward, tracking_uri, trust_code=trust_code)

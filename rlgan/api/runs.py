@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import re
 import weakref
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlgan.base.errors import CheckpointError, ConfigError
+from rlgan.base.errors import CheckpointError, ConfigError, RlganError
 from rlgan.config.config import Config
 from rlgan.config.paths import from_kept
 from rlgan.envs.tasks.encoding import encode_texts
@@ -18,6 +18,8 @@ from rlgan.envs.tasks.sources import Source
 from rlgan.envs.transition import sequence_mask
 from rlgan.evaluation.verdict import Verdict, read_verdict
 from rlgan.generators import Draw
+from rlgan.policy.adversarial_reward import AdversarialReward
+from rlgan.policy.reward_base import LogitMap
 from rlgan.report.final_table import TABLE
 from rlgan.report.tables import learning_curves
 from rlgan.runs.data import kept_data, located
@@ -27,6 +29,7 @@ from rlgan.storage.checkpoint import CONFIG, read_run_config
 from rlgan.storage.discriminator_export import DISCRIMINATOR_FILES
 from rlgan.storage.export import Decoding, ExportedGenerator, load_run_generator
 from rlgan.storage.places import Place, fetch, is_uri, open_place
+from rlgan.tracking import row_of
 
 from .pages import page_of
 from .settings import built_callbacks, progress_of
@@ -118,7 +121,7 @@ class Run:
 
     @property
     def metrics(self) -> pandas.DataFrame:
-        """What was logged: a row an iteration, with "phase", "step", "unit", and a column a metric; docs/metrics.md."""
+        """What was logged: a row an iteration; "phase", "step", "iteration", a column a metric; docs/metrics.md."""
         import pandas
 
         rows = [
@@ -130,7 +133,7 @@ class Run:
         self._require_run("metrics")
         text = self._text("metrics.jsonl", "no metrics yet")
         # The last line of a run under way may still be written.
-        return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+        return [row_of(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
     @property
     def table(self) -> pandas.DataFrame:
@@ -247,7 +250,7 @@ class Run:
                 logprobs = exported.generator.conditional(conditions).logprobs(tokens)
                 columns["log_likelihood"] = logprobs.double().masked_fill(~mask, 0.0).sum(1).tolist()
             if (self.folder / DISCRIMINATOR_FILES[0]).exists():
-                judge = reward_of_run(self.folder, "logit", trust_code=self.trusts_code)
+                judge = self.reward("logit")
                 columns["discriminator_logit"] = judge(tokens, mask, conditions).tolist()
         return pandas.DataFrame(columns)
 
@@ -384,8 +387,29 @@ class Run:
             result = run(request, built_callbacks(callbacks), progress_of(quiet))
             return Run(result.run_dir, trust_code=self.trusts_code)
 
+    def reward(
+        self, reward: LogitMap | str | None = None, tracking_uri: str | None = None, *, trust_code: bool = False
+    ) -> AdversarialReward:
+        """Its discriminator as a reward function; see `rlgan.discriminator_reward`."""
+        trusts = trust_code or self.trusts_code
+        if not self._is_run:  # of a registered model the generator alone was fetched
+            return reward_of_run(self.source, reward, tracking_uri or self._tracking_uri, trust_code=trusts)
+        with self._named():
+            return reward_of_run(self.folder, reward, trust_code=trusts)
+
     def _generator(self) -> ExportedGenerator:
-        return load_run_generator(self.folder, trust_code=self.trusts_code)
+        with self._named():
+            return load_run_generator(self.folder, trust_code=self.trusts_code)
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Errors of the block name what the user gave, and not the folder of a copy."""
+        try:
+            yield
+        except RlganError as error:
+            if self._fetched is not None and error.args:
+                error.args = (str(error.args[0]).replace(str(self.folder), self.source), *error.args[1:])
+            raise
 
     def _text(self, name: str, missing: str) -> str:
         path = self.folder / name

@@ -86,6 +86,13 @@ def train(
     """
     named = {"reward": reward, "generator": generator, "discriminator": discriminator}
     asked = {name: value for name, value in named.items() if value is not None} | axes
+    if "seeds" in axes:
+        raise ConfigError(
+            "seeds: one call trains one run. Call rlgan.train once per seed with seed=N, and compare the runs by "
+            "rlgan.compare. In a shell `rlgan train` has the option seeds, which does both.",
+            code="api_several_seeds",
+            fields={"seeds": axes["seeds"]},
+        )
     if seed is not None:
         asked["seed"] = seed
     with in_words_of_python():

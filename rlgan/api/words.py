@@ -56,6 +56,7 @@ _KEPT = re.compile(r"(`rlgan [^`]*--dry-run[^`]*`)")
 _PHRASES = (
     ("--trust-code (trust_code=True in Python)", "trust_code=True"),
     ("--accept-changed-plugins (accept_changed_plugins=True in Python)", "accept_changed_plugins=True"),
+    ("--plugin-timeout (RLGAN_PLUGIN_TIMEOUT in Python)", "the environment variable RLGAN_PLUGIN_TIMEOUT"),
     ("Give the folder from `rlgan train --out`", "Give the folder that was `out`"),
     ("`rlgan train`", "`rlgan.train()`"),
     ("`rlgan sample`", "`Run.sample()`"),

@@ -1,7 +1,7 @@
 """What this process is doing at the moment, as a stack of stages: whoever works says so, and whoever shows it looks.
 
     with stage("mle", "MLE epoch 1"):
-        with stage("learn", unit="batch", total=4000):
+        with stage("learn", item="batch", total=4000):
             for batch in batches:
                 ...
                 advance()
@@ -27,7 +27,7 @@ class Stage:
     Attributes:
         kind: names stages that take alike long.
         name: for people; "" where its count says it all.
-        unit: what is counted, in the singular.
+        item: what is counted, in the singular.
         total: how many there are; None where nothing is counted.
         began: seconds of the clock.
         done: how many are done.
@@ -35,7 +35,7 @@ class Stage:
 
     kind: str
     name: str
-    unit: str
+    item: str
     total: int | None
     began: float
     done: int = 0
@@ -46,7 +46,7 @@ class Stage:
         return self.done / self.total if self.total and self.done else None
 
     def __str__(self) -> str:
-        counted = f"{self.unit} {min(self.done + 1, self.total)} of {self.total}" if self.total else ""
+        counted = f"{self.item} {min(self.done + 1, self.total)} of {self.total}" if self.total else ""
         return ", ".join(filter(None, (self.name, counted)))
 
 
@@ -68,9 +68,9 @@ class Activity:
         return self._open
 
     @contextmanager
-    def stage(self, kind: str, name: str = "", unit: str = "", total: int | None = None) -> Iterator[None]:
+    def stage(self, kind: str, name: str = "", item: str = "", total: int | None = None) -> Iterator[None]:
         """See `stage`."""
-        outside, opened = self._open, Stage(kind, name, unit, total, self.clock())
+        outside, opened = self._open, Stage(kind, name, item, total, self.clock())
         self._open = (*outside, opened)
         try:
             yield
@@ -109,8 +109,8 @@ stage = PROCESS.stage
     Args:
         kind: names stages that take alike long.
         name: for people; "" where its count says it all.
-        unit: what is counted, in the singular.
+        item: what is counted, in the singular.
         total: how many there are; None where nothing is counted.
 """
 advance = PROCESS.advance
-"""Say that so many more of the innermost stage's units are done; nothing where no stage is open."""
+"""Say that so many more of the innermost stage's items are done; nothing where no stage is open."""

@@ -68,6 +68,10 @@ class DeclaredGenerator(Protocol):
         """Whether it writes nothing without them."""
 
     @property
+    def begins_trained(self) -> bool:
+        """Whether it begins with weights that somebody trained before."""
+
+    @property
     def has_likelihood(self) -> bool:
         """Whether it knows how likely a sequence is."""
 
@@ -160,6 +164,10 @@ class DeclaredLoss(Protocol):
         """Whether each fake is compared with reals."""
 
     @property
+    def within_prompts(self) -> bool:
+        """Whether each fake is compared with the real of its own prompt."""
+
+    @property
     def is_of_a_distribution(self) -> bool:
         """Whether a distribution over tokens learns by it."""
 
@@ -202,6 +210,14 @@ class DeclaredAdversary(Protocol):
     @property
     def batch(self) -> int:
         """Sequences a minibatch."""
+
+    @property
+    def buffer(self) -> int | None:
+        """Sequences that each replay buffer holds; None for one round."""
+
+    @property
+    def sequences_per_round(self) -> int:
+        """Fresh fakes a round."""
 
     @property
     def mismatched(self) -> float | None:
@@ -403,8 +419,8 @@ class DeclaredForcing(Protocol):
     def in_the_same_update(self) -> bool:
         """Whether its rows are learned in the optimiser steps of the generated ones."""
 
-    def prefix_length(self, unit: int) -> int:
-        """Tokens of real sequences that generated ones begin with in an adversarial unit, counted from 0."""
+    def prefix_length(self, iteration: int) -> int:
+        """Tokens of real sequences that generated ones begin with in an adversarial iteration, counted from 0."""
         ...
 
 
@@ -441,7 +457,7 @@ class DeclaredSchedule(Protocol):
 
     @property
     def adversarial_updates(self) -> int:
-        """Adversarial units."""
+        """Adversarial iterations."""
 
     @property
     def g_batch(self) -> int:
@@ -452,8 +468,12 @@ class DeclaredSchedule(Protocol):
         """Of these, how many are compared with each other."""
 
     @property
+    def g_steps(self) -> int:
+        """Generator updates a unit."""
+
+    @property
     def d_steps(self) -> int:
-        """Discriminator rounds a unit."""
+        """Discriminator rounds an iteration."""
 
     @property
     def balance(self) -> DeclaredBalance:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import platform
+import time
 
 import torch
 
 from .errors import ConfigError
+from .threads import torch_threads
 
 CPU = torch.device("cpu")
 
@@ -31,3 +33,23 @@ def device_of(setting: str, gpus: float) -> torch.device:
             fields={setting: gpus},
         )
     return torch.device("cuda", 0)  # Ray shows an actor none but its own
+
+
+def bfloat16_cost(threads: int, size: int = 512) -> float:
+    """How many times as long as in float32 a matrix product takes in bfloat16 on this CPU, by a probe of milliseconds.
+
+    Args:
+        threads: that compute it.
+        size: rows and columns of the matrices.
+    """
+    fastest = {}
+    with torch_threads(threads):
+        for dtype in (torch.float32, torch.bfloat16):
+            one = torch.ones(size, size, dtype=dtype)
+            taken = []
+            for _ in range(4):  # the first warms up
+                started = time.perf_counter()
+                one @ one
+                taken.append(time.perf_counter() - started)
+            fastest[dtype] = min(taken[1:])
+    return fastest[torch.bfloat16] / fastest[torch.float32]

@@ -54,7 +54,7 @@ class WandB(Callback):
 
     def on_iteration(self, run: RunView, iteration: Iteration) -> None:
         """Log its metrics; see `Callback.on_iteration`."""
-        self._run.log(dict(iteration.logged), step=run.position.units)
+        self._run.log(dict(iteration.logged), step=run.position.iterations)
 
     def on_end(self, run: RunView) -> None:
         """Close the run there; see `Callback.on_end`."""

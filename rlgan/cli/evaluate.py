@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 
-from .options import add_file_options, add_trust, moved_files, positive_float, positive_int
+from .options import Choices, add_file_options, add_trust, moved_files, positive_float, positive_int
 from .runs import LATEST_HELP, named
 
 
@@ -62,11 +62,13 @@ def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
     from rlgan.runs.measured import measured_json, measured_text
     from rlgan.runs.run import evaluate_run
     from rlgan.storage.checkpoint import CONFIG
-    from rlgan.storage.export import GENERATOR_FILES
+    from rlgan.storage.export import GENERATOR_FILES, GENERATOR_FOLDERS
     from rlgan.storage.places import as_folder
 
     asked = named(options.run, "--run")
-    with as_folder(asked, (CONFIG, *GENERATOR_FILES), if_there=(RUN_DATA, FILE, FOLDER, TABLE)) as run_dir:
+    with as_folder(
+        asked, (CONFIG, *GENERATOR_FILES), if_there=(RUN_DATA, FILE, FOLDER, TABLE, *GENERATOR_FOLDERS)
+    ) as run_dir:
         verdict = read_verdict(run_dir)
         found = evaluate_run(
             run_dir,
@@ -74,7 +76,7 @@ def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
             options.num_sequences,
             options.adversarial,
             options.language_model,
-            files={**overrides, **moved_files(options)},
+            files={**overrides, **moved_files(Choices.of(options))},
             trust_code=options.trust_code,
             say=lambda line: print(line.replace(str(run_dir), asked), file=sys.stderr, flush=True),
         )

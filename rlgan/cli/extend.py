@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 
 from .advice import typeable
-from .options import SHORT, add_accept_changed, add_file_options, add_trust, positive_int
+from .options import SHORT, Choices, add_accept_changed, add_file_options, add_trust, positive_int
 from .runs import LATEST_HELP, named
 from .verbs import STOPPED
 
@@ -42,11 +42,10 @@ def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
     """Extend a run; see `VerbModule`."""
     from rlgan.config.paths import to_dict
 
-    from .train import resumed
+    from .train import Resumption, resumed
 
-    asked = {**vars(options), "resume": named(options.run, "--run"), "preset": None, "tokens": None}
-    asked |= {"seed": None, "config": None, "model": None}
-    request = dataclasses.replace(resumed(argparse.Namespace(**asked), overrides), more_updates=options.updates)
+    asked = Resumption.of(options, named(options.run, "--run"))
+    request = dataclasses.replace(resumed(asked, Choices.of(options), overrides), more_updates=options.updates)
     from rlgan.runs.run import run as run_it
 
     with typeable(lambda: to_dict(request.config), SHORT):

@@ -20,16 +20,18 @@ from rlgan.envs.tasks import TaskSettings
 from rlgan.presets.registry import PRESETS, preset
 
 _BID = (
-    "Add|Allow|Bring|Choose|Convert|Did you mean|Give|Install|Keep|Leave|Lower|Make|Name|Or|Put|Raise|"
+    "Add|Allow|Bring|Choose|Convert|Did you mean|Give|Increase|Install|Keep|Leave|Lower|Make|Name|Or|Put|Raise|Remove|"
     "Save|Search|See|Set|Train|Try|Use|What helps|Write"
 )
 _SENTENCE = re.compile(r"(?<=[.?!]) (?=[A-Z])")
+_OF_PYTHON = re.compile(r"(\([^()]* in Python\))")
+"""What the same is called there, which is no option."""
 _BIDS = re.compile(rf"(?:{_BID})\b")
-_LATER_BID = re.compile(r"(?:[,;:]| or) (?=(?:or )?(?:set|raise|lower|choose|use|leave|give) )")
+_LATER_BID = re.compile(r"(?:[,;:]| or) (?=(?:or )?(?:set|raise|increase|lower|choose|use|leave|give) )")
 _VALUE = r"'[^']*'|\"[^\"]*\"|[\[(][^\])]*[\])]|-?[\w/+-]+(?:\.\w+)*"
 _NAME = r"[a-z]\w*(?:\.[a-z]\w*)*"
 _TOKEN = re.compile(
-    rf"(?P<before>(?<![\w.'/=-])(?:[Ss]et|[Rr]aise|[Ll]ower|[Ll]eave|[Uu]se|[Cc]hoose) )?"
+    rf"(?P<before>(?<![\w.'/=-])(?:[Ss]et|[Rr]aise|[Ii]ncrease|[Ll]ower|[Ll]eave|[Uu]se|[Cc]hoose) )?"
     rf"(?:(?P<it>it)(?![\w.])|(?P<quoted>'{_NAME}')(?!\w)|"
     rf"(?P<name>(?<![\w.'/=-]){_NAME}(?![\w/-]))(?:(?P<is>=)(?P<value>{_VALUE})|(?= (?P<variant>[a-z]\w*)\b)?))"
 )
@@ -71,7 +73,9 @@ def _advice_within(sentence: str, known: _Known, subject: list[str]) -> str:
 
 
 def _translated(sentence: str, known: _Known, subject: list[str]) -> str:
-    return _TOKEN.sub(lambda match: _token(match, known, subject, sentence), sentence)
+    parts = _OF_PYTHON.split(sentence)
+    parts[::2] = [_TOKEN.sub(lambda match: _token(match, known, subject, sentence), one) for one in parts[::2]]
+    return "".join(parts)
 
 
 def _token(match: re.Match[str], known: _Known, subject: list[str], sentence: str) -> str:
@@ -86,8 +90,8 @@ def _token(match: re.Match[str], known: _Known, subject: list[str], sentence: st
     # A word of prose is a setting where it is told to be set, or written as only settings are.
     if variant and variant in known.variants(name):
         return before + _all(known.options(name))
-    is_told = bool(before) and (variant is None or variant in ("to", "or", "and", "below", "beside", "none", "null"))
-    options = known.options(name) if match["is"] or "." in name or "_" in name or is_told else []
+    is_advised = bool(before) and (variant is None or variant in ("to", "or", "and", "below", "beside", "none", "null"))
+    options = known.options(name) if match["is"] or "." in name or "_" in name or is_advised else []
     if not options:
         return match.group()
     if match["is"]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rlgan.base.errors import ConfigError
 
-from .options import TOKENS, add_task_options, positive_float, task_of
+from .options import TOKENS, Choices, positive_float, task_of
 
 if TYPE_CHECKING:
     from rlgan.envs.tasks import PairsTask, TextTask
@@ -121,12 +121,9 @@ def _task(options: argparse.Namespace, overrides: Mapping[str, str]) -> TextTask
         names = " and ".join("--for" if name == "for_file" else f"--{name}" for name in given)
         raise ConfigError(f"{names}: a run has one task. Keep only one of them.", code="several_data_files")
     named = {name: getattr(options, name) for name in ("data", "pairs", "source", "target", "tokens")}
-    all_options = argparse.ArgumentParser()
-    add_task_options(all_options)
-    unasked = vars(all_options.parse_args([]))
     # Where each record has one text it is no pair.
     meant = [{"data": options.for_file}, {"pairs": options.for_file}] if options.for_file else [{}]
-    tasks = [task_of(argparse.Namespace(**{**unasked, **named, **one})) for one in meant]
+    tasks = [task_of(Choices(**{**named, **one})) for one in meant]
     return recognised([task for task in tasks if task is not None], merge({}, overrides), options.tokens is not None)
 
 

@@ -17,9 +17,10 @@ from typing import Any, NoReturn, cast
 
 from rlgan import __version__
 from rlgan.base.errors import ConfigError, PluginError, RlganError, UploadError, nearest
+from rlgan.base.memory import MemoryShortError
 
 from .advice import typeable
-from .options import split_overrides
+from .options import add_plugin_timeout, plugins_in_time, split_overrides
 from .verbs import STOPPED, Verb, VerbModule
 
 _EPILOG = (
@@ -45,6 +46,7 @@ VERBS = (
         "train seqgan --data lines.txt --generator.hidden 64 --out runs/mine",
         _module("train"),
         has_paths=True,
+        has_plugins=True,
     ),
     Verb(
         "extend",
@@ -52,12 +54,14 @@ VERBS = (
         "extend --run runs/mine --updates 200",
         _module("extend"),
         has_files=True,
+        has_plugins=True,
     ),
     Verb(
         "sample",
         "print sequences from a trained generator",
         "sample --run latest --num 5 --temperature 0.9 --seed 1",
         _module("sample"),
+        has_plugins=True,
     ),
     Verb(
         "evaluate",
@@ -65,12 +69,14 @@ VERBS = (
         "evaluate --run runs/mine --num-sequences 2000",
         _module("evaluate"),
         has_files=True,
+        has_plugins=True,
     ),
     Verb(
         "register",
         "add a run's generator to MLflow's model registry",
         "register --run latest --name poems --temperature 0.9",
         _module("register"),
+        has_plugins=True,
     ),
     Verb(
         "export",
@@ -91,6 +97,7 @@ VERBS = (
         "presets --for lines.txt",
         _module("list_presets"),
         has_paths=True,
+        has_plugins=True,
     ),
     Verb(
         "oracle",
@@ -104,6 +111,7 @@ VERBS = (
         "show-config seqgan --generator.hidden 64 --changed",
         _module("show_config"),
         has_paths=True,
+        has_plugins=True,
     ),
 )
 
@@ -112,6 +120,8 @@ class _Parser(argparse.ArgumentParser):
     """Usage errors as ours: one paragraph, status 2, nearest spelling."""
 
     def error(self, message: str) -> NoReturn:
+        if re.fullmatch(r"unrecognized arguments: [^-].*", message):
+            message += ": no option takes it, for an option takes one value"
         raise ConfigError(f"{message}. See `{self.prog} --help`.", code="usage")
 
 
@@ -127,11 +137,11 @@ def main(arguments: Sequence[str] | None = None, more: Sequence[Verb] = ()) -> i
     """
     try:
         return _dispatch(list(sys.argv[1:] if arguments is None else arguments), (*VERBS, *more))
-    except (PluginError, UploadError) as error:
-        print(f"rlgan: {error}{_code(error)}", file=sys.stderr)
+    except (PluginError, UploadError, MemoryShortError) as error:
+        print(f"rlgan: {_with_code(error)}", file=sys.stderr)
         return 1
     except RlganError as error:
-        print(f"rlgan: {error}{_code(error)}", file=sys.stderr)
+        print(f"rlgan: {_with_code(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("rlgan: interrupted", file=sys.stderr)
@@ -142,9 +152,10 @@ def main(arguments: Sequence[str] | None = None, more: Sequence[Verb] = ()) -> i
         return 1
 
 
-def _code(error: RlganError) -> str:
-    """The code behind a message, in brackets; docs/errors.md lists them."""
-    return f" [{error.code}]" if error.code else ""
+def _with_code(error: RlganError) -> str:
+    """A message with its code in brackets behind the first line: lines of a user's file may follow."""
+    first, line_end, others = str(error).partition("\n")
+    return f"{first} [{error.code}]{line_end}{others}" if error.code else str(error)
 
 
 def _require_values(arguments: Sequence[str], own: Sequence[str]) -> None:
@@ -203,10 +214,14 @@ def _dispatch(arguments: list[str], all_verbs: Sequence[Verb]) -> int:
     module = verb.load()
     overrides: dict[str, str] = {}
     module.add_options(parsers[typed])
+    if verb.has_plugins:
+        add_plugin_timeout(parsers[typed])
     parsers[typed].description = _wrapped(parsers[typed].description or "")
     own = [option.removeprefix("--") for option in parsers[typed]._option_string_actions]
     with typeable(lambda: None, own):
         if verb.has_paths or verb.has_files:
             arguments, overrides = split_overrides(arguments, parsers[typed])
         _require_values(arguments, own)
-        return module.run(parser.parse_args(arguments), overrides)
+        options = parser.parse_args(arguments)
+        with plugins_in_time(getattr(options, "plugin_timeout", None)):
+            return module.run(options, overrides)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +16,7 @@ from rlgan.base.errors import ConfigError, nearest
 
 SHORT = (
     "data", "pairs", "source", "target", "demonstrations", "model", "tokens", "oracle-params", "seed", "seeds",
-    "config", "out", "resume", "storage", "dry-run",
+    "config", "out", "resume", "storage", "dry-run", "plugin-timeout",
 )  # fmt: skip
 """Options that `rlgan train` has beside its settings, without dashes."""
 
@@ -26,6 +28,45 @@ DEFAULT = "quick"
 if TYPE_CHECKING:
     from rlgan.config.config import Config
     from rlgan.envs.tasks import DemonstrationsTask, OracleTask, PairsTask, PluginTask, TextTask
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choices:
+    """What a command says of a configuration in short options; None for what it does not say.
+
+    Attributes:
+        verb: of the command.
+        preset: name.
+        seed: of the run.
+        config: file of settings.
+        data: file of texts.
+        pairs: file of pairs.
+        source: file of sources.
+        target: file of targets.
+        demonstrations: file of prompts and completions.
+        model: language model of the demonstrations.
+        tokens: kind of tokens, one of `TOKENS`.
+        oracle_params: file of LSTM parameters.
+    """
+
+    verb: str = "train"
+    preset: str | None = None
+    seed: int | None = None
+    config: Path | None = None
+    data: str | None = None
+    pairs: str | None = None
+    source: str | None = None
+    target: str | None = None
+    demonstrations: str | None = None
+    model: str | None = None
+    tokens: str | None = None
+    oracle_params: str | None = None
+
+    @classmethod
+    def of(cls, options: argparse.Namespace) -> Choices:
+        """What was parsed, of a verb that may have fewer of these options."""
+        names = [one.name for one in fields(cls)]
+        return cls(**{name: value for name in names if (value := getattr(options, name, None)) is not None})
 
 
 def add_choices(parser: argparse.ArgumentParser) -> None:
@@ -86,7 +127,7 @@ def add_task_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def task_of(options: argparse.Namespace) -> OracleTask | PairsTask | TextTask | DemonstrationsTask | None:
+def task_of(choices: Choices) -> OracleTask | PairsTask | TextTask | DemonstrationsTask | None:
     """The task that --data, --pairs, --source, --demonstrations or --oracle-params asks for; None if none does.
 
     Raises:
@@ -96,24 +137,24 @@ def task_of(options: argparse.Namespace) -> OracleTask | PairsTask | TextTask | 
     from rlgan.envs.tasks import DemonstrationsTask, OracleTask, TextTask
 
     asked = {
-        "--data": options.data,
-        "--pairs": options.pairs,
-        "--source and --target": options.source or options.target,
-        "--demonstrations": options.demonstrations,
-        "--oracle-params": options.oracle_params,
+        "--data": choices.data,
+        "--pairs": choices.pairs,
+        "--source and --target": choices.source or choices.target,
+        "--demonstrations": choices.demonstrations,
+        "--oracle-params": choices.oracle_params,
     }
     given = [name for name, value in asked.items() if value]
     if len(given) > 1:
         raise ConfigError(f"{' and '.join(given)}: a run has only one task. Remove all but one.", code="two_tasks")
-    if bool(options.source) != bool(options.target):
-        alone, other = ("--source", "--target") if options.source else ("--target", "--source")
+    if bool(choices.source) != bool(choices.target):
+        alone, other = ("--source", "--target") if choices.source else ("--target", "--source")
         raise ConfigError(
             f"{alone}: {other} is missing. Line i of one belongs to line i of the other. Give both. To read "
             "sources and targets from one file, use --pairs.",
             code="lacks_other_side",
         )
-    if bool(options.demonstrations) != bool(options.model):
-        alone, other = ("--demonstrations", "--model") if options.demonstrations else ("--model", "--demonstrations")
+    if bool(choices.demonstrations) != bool(choices.model):
+        alone, other = ("--demonstrations", "--model") if choices.demonstrations else ("--model", "--demonstrations")
         raise ConfigError(
             (
                 f"{alone}: {other} is missing. Give both: the training file, and the language model that provides the "
@@ -122,7 +163,7 @@ def task_of(options: argparse.Namespace) -> OracleTask | PairsTask | TextTask | 
             code="lacks_model",
             fields={"option": alone},
         )
-    if options.tokens and (options.demonstrations or not given or options.oracle_params):
+    if choices.tokens and (choices.demonstrations or not given or choices.oracle_params):
         raise ConfigError(
             (
                 "--tokens: has no effect without --data, --pairs, or --source and --target. Give one of them, or "
@@ -130,13 +171,13 @@ def task_of(options: argparse.Namespace) -> OracleTask | PairsTask | TextTask | 
             ),
             code="tokens_without_data",
         )
-    if options.data:
-        return TextTask.model_validate({"data": options.data, "tokens": options.tokens or "word"})
-    if options.pairs or options.source:
-        return _pairs_task(options)
-    if options.demonstrations:
-        return DemonstrationsTask(demonstrations=options.demonstrations, model=model_source(options.model))
-    return OracleTask(params=options.oracle_params) if options.oracle_params else None
+    if choices.data:
+        return TextTask.model_validate({"data": choices.data, "tokens": choices.tokens or "word"})
+    if choices.pairs or choices.source:
+        return _pairs_task(choices)
+    if choices.demonstrations and choices.model:
+        return DemonstrationsTask(demonstrations=choices.demonstrations, model=model_source(choices.model))
+    return OracleTask(params=choices.oracle_params) if choices.oracle_params else None
 
 
 def add_trust(parser: argparse._ArgumentGroup) -> None:
@@ -159,6 +200,35 @@ def add_accept_changed(parser: argparse._ArgumentGroup, when: str = "") -> None:
     )
 
 
+def add_plugin_timeout(parser: argparse.ArgumentParser) -> None:
+    """Add --plugin-timeout, of verbs for which code of the user's own may be imported."""
+    parser.add_argument_group("code of your own").add_argument(
+        "--plugin-timeout",
+        type=positive_float,
+        metavar="SECONDS",
+        help="how long importing a plug-in may take, and a preset of yours (default RLGAN_PLUGIN_TIMEOUT, else 600)",
+    )
+
+
+@contextmanager
+def plugins_in_time(seconds: float | None) -> Iterator[None]:
+    """Within it, imports of plug-ins may take so long, in processes that begin meanwhile too; None changes nothing."""
+    if seconds is None:
+        yield
+        return
+    from rlgan.extensions import PLUGIN_TIMEOUT
+
+    before = os.environ.get(PLUGIN_TIMEOUT)
+    os.environ[PLUGIN_TIMEOUT] = f"{seconds!r}"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[PLUGIN_TIMEOUT]
+        else:
+            os.environ[PLUGIN_TIMEOUT] = before
+
+
 def add_file_options(parser: argparse.ArgumentParser) -> None:
     """Options for `moved_files`: where files of a run that exists lie now."""
     data = parser.add_argument_group("data")
@@ -171,25 +241,25 @@ def add_file_options(parser: argparse.ArgumentParser) -> None:
     data.add_argument("--oracle-params", metavar="FILE.npz", help="the run's LSTM parameters, likewise")
 
 
-def moved_files(options: argparse.Namespace) -> dict[str, str]:
+def moved_files(choices: Choices) -> dict[str, str]:
     """Files of a run that exists, as the options of `add_file_options` name them: dotted path → file."""
     from rlgan.runs.data import file_options
 
-    return {path: file for name, path in file_options().items() if (file := getattr(options, name)) is not None}
+    return {path: file for name, path in file_options().items() if (file := getattr(choices, name)) is not None}
 
 
-def _pairs_task(options: argparse.Namespace) -> PairsTask:
+def _pairs_task(choices: Choices) -> PairsTask:
     from pydantic import ValidationError
 
     from rlgan.envs.tasks import PairsTask
 
-    if options.source:
-        files = {"kind": "parallel", "source": options.source, "target": options.target}
+    if choices.source:
+        files = {"kind": "parallel", "source": choices.source, "target": choices.target}
     else:
-        files = {"kind": "file", "data": options.pairs}
+        files = {"kind": "file", "data": choices.pairs}
     settings: dict[str, Any] = {"input": files}
-    if options.tokens:
-        tokens = {"kind": options.tokens}
+    if choices.tokens:
+        tokens = {"kind": choices.tokens}
         settings["vocabulary"] = {"kind": "separate", "source": tokens, "target": tokens}
     try:
         return PairsTask.model_validate(settings)
@@ -214,11 +284,11 @@ class Resolved:
     sizes: Mapping[str, Any]
 
 
-def resolve(options: argparse.Namespace, overrides: Mapping[str, Any], base: Config | None = None) -> Config:
+def resolve(choices: Choices, overrides: Mapping[str, Any], base: Config | None = None) -> Config:
     """The configuration that the command line asks for: preset, then sizes by the data, then file, then options.
 
     Args:
-        options: parsed short options.
+        choices: its short options.
         overrides: dotted path → text.
         base: takes the place of the preset (a run that is resumed).
 
@@ -226,10 +296,10 @@ def resolve(options: argparse.Namespace, overrides: Mapping[str, Any], base: Con
         ConfigError: anything unknown, contradictory or without effect.
         DataError: data that sizes follow is missing, unreadable or holds nothing to train on.
     """
-    return resolved(options, overrides, base).config
+    return resolved(choices, overrides, base).config
 
 
-def resolved(options: argparse.Namespace, overrides: Mapping[str, Any], base: Config | None = None) -> Resolved:
+def resolved(choices: Choices, overrides: Mapping[str, Any], base: Config | None = None) -> Resolved:
     """The same as `resolve`, with who chose what."""
     from rlgan.config.paths import ConfigPathError, changed, flatten, merge, override
     from rlgan.config.setting_files import read_settings
@@ -239,22 +309,22 @@ def resolved(options: argparse.Namespace, overrides: Mapping[str, Any], base: Co
     from .advice import typeable
     from .hints import tree_with, where_it_belongs
 
-    task = task_of(options) or _own_task(overrides)
-    label, named = overrides.get("preset"), options.preset or (DEFAULT if base is None else base.preset)
+    task = task_of(choices) or _own_task(overrides)
+    label, named = overrides.get("preset"), choices.preset or (DEFAULT if base is None else base.preset)
     if label in PRESETS and label != named:
         raise ConfigError(
             f"--preset {label}: only sets a label; the run would use {named!r}. Give the preset without --preset: "
-            f"rlgan {options.verb} {label}.",
+            f"rlgan {choices.verb} {label}.",
             code="preset_is_label",
             fields={"preset": label},
         )
-    config = base if base is not None and options.preset is None else preset(options.preset or DEFAULT, task)
-    if base is not None and options.preset is None and task is not None:
+    config = base if base is not None and choices.preset is None else preset(choices.preset or DEFAULT, task)
+    if base is not None and choices.preset is None and task is not None:
         config = config.model_copy(update={"task": task})
-    file = None if options.config is None else read_settings(options.config)
+    file = None if choices.config is None else read_settings(choices.config)
     changes: dict[str, Any] = {} if file is None else flatten(file.values)
-    if options.seed is not None:
-        overrides = {**overrides, "seed": options.seed}
+    if choices.seed is not None:
+        overrides = {**overrides, "seed": choices.seed}
     asked_for = merge(changes, overrides)
     set_here = merge({}, overrides).keys()
     with typeable(lambda: tree_with(config, asked_for), SHORT):
@@ -274,9 +344,9 @@ def resolved(options: argparse.Namespace, overrides: Mapping[str, Any], base: Co
             raise
         # A file may be of a whole configuration, what it does not need included; and need not stand by itself.
         require_effect(changed(config, changes), asked, merge({}, overrides))
-        if base is not None and options.preset is None:
+        if base is not None and choices.preset is None:
             return Resolved(asked, config, {})
-        sizes = _sizes(options.preset or DEFAULT, asked, base)
+        sizes = _sizes(choices.preset or DEFAULT, asked, base)
         return Resolved(override(config, merge(sizes, asked_for)) if sizes else asked, config, sizes)
 
 

@@ -255,7 +255,7 @@ def _has_text(text: str | list[str]) -> bool:
 
 
 def _of_run(options: argparse.Namespace) -> None:
-    from rlgan.storage.export import GENERATOR_FILES
+    from rlgan.storage.export import GENERATOR_FILES, GENERATOR_FOLDERS
     from rlgan.storage.places import as_folder
 
     if options.tracking_uri is not None:
@@ -265,7 +265,7 @@ def _of_run(options: argparse.Namespace) -> None:
         )
     temperature = 1.0 if options.temperature is None else options.temperature
     asked = named(options.run, "--run")
-    with as_folder(asked, GENERATOR_FILES) as run_dir:
+    with as_folder(asked, GENERATOR_FILES, if_there=GENERATOR_FOLDERS) as run_dir:
         _write(options, run_dir, temperature)
     _tell(options, asked, temperature)
 

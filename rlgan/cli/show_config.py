@@ -6,7 +6,7 @@ import argparse
 import json
 import textwrap
 
-from .options import Resolved, add_choices, resolved
+from .options import Choices, Resolved, add_choices, resolved
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +25,7 @@ def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
     """Print every setting; see `VerbModule`."""
     from rlgan.config.paths import documentation, to_dict
 
-    asked = resolved(options, overrides)
+    asked = resolved(Choices.of(options), overrides)
     config = asked.config
     if options.changed:
         return _show_changed(asked, options.json)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import re
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rlgan.base.errors import ConfigError
 
-from .options import SHORT, add_accept_changed, add_choices, add_trust, moved_files, positive_int, resolve
+from .options import SHORT, Choices, add_accept_changed, add_choices, add_trust, moved_files, positive_int, resolve
 from .runs import LATEST_HELP, named
 from .verbs import STOPPED
 
@@ -55,8 +57,10 @@ def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
     if options.seeds is not None:
         return _with_seeds(options, overrides)
     if options.resume is not None:
-        options.resume = named(options.resume, "--resume")
-    request = resumed(options, overrides) if options.resume is not None else _new(options, overrides)
+        asked = Resumption.of(options, named(options.resume, "--resume"))
+        request = resumed(asked, Choices.of(options), overrides)
+    else:
+        request = _new(options, overrides)
     from rlgan.config.paths import to_dict
     from rlgan.runs.run import dry_run
     from rlgan.runs.run import run as run_it
@@ -81,7 +85,7 @@ def _with_seeds(options: argparse.Namespace, overrides: dict[str, str]) -> int:
         raise ConfigError(
             "--seeds 1: an interval needs at least 2 seeds. Give 2 or more, or remove --seeds.", code="one_seed"
         )
-    config = resolve(options, overrides)
+    config = resolve(Choices.of(options), overrides)
     name = f"{config.preset}-{config.task.kind}-{time.strftime('%Y%m%d-%H%M%S')}-seeds"
     folder = _local_folder(options.out) or Path("runs") / name
     from rlgan.config.paths import to_dict
@@ -107,7 +111,7 @@ def _new(options: argparse.Namespace, overrides: dict[str, str]) -> RunRequest:
             code="accept_changed_without_resume",
             fields={"option": "accept_changed_plugins"},
         )
-    config = resolve(options, overrides)
+    config = resolve(Choices.of(options), overrides)
     out, runs_dir, storage = _local_folder(options.out), Path("runs"), None
     if options.storage is not None and is_uri(options.storage):
         storage = open_place(options.storage, "--storage")
@@ -139,11 +143,36 @@ def _new(options: argparse.Namespace, overrides: dict[str, str]) -> RunRequest:
     return RunRequest(config, out, resume=False, runs_dir=runs_dir, storage=storage)
 
 
-def resumed(options: argparse.Namespace, overrides: dict[str, str]) -> RunRequest:
-    """The request to go on with the run that --resume names.
+@dataclass(frozen=True, slots=True)
+class Resumption:
+    """A run to go on with.
+
+    Attributes:
+        run: its folder, or its URI in a storage.
+        out: local folder of one that lies in a storage.
+        storage: URI of a storage for one that lies in a folder.
+        trust_code: see `RunRequest`, also for the next.
+        accept_changed_plugins: see there.
+    """
+
+    run: str
+    out: str | None
+    storage: str | None
+    trust_code: bool
+    accept_changed_plugins: bool
+
+    @classmethod
+    def of(cls, options: argparse.Namespace, run: str) -> Resumption:
+        """What was parsed, of a run by its name."""
+        return cls(run, options.out, options.storage, options.trust_code, options.accept_changed_plugins)
+
+
+def resumed(asked_for: Resumption, choices: Choices, overrides: Mapping[str, str]) -> RunRequest:
+    """The request to go on with a run.
 
     Args:
-        options: parsed.
+        asked_for: the run, and how.
+        choices: what else is said of its configuration, such as where its files lie now.
         overrides: dotted path → text.
 
     Raises:
@@ -154,16 +183,16 @@ def resumed(options: argparse.Namespace, overrides: dict[str, str]) -> RunReques
     from rlgan.storage.checkpoint import CONFIG, read_run_config
     from rlgan.storage.places import is_uri, open_place
 
-    if is_uri(options.resume):
-        if options.storage is not None:
+    if is_uri(asked_for.run):
+        if asked_for.storage is not None:
             raise ConfigError(
                 "--storage: has no effect when --resume is a URI. Remove one of the two.",
                 code="storage_beside_resume_uri",
             )
-        storage = open_place(options.resume, "--resume")
+        storage = open_place(asked_for.run, "--resume")
         saved = storage.config()
-        run_dir = _local_folder(options.out) or Path("runs") / storage.name
-        asked = f"--resume {options.resume}"
+        run_dir = _local_folder(asked_for.out) or Path("runs") / storage.name
+        asked = f"--resume {asked_for.run}"
         if (run_dir / CONFIG).exists():
             saved = read_run_config(run_dir)
             kept = kept_data(run_dir, asked)
@@ -172,33 +201,34 @@ def resumed(options: argparse.Namespace, overrides: dict[str, str]) -> RunReques
         else:
             kept = kept_data(run_dir, asked)  # of an older version: nothing is known
     else:
-        if options.out is not None:
+        if asked_for.out is not None:
             raise ConfigError(
                 "--out: has no effect with --resume, which continues in the folder of the run. Remove one of the two.",
                 code="out_beside_resume",
             )
-        run_dir, storage = Path(options.resume), None
+        run_dir, storage = Path(asked_for.run), None
         saved, kept = read_run_config(run_dir), kept_data(run_dir, f"--resume {run_dir}")
-        if options.storage is not None:
-            if not is_uri(options.storage):
+        if asked_for.storage is not None:
+            if not is_uri(asked_for.storage):
                 raise ConfigError(
-                    f"--storage {options.storage}: has no effect with --resume, which continues in the folder of "
+                    f"--storage {asked_for.storage}: has no effect with --resume, which continues in the folder of "
                     "the run. Remove it, or give the URI of a storage to upload the run to.",
                     code="storage_beside_resume",
-                    fields={"storage": options.storage},
+                    fields={"storage": asked_for.storage},
                 )
-            storage = open_place(options.storage, "--storage").below(run_dir.resolve().name)
+            storage = open_place(asked_for.storage, "--storage").below(run_dir.resolve().name)
     base = located(from_kept(saved), kept)
-    if options.preset is None:
-        if options.tokens is not None:
+    if choices.preset is None:
+        if choices.tokens is not None:
             raise ConfigError(
                 f"--tokens: has no effect with {kept.asked}, which keeps its tokens. Remove it.",
                 code="tokens_beside_resume",
             )
         # The task is that of the run, and --data says where its file lies now.
-        base = with_files(base, moved_files(options), kept.asked)
-        options = argparse.Namespace(**{**vars(options), **dict.fromkeys(file_options())})
-    config = resolve(options, overrides, base=base)
+        base = with_files(base, moved_files(choices), kept.asked)
+        without_files: dict[str, Any] = dict.fromkeys(file_options())
+        choices = replace(choices, **without_files)
+    config = resolve(choices, overrides, base=base)
     from rlgan.runs.run import RunRequest
 
     return RunRequest(
@@ -206,8 +236,8 @@ def resumed(options: argparse.Namespace, overrides: dict[str, str]) -> RunReques
         run_dir,
         resume=True,
         storage=storage,
-        trust_code=options.trust_code,
-        accept_changed_plugins=options.accept_changed_plugins,
+        trust_code=asked_for.trust_code,
+        accept_changed_plugins=asked_for.accept_changed_plugins,
     )
 
 

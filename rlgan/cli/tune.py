@@ -17,7 +17,7 @@ from rlgan.tuning.search.settings import SweepSettings
 from rlgan.tuning.space.ready import READY
 
 from .advice import typeable
-from .options import add_task_options, add_trust, moved_files, task_of
+from .options import Choices, add_task_options, add_trust, moved_files, task_of
 from .verbs import STOPPED, UNJUDGED
 
 if TYPE_CHECKING:
@@ -139,7 +139,9 @@ def _new(options: argparse.Namespace, overrides: Mapping[str, str], given: Mappi
         )
     name = load_study(options.study).name
     folder = Path(options.out or Path("runs") / f"tune-{name}-{time.strftime('%Y%m%d-%H%M%S')}")
-    request = new_request(options.study, task_of(options), overrides, settings_of(given), folder, train_command)
+    request = new_request(
+        options.study, task_of(Choices.of(options)), overrides, settings_of(given), folder, train_command
+    )
     return dataclasses.replace(request, train=not options.no_training)
 
 
@@ -162,7 +164,7 @@ def _resumed(options: argparse.Namespace, overrides: Mapping[str, str], given: M
             f"{', '.join(f'--{_flag(name)}' for name in free)} can. Remove them.",
             code="no_effect_beside_resume",
         )
-    files = {**named, **moved_files(options)}
+    files = {**named, **moved_files(Choices.of(options))}
     return taken_up(
         Path(options.resume),
         given,

@@ -20,7 +20,7 @@ from rlgan.config.paths import flatten, to_dict
 from rlgan.envs.tasks import TaskSettings
 from rlgan.presets.effects import unread
 
-from .options import add_choices, resolve, split_overrides, task_of
+from .options import Choices, add_choices, resolve, split_overrides, task_of
 
 
 def train_command(config: Config, presets: Sequence[str]) -> str | None:
@@ -52,9 +52,7 @@ def _parsed(words: Sequence[str]) -> Config:
     parser = _Refusing(allow_abbrev=False)
     add_choices(parser)
     own, overrides = split_overrides(words, parser)
-    options = parser.parse_args(own)
-    options.verb = "train"
-    return resolve(options, overrides)
+    return resolve(Choices.of(parser.parse_args(own)), overrides)
 
 
 class _Refusing(argparse.ArgumentParser):
@@ -132,7 +130,7 @@ def _short_options(task: TaskSettings) -> list[str]:
     parser = _Refusing(allow_abbrev=False)
     add_choices(parser)
     try:
-        task_of(parser.parse_args(words))
+        task_of(Choices.of(parser.parse_args(words)))
     except ConfigError:
         return []  # a file of another name, or tokens that the options do not know
     return words

@@ -44,6 +44,7 @@ class Verb:
         load: imports its module, which may take seconds; called only if the verb is typed.
         has_paths: whether it takes settings by their paths.
         has_files: whether it takes those that name a file, and no others.
+        has_plugins: whether code of the user's own may be imported for it.
     """
 
     name: str
@@ -52,3 +53,4 @@ class Verb:
     load: Callable[[], VerbModule]
     has_paths: bool = False
     has_files: bool = False
+    has_plugins: bool = False

@@ -112,7 +112,7 @@ class Workers(Settings):
     """Sequences of a generator batch that one task samples and continues; affects the rounding of results."""
     shard_fakes: int = Field(512, ge=1)
     """Fakes for the discriminator that one task samples; affects the rounding of results."""
-    chunk_rows: int = Field(256, ge=1)
+    chunk_rows: Annotated[int, FreeOnResume()] = Field(256, ge=1)
     """Rows that the sampler processes together; limits memory to about 4 · rows · vocabulary bytes. Affects the
     rounding of results."""
     most_logprob_gap: Annotated[float | None, FreeOnResume()] = Field(1.0, gt=0.0)
@@ -120,9 +120,9 @@ class Workers(Settings):
     (`rollouts/logprob_gap_max`); above it the run stops. null for no limit. Usual differences are 1e-5 in float32
     and some hundredths in bfloat16."""
     tokens_at_once: Annotated[int | None, FreeOnResume()] = Field(None, ge=1)
-    """Maximum number of tokens, including prompts and padding, for which gradients are computed at once, for the
-    generator and the discriminator; null for whole batches. Gradients of the parts are summed, which equals that
-    of the batch up to rounding. A longer sequence is a part of its own. Lower it when memory is short."""
+    """Maximum number of tokens, including prompts and padding, for which a learner computes gradients of the generator
+    at once; null for whole batches. Gradients of the parts are summed, which equals that of the batch up to rounding.
+    A longer sequence is a part of its own. Lower it when memory is short."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -200,6 +200,16 @@ class Config(Settings):
     def problems(self) -> Iterator[Problem]:
         """All that contradicts something else, in the order in which it would be mended."""
         return problems(self, parts_of(self))
+
+    def settled(self) -> Self:
+        """The same with all that its networks would read of files but weights, so that a run can be read without them.
+
+        Raises:
+            DataError: a file is missing or damaged.
+        """
+        generator = self.generator.settled()
+        judge = None if self.discriminator is None else self.discriminator.settled(generator)
+        return self.model_copy(update={"generator": generator, "discriminator": judge})
 
     @property
     def has_adversary(self) -> bool:

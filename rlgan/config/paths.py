@@ -14,11 +14,11 @@ from typing import Annotated, Any
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_core import to_jsonable_python
+from pydantic_core import ErrorDetails, to_jsonable_python
 
 from rlgan.base.errors import ConfigError, RlganError, nearest
 from rlgan.base.problems import ContradictionError
-from rlgan.base.settings import FollowsData, Settings, members_of, parts_of, settings_in
+from rlgan.base.settings import FollowsData, Settings, is_within, members_of, parts_of, settings_in
 from rlgan.extensions import Plugin, TakesPlugin, names_plugin, reading_a_folder, require_no_namesake
 
 from .config import Config
@@ -70,7 +70,7 @@ def from_kept(values: Mapping[str, Any]) -> Config:
 
 def refused(error: ValidationError) -> ConfigError:
     """The error to raise in place of pydantic's: with the code of its first problem and the fields of all of them."""
-    found = error.errors(include_url=False)
+    found = _problems(error)
     causes = [problem.get("ctx", {}).get("error") for problem in found]
     problem = next((cause.problem for cause in causes if isinstance(cause, ContradictionError)), None)
     if problem is not None:
@@ -88,7 +88,21 @@ def refused(error: ValidationError) -> ConfigError:
 
 def described(error: ValidationError) -> str:
     """What is wrong with a configuration, in sentences."""
-    return " ".join(_explain(problem) for problem in error.errors(include_url=False))
+    return " ".join(_explain(problem) for problem in _problems(error))
+
+
+def _problems(error: ValidationError) -> list[ErrorDetails]:
+    """The problems, without that of a list which is too short for want of an element that has one of its own."""
+    problems = error.errors(include_url=False)
+    places = [one["loc"] for one in problems]
+
+    def is_own(one: ErrorDetails) -> bool:
+        place = one["loc"]
+        return one["type"] != "too_short" or not any(
+            other[: len(place)] == place and other != place for other in places
+        )
+
+    return [one for one in problems if is_own(one)]
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -181,12 +195,9 @@ def changed(config: Config, changes: Mapping[str, Any]) -> dict[str, Any]:
         if leaf == "name" and issubclass(owner, Plugin) and ".".join([*parents, "digest"]) not in asked:
             node["digest"] = ""  # of what had the name before
     for path, values, variant in chosen:
-        fitted = variant.fitted(values, tree)
-        values |= {
-            name: fitted[name]
-            for name in fitted
-            if not any(one == f"{path}.{name}" or one.startswith(f"{path}.{name}.") for one in asked)
-        }
+        for name, value in variant.fitted(values, tree).items():
+            if not any(is_within(one, f"{path}.{name}") for one in asked):
+                values[name] = value
     return tree
 
 

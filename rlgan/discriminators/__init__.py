@@ -25,6 +25,7 @@ from .pair_discriminator import PairDiscriminator
 from .pair_lstm import PairLSTM, PairLSTMDiscriminator
 from .plugin import AdaptedDiscriminator, PluginDiscriminator
 from .res_conv import ResConv, ResConvDiscriminator
+from .sequence_classifier import SequenceClassifier, SequenceClassifierDiscriminator
 from .tabular import Tabular, TabularDiscriminator
 from .transformer import Transformer, TransformerDiscriminator
 from .triple_lstm import TripleLSTM, TripleLSTMDiscriminator
@@ -44,6 +45,7 @@ DiscriminatorSettings = Annotated[
     | HierarchicalLSTM
     | InteractionCnn
     | TripleLSTM
+    | SequenceClassifier
     | PluginDiscriminator,
     Field(discriminator="kind"),
 ]
@@ -63,6 +65,7 @@ _NETWORKS: dict[type[Settings], Callable[[Any, SequenceSpace], Discriminator]] =
     HierarchicalLSTM: HierarchicalLSTMDiscriminator,
     InteractionCnn: InteractionCnnDiscriminator,
     TripleLSTM: TripleLSTMDiscriminator,
+    SequenceClassifier: SequenceClassifierDiscriminator,
     PluginDiscriminator: AdaptedDiscriminator,
 }
 
@@ -109,6 +112,8 @@ __all__ = [
     "ResConv",
     "ResConvDiscriminator",
     "Scorer",
+    "SequenceClassifier",
+    "SequenceClassifierDiscriminator",
     "SplitHead",
     "Tabular",
     "TabularDiscriminator",

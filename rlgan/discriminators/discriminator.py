@@ -16,9 +16,11 @@ from typing import ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import Self
 
 from rlgan.base.settings import Settings
-from rlgan.base.weights import frozen_copy
+from rlgan.base.weights import Tensors, frozen_copy
+from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.layers.embeddings import TokenEmbedding
 
 Granularity = Literal["sequence", "token"]
@@ -48,6 +50,37 @@ class Architecture(Settings):
     def reads_soft_rows(self) -> bool:
         """Whether it reads soft rows in the place of tokens, and is twice differentiable in them."""
         return not self.gives_distribution
+
+    @property
+    def reads_files(self) -> bool:
+        """Whether it begins with the weights of files (`Discriminator.take_files`)."""
+        return False
+
+    @property
+    def begins_as_generator(self) -> bool:
+        """Whether it takes the generator's weights when pretraining is over."""
+        return False
+
+    def settled(self, generator: object) -> Self:
+        """The same with all that it would read of a file but weights, so that a run can be read without the file.
+
+        Args:
+            generator: settings of the run's generator, settled themselves.
+
+        Raises:
+            DataError: a file is missing or damaged.
+        """
+        return self
+
+    def begun_as(self, space: SequenceSpace, own: Tensors, generator: Tensors) -> Tensors:
+        """Weights of a discriminator that begins as the generator; others keep their own.
+
+        Args:
+            space: the task's sequences.
+            own: its weights, name → tensor.
+            generator: the generator's.
+        """
+        return own
 
     @property
     def copies_embeddings(self) -> bool:
@@ -109,6 +142,17 @@ class Discriminator(nn.Module, ABC):
             conditions: (B, S) int64, or None.
         """
         return {}
+
+    def take_files(self) -> tuple[str, ...]:
+        """Take the weights of files that its settings name, which a run begins with.
+
+        Returns:
+            Lines for the log; none where it begins with random weights.
+
+        Raises:
+            DataError: a file is missing or damaged, or holds the weights of another network.
+        """
+        return ()
 
     @property
     def rows_at_once(self) -> int:

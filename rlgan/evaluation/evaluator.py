@@ -152,10 +152,12 @@ def selection_view(task: Task) -> Task:
 
     What is selected on is not reported.
     """
-    given = task.conditions
-    if given is not None:
-        given = replace(given, test=given.valid, test_words=given.valid_words, test_sources=given.valid_sources)
-    return replace(task, test=task.valid, test_words=task.valid_words, conditions=given)
+    conditions = task.conditions
+    if conditions is not None:
+        conditions = replace(
+            conditions, test=conditions.valid, test_words=conditions.valid_words, test_sources=conditions.valid_sources
+        )
+    return replace(task, test=task.valid, test_words=task.valid_words, conditions=conditions)
 
 
 class Evaluator:
@@ -247,10 +249,10 @@ class Evaluator:
     def _logprobs(self, generator: Generator, tokens: Tensor, temperature: float, conditions: Tensor | None) -> Tensor:
         """(n, T) of the tokens of sequences, dropout off."""
         generator.eval()
-        with torch.no_grad(), stage("held out", unit="batch", total=-(-len(tokens) // self._BATCH)):
+        with torch.no_grad(), stage("held out", item="batch", total=-(-len(tokens) // self._BATCH)):
             parts = []
-            for part, given in self._batches(tokens, conditions):
-                parts.append(generator.conditional(given).logprobs(part, temperature))
+            for part, some_conditions in self._batches(tokens, conditions):
+                parts.append(generator.conditional(some_conditions).logprobs(part, temperature))
                 advance()
             return torch.cat(parts)
 
@@ -341,10 +343,12 @@ class Evaluator:
     def _evidence_of_gaps(
         self, generator: Generator, temperature: float, samples: Samples, conditions: Tensor | None
     ) -> Evidence:
-        given = self._held_out_conditions
-        oracle = self._task.oracle_of(given)
+        held_out_conditions = self._held_out_conditions
+        oracle = self._task.oracle_of(held_out_conditions)
         assert oracle is not None
-        real = self._nll_sums(self._logprobs(generator, self._task.test, temperature, given), self._task.test)
+        real = self._nll_sums(
+            self._logprobs(generator, self._task.test, temperature, held_out_conditions), self._task.test
+        )
         own = self._nll_sums(samples.logprobs, samples.tokens)
         lost = self._nll_sums(self._oracle_logprobs(samples.tokens, conditions), samples.tokens) - own
         lengths, real_lengths = (
@@ -366,8 +370,8 @@ class Evaluator:
         pairs = self._pairs
         assert pairs is not None
         of_source, of_pair = pairs.groups(self._NUM_SOURCE_GROUPS if has_groups else 1)
-        given, test = self._held_out_conditions, self._task.test
-        sums = self._nll_sums(self._logprobs(generator, test, temperature, given), test)
+        held_out_conditions, test = self._held_out_conditions, self._task.test
+        sums = self._nll_sums(self._logprobs(generator, test, temperature, held_out_conditions), test)
         lengths = sequence_mask(self._task.space, test).sum(1).double().numpy()
         chrf, without = pairs.chrf(self._decoded(generator, temperature, pairs.conditions), generator, of_source)
         number = len(without)
@@ -398,9 +402,11 @@ class Evaluator:
         """Those that generator and task have, both ways, and the gaps that follow from them."""
         metrics: dict[str, float] = {}
         if generator.has_likelihood:
-            given = self._held_out_conditions
+            held_out_conditions = self._held_out_conditions
             with stage("nll", "likelihood of test sequences"):
-                metrics["eval/nll_gen"] = self.held_out_nll(generator, self._task.test, temperature, given)
+                metrics["eval/nll_gen"] = self.held_out_nll(
+                    generator, self._task.test, temperature, held_out_conditions
+                )
             metrics["eval/nll_div"] = mean_nll(samples.logprobs, samples.mask)
         if self._task.has_known_distribution:
             metrics["eval/nll_oracle"] = self._nll_oracle(samples.tokens, conditions)
@@ -432,14 +438,14 @@ class Evaluator:
         Returns:
             Metrics, the sequences and what they are given.
         """
-        number, given = num_sequences or self._settings.num_sequences, self._task.conditions
+        number, of_task = num_sequences or self._settings.num_sequences, self._task.conditions
         if self._task.has_known_distribution and not self._task.measures:
             tokens = self._task.test[:number].long()
-            conditions = None if given is None else given.test[:number].long()
+            conditions = None if of_task is None else of_task.test[:number].long()
             figures = {"eval/nll_oracle": self._nll_oracle(tokens, conditions)} | self._own.measure(tokens, conditions)
             return Measurement(figures, tokens, conditions)
         tokens = self._task.valid[:number].long()
-        conditions = None if given is None else given.valid[:number].long()
+        conditions = None if of_task is None else of_task.valid[:number].long()
         metrics = {}
         if self._task.has_known_distribution:
             metrics["eval/nll_oracle"] = self._nll_oracle(tokens, conditions)
@@ -514,8 +520,8 @@ class Evaluator:
 
     def _oracle_logprobs(self, tokens: Tensor, conditions: Tensor | None) -> Tensor:
         logprobs = []
-        for part, given in self._batches(tokens, conditions):
-            oracle = self._task.oracle_of(given)
+        for part, some_conditions in self._batches(tokens, conditions):
+            oracle = self._task.oracle_of(some_conditions)
             assert oracle is not None
             logprobs.append(oracle.logprobs(part))
         return torch.cat(logprobs)

@@ -161,8 +161,8 @@ class OwnMetrics:
             self._functions.append(bound(metric, loaded))
             self._paths.append(loaded.path)
         if self._metrics:
-            given = None if task.conditions is None else task.conditions.test[:_NUM_CHECKED]
-            self._values(task.test[:_NUM_CHECKED], given)
+            conditions = None if task.conditions is None else task.conditions.test[:_NUM_CHECKED]
+            self._values(task.test[:_NUM_CHECKED], conditions)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -220,8 +220,8 @@ class OwnMetrics:
     def _of_real(self, metric: OwnMetric, name: str) -> float:
         """A figure of the held-out split."""
         if self._real is None:
-            given = None if self._task.conditions is None else self._task.conditions.test
-            each = self._values(self._task.test, given)
+            conditions = None if self._task.conditions is None else self._task.conditions.test
+            each = self._values(self._task.test, conditions)
             self._real = {name: value for values in each for name, value in values.items()}
         if name not in self._real:
             raise PluginError(
@@ -290,6 +290,12 @@ def _called(metric: OwnMetric, call: Callable[[], Any], path: str, number: int) 
         ) from error
     name = metric.figure
     many = isinstance(returned, Mapping)
+    if many and not returned:
+        raise PluginError(
+            f"{who}: returned an empty dictionary for {number} texts. Return a number, or numbers with names.",
+            code="metric_empty",
+            fields={"plugin": metric.name},
+        )
     values = [(f"{name}_{key}", one) for key, one in returned.items()] if many else [(name, returned)]
     found: dict[str, float] = {}
     for key, value in values:

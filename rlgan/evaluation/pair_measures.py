@@ -244,11 +244,11 @@ def _special(task: Task) -> set[int | None]:
     return {task.space.unknown_id, task.space.end_id, task.space.pad_id}
 
 
-def _numbers_of_sources(given: Conditions) -> list[int]:
+def _numbers_of_sources(conditions: Conditions) -> list[int]:
     """Of each condition of the test split a number, equal where sources are: whole ones, where they are known."""
-    if given.test_sources is not None:
-        return given.test_sources.tolist()
-    return torch.unique(given.test, dim=0, return_inverse=True)[1].tolist()
+    if conditions.test_sources is not None:
+        return conditions.test_sources.tolist()
+    return torch.unique(conditions.test, dim=0, return_inverse=True)[1].tolist()
 
 
 def _streams(references: list[list[Any]]) -> list[Any]:

@@ -99,11 +99,12 @@ class TextMeasures:
         with stage("bleu", "BLEU"):
             bleu = self._references.bleu(hypotheses)
         with stage("self bleu", "Self-BLEU"):
-            own = self_bleu(hypotheses, max(BLEU_ORDERS))
+            # One sequence has no others to be compared with: real data where a split holds one text.
+            own = self_bleu(hypotheses, max(BLEU_ORDERS)) if len(hypotheses) > 1 else {}
         js = NgramFrequencies(as_many_as_real, max(JS_ORDERS)).js(self._frequencies)
         return {
             **{f"eval/bleu_{order}": bleu[order] for order in BLEU_ORDERS},
-            **{f"eval/self_bleu_{order}": own[order] for order in BLEU_ORDERS},
+            **{f"eval/self_bleu_{order}": own[order] for order in BLEU_ORDERS if order in own},
             **self._by_language_models(sequences),
             **{f"eval/js_{order}": js[order] for order in JS_ORDERS},
             **{f"eval/fed_{one.name}": one.fed(one.encode(as_many_as_real)) for one in self._spaces if one.is_fast},

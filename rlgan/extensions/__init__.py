@@ -18,8 +18,9 @@ refuses is executed only where the user says `--trust-code`.
 """
 
 from .calling import RaisedError, as_number, bound, brief, call_in_time, check_options, signature_of
+from .dependencies import Dependencies, dependencies_of
 from .keeping import ACCEPT_CHANGED, FOLDER, changed, keep_sources, kept_text, packed, require_unchanged, unpack
-from .loading import IMPORT_TIMEOUT_S, Loaded, load
+from .loading import PLUGIN_TIMEOUT, Loaded, import_timeout_s, load, too_slow
 from .settings import NoDigestError, PlainValue, Plugin, TakesPlugin, TimedPlugin, note, plugins_in, reading_a_folder
 from .sources import (
     ENTRY_POINTS,
@@ -46,13 +47,14 @@ from .watching import in_time, when_stuck
 __all__ = [
     "ACCEPT_CHANGED",
     "Code",
+    "Dependencies",
     "ENTRY_POINTS",
     "FOLDER",
-    "IMPORT_TIMEOUT_S",
     "Loaded",
     "Memory",
     "NamedCode",
     "NoDigestError",
+    "PLUGIN_TIMEOUT",
     "PlainValue",
     "Plugin",
     "PluginKind",
@@ -67,7 +69,9 @@ __all__ = [
     "call_in_time",
     "changed",
     "check_options",
+    "dependencies_of",
     "digest_of",
+    "import_timeout_s",
     "in_time",
     "is_model_folder",
     "is_of_files",
@@ -89,6 +93,7 @@ __all__ = [
     "require_unchanged",
     "signature_of",
     "source_of",
+    "too_slow",
     "unpack",
     "when_stuck",
 ]

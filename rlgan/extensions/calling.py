@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import math
+import sys
 import threading
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -19,7 +20,7 @@ from rlgan.base.threads import torch_threads
 from .loading import Loaded
 from .settings import Plugin
 from .sources import memory
-from .tracebacks import own_lines
+from .tracebacks import lines_of, own_lines
 
 
 class RaisedError(Exception):
@@ -67,7 +68,8 @@ def call_in_time(call: Callable[[], Any], timeout_s: float, late: Callable[[], s
     if "raised" in outcome:
         raise RaisedError(outcome["raised"])
     if "returned" not in outcome:
-        raise PluginError(late(), code="plugin_too_slow")
+        frame = sys._current_frames().get(thread.ident or 0)
+        raise PluginError(f"{late()}{lines_of(frame, __file__)}", code="plugin_too_slow")
     return outcome["returned"]
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import linecache
+import math
+import os
 import sys
 import types
 from dataclasses import dataclass
@@ -29,8 +31,10 @@ from .sources import (
 from .tracebacks import own_lines
 from .watching import in_time
 
-IMPORT_TIMEOUT_S = 600.0
-"""Seconds that importing the file or module of a plug-in may take, and a preset to return its configuration."""
+PLUGIN_TIMEOUT = "RLGAN_PLUGIN_TIMEOUT"
+"""Environment variable: seconds that importing the file or module of a plug-in may take, and a preset to return its
+configuration. Both happen before there are settings; whatever is called later has a setting of its own."""
+_DEFAULT_S = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +91,36 @@ def load(name: str, kind: PluginKind, digest: str = "") -> Loaded:
     return Loaded(getattr(module, attribute), attribute if ":" in name else name, source.digest, source.path)
 
 
+def import_timeout_s() -> float:
+    """Seconds that an import, or a preset, may take: what `PLUGIN_TIMEOUT` says, else ten minutes.
+
+    Raises:
+        ConfigError: it is no positive number.
+    """
+    text = os.environ.get(PLUGIN_TIMEOUT)
+    if text is None:
+        return _DEFAULT_S
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0.0 < seconds < math.inf:
+        raise ConfigError(
+            f"{PLUGIN_TIMEOUT}={text!r}: must be a positive number of seconds. Set the variable to one, or unset it.",
+            code="plugin_timeout_variable",
+            fields={PLUGIN_TIMEOUT: text},
+        )
+    return seconds
+
+
+def too_slow(what: str, timeout_s: float) -> str:
+    """What to say of an import or a preset that takes longer than it may."""
+    return (
+        f"{what} after {timeout_s:g} seconds. Move slow work into the function that needs it, or increase "
+        f"--plugin-timeout ({PLUGIN_TIMEOUT} in Python)."
+    )
+
+
 def _imported(target: str, kind: PluginKind, digest: str) -> types.ModuleType:
     """A module of the source with a digest; that is compared before anything of it is executed."""
     place = target.rpartition(":")[0]
@@ -99,9 +133,9 @@ def _imported(target: str, kind: PluginKind, digest: str) -> types.ModuleType:
             code="plugin_module_changed",
             fields={"plugin": target},
         )
-    late = partial(_late, target, kind)
+    limit_s = import_timeout_s()
     try:
-        with in_time(IMPORT_TIMEOUT_S, late, found.path):
+        with in_time(limit_s, partial(_late, target, kind, limit_s), found.path):
             return importlib.import_module(place)
     except ModuleNotFoundError as error:
         if error.name is not None and (place == error.name or place.startswith(f"{error.name}.")):
@@ -130,9 +164,10 @@ def _of_text(target: str, kind: PluginKind, source: Source) -> types.ModuleType:
     module.__file__ = path
     # On another machine there is no such file, and tracebacks and `inspect` are to show its lines all the same.
     linecache.cache[path] = (len(source.text), None, source.text.splitlines(keepends=True), path)
+    limit_s = import_timeout_s()
     sys.modules[module.__name__] = module  # where dataclasses and pickle look for it
     try:
-        with in_time(IMPORT_TIMEOUT_S, partial(_late, target, kind), path):
+        with in_time(limit_s, partial(_late, target, kind, limit_s), path):
             exec(compile(source.text, path, "exec"), module.__dict__)
     except PluginError:
         del sys.modules[module.__name__]
@@ -144,11 +179,8 @@ def _of_text(target: str, kind: PluginKind, source: Source) -> types.ModuleType:
     return module
 
 
-def _late(target: str, kind: PluginKind) -> str:
-    return (
-        f"{kind} plug-in {target!r}: its import has not finished after {IMPORT_TIMEOUT_S:g} seconds. Move slow "
-        "work into the function that needs it."
-    )
+def _late(target: str, kind: PluginKind, limit_s: float) -> str:
+    return too_slow(f"{kind} plug-in {target!r}: its import has not finished", limit_s)
 
 
 def _import_error(target: str, kind: PluginKind, error: Exception, path: str | None) -> ConfigError:

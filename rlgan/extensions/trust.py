@@ -46,8 +46,8 @@ def admit(
         memory.sources.setdefault(digest, Source(text, digest, str(path.absolute())))
     for plugin in plugins:
         who = f"{asked}: the {plugin.plugin_kind} plug-in {plugin.name!r} is foreign code that"
-        is_told = (plugin.plugin_kind, plugin.name, plugin.digest) in memory.own
-        if not trust_code and not is_told and (reason := _not_ones_own(plugin, folder)) is not None:
+        is_own = (plugin.plugin_kind, plugin.name, plugin.digest) in memory.own
+        if not trust_code and not is_own and (reason := _not_ones_own(plugin, folder)) is not None:
             raise CheckpointError(
                 f"{who} {reason}. Inspect it, then allow its execution with --trust-code (trust_code=True in Python).",
                 code="code_not_trusted",

@@ -49,7 +49,7 @@ class in_time:  # read as a function: `with in_time(...)`; it is called for ever
         PluginError: the block took longer, with the line where it stood.
     """
 
-    __slots__ = ("_error", "_fired_at", "_is_told", "_late", "_path", "_thread", "_timeout_s", "ends_at")
+    __slots__ = ("_error", "_fired_at", "_is_reported", "_late", "_path", "_thread", "_timeout_s", "ends_at")
 
     def __init__(
         self, timeout_s: float, late: Callable[[], str], path: str, error: type[PluginError] = PluginError
@@ -57,7 +57,7 @@ class in_time:  # read as a function: `with in_time(...)`; it is called for ever
         self._timeout_s, self._late, self._path, self._error = timeout_s, late, path, error
         self._thread = threading.get_ident()
         self._fired_at: float | None = None
-        self._is_told = False
+        self._is_reported = False
 
     def __enter__(self) -> None:
         self.ends_at = time.monotonic() + self._timeout_s
@@ -80,8 +80,8 @@ class in_time:  # read as a function: `with in_time(...)`; it is called for ever
             return
         if self._fired_at is None:
             self._fired_at = now
-        elif now - self._fired_at > _STUCK_AFTER_S and not self._is_told:
-            self._is_told = True
+        elif now - self._fired_at > _STUCK_AFTER_S and not self._is_reported:
+            self._is_reported = True
             self._tell()
         self.ends_at = now + _INTERRUPTS_EVERY_S
         _WATCHER.interrupt(self._thread)

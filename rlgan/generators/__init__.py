@@ -16,6 +16,7 @@ from .causal_lm import CausalLM, CausalLMGenerator
 from .generator import (
     AttendingDistribution,
     AutoregressiveGenerator,
+    Conditional,
     Distribution,
     Generator,
     GeneratorKind,
@@ -69,6 +70,7 @@ __all__ = [
     "AutoregressiveGenerator",
     "CausalLM",
     "CausalLMGenerator",
+    "Conditional",
     "Continuations",
     "Decoded",
     "Draw",

@@ -11,6 +11,7 @@ architecture; rows that leave, or come twice, are the stepper's to copy (`Steppe
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Protocol
@@ -71,6 +72,21 @@ class GeneratorKind(Settings):
             DataError: a file is missing or damaged.
         """
         return self
+
+    @property
+    def begins_trained(self) -> bool:
+        """Whether it begins with weights that somebody trained before."""
+        return False
+
+    def adds_nothing(self, trained: Mapping[str, Tensor]) -> bool:
+        """Whether weights that training changes leave the network as what it leaves alone is by itself.
+
+        `Generator.without_training` then is the distribution with these weights.
+
+        Args:
+            trained: see `rlgan.base.weights.trained_of`.
+        """
+        return False
 
     @property
     def needs_conditions(self) -> bool:
@@ -219,6 +235,10 @@ class Distribution(ABC):
         return logprobs.gather(2, tokens.unsqueeze(2)).squeeze(2), entropies
 
 
+Conditional = Callable[[Tensor | None], Distribution]
+"""A distribution of sequences that are given conditions (B, S), or nothing; see `Generator.conditional`."""
+
+
 def no_soft_rows(asked: object) -> ConfigError:
     """The error of a generator, or its distribution, that is asked for soft rows and gives none."""
     return ConfigError(
@@ -254,6 +274,12 @@ class Generator(nn.Module, ABC):
     """See `GeneratorKind`."""
     relaxes: ClassVar[bool] = False
     """See `GeneratorKind`."""
+
+    dtype: torch.dtype = torch.float32
+    """What its matrices are multiplied in."""
+    keeps_nothing: ClassVar[bool] = True
+    """Whether a frozen network may be given other weights in place: nothing that it computed from the old ones is kept
+    in it."""
 
     @abstractmethod
     def stepper(self, temperature: float = 1.0) -> Stepper:
@@ -307,6 +333,14 @@ class Generator(nn.Module, ABC):
         Args:
             conditions: (B, S) int64; None for a generator that is given nothing.
         """
+
+    def without_training(self, conditions: Tensor | None) -> Distribution:
+        """As `conditional`, of what training leaves alone by itself; see `GeneratorKind.adds_nothing`.
+
+        Raises:
+            ValueError: all of it is trained.
+        """
+        raise ValueError(f"{type(self).__name__} is nothing without what is trained.")
 
     def num_read(self, tokens: Tensor, conditions: Tensor | None) -> Tensor:
         """How many tokens of each row are computed, so that a batch can be cut by what it costs.

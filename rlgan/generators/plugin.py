@@ -19,6 +19,7 @@ recomputing each prefix, beams, frozen copies, weights that travel. What a netwo
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -53,6 +54,7 @@ class PluginGenerator(TimedPlugin):
     draws_tokens: ClassVar[bool] = True
     attends: ClassVar[bool] = False
     table_width: ClassVar[int | None] = None
+    begins_trained: ClassVar[bool] = False
     began_as: ClassVar[None] = None
 
     reads_conditions: bool = False
@@ -63,6 +65,10 @@ class PluginGenerator(TimedPlugin):
     def settled(self) -> Self:
         """See `GeneratorKind`; what a plug-in reads is its own."""
         return self
+
+    def adds_nothing(self, trained: Mapping[str, Tensor]) -> bool:
+        """See `GeneratorKind`; what of it is trained is its own."""
+        return False
 
     @property
     def needs_conditions(self) -> bool:
@@ -98,6 +104,8 @@ class AdaptedGenerator(Generator):
         settings: the plug-in.
         space: the task's sequences.
     """
+
+    keeps_nothing: ClassVar[bool] = False  # what a user's network keeps is not known here
 
     def __init__(self, settings: PluginGenerator, space: SequenceSpace) -> None:
         super().__init__()
@@ -243,15 +251,15 @@ class RecomputingStepper(_AdaptedStepper):
     @torch.no_grad()
     def advance(self, state: State, tokens: Tensor) -> State:
         """State after one more token; see `Stepper.advance`."""
-        read, consumed, *given = state
-        return (read.scatter(1, consumed.unsqueeze(1), tokens.unsqueeze(1)), consumed + 1, *given)
+        read, consumed, *conditions = state
+        return (read.scatter(1, consumed.unsqueeze(1), tokens.unsqueeze(1)), consumed + 1, *conditions)
 
     @torch.no_grad()
     def weights(self, state: State) -> Tensor:
         """Unnormalised next-token probabilities; see `Stepper.weights`."""
-        read, consumed, *given = state
+        read, consumed, *conditions = state
         longest = int(consumed.max())
-        logits = self._generator.next_logits(self._network, read[:, :longest], given[0] if given else None)
+        logits = self._generator.next_logits(self._network, read[:, :longest], conditions[0] if conditions else None)
         return self._weights(logits[torch.arange(len(read), device=read.device), consumed - 1])
 
 

@@ -262,7 +262,10 @@ def _what(found: object) -> str:
     if inspect.isclass(found):
         return f"the class {found.__name__}, which is not derived from torch.nn.Module"
     if inspect.isfunction(found):
-        return f"the function {found.__name__}, which has no return annotation"
+        returns = inspect.signature(found).return_annotation
+        if returns is inspect.Signature.empty:
+            return f"the function {found.__name__}, which has no return annotation"
+        return f"the function {found.__name__}, whose return annotation is {inspect.formatannotation(returns)}"
     return f"an object of {type(found).__name__}"
 
 

@@ -99,19 +99,22 @@ class Whiten(Normalisation):
 class GroupDeviation(Normalisation):
     """Advantages divided by the deviation of values in the group at the same position (GRPO, Shao et al. 2024).
 
-    The deviation is that of the population. If all values of a group are equal, the advantage is 0 with any baseline;
-    if they are nearly equal, noise is amplified, which is a known bias of GRPO.
+    If all values of a group are equal, the advantage is 0 with any baseline; if they are nearly equal, noise is
+    amplified, which is a known bias of GRPO.
     """
 
     kind: Literal["group_deviation"] = "group_deviation"
     epsilon: Annotated[float, NotSearched("guards a division")] = Field(1e-6, gt=0.0)
-    """Added to the standard deviation, in reward units."""
+    """Added to the standard deviation, in reward units; TRL uses 1e-4."""
+    bessel: Annotated[bool, NotSearched("scales all advantages of groups of one size alike")] = False
+    """Whether the standard deviation is that of a sample, divided by K - 1, as in TRL; false: of the population, by
+    K."""
     needs: ClassVar[frozenset[Need]] = frozenset({"groups", "values"})
     centres: ClassVar[bool] = True
 
     def scale(self, batch: Scalable) -> tuple[Tensor, float]:
         """See `Normalisation.scale`."""
-        found = group_deviations(batch.values, batch.mask, batch.group)
+        found = group_deviations(batch.values, batch.mask, batch.group, correction=int(self.bessel))
         scaled = (batch.advantages / (found + self.epsilon)).masked_fill(found == 0.0, 0.0)
         return scaled, batch.moving_scale
 

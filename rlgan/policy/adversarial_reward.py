@@ -52,7 +52,7 @@ class AdversarialReward(RewardFunction, ConditionalRewardFunction):
     ) -> None:
         self.judge, self.space = judge, space
         self.reward: LogitMap = Logit() if reward is None else reward
-        self._names, self._joining, self._given_names = token_names, joining, condition_names
+        self._names, self._joining, self._condition_names = token_names, joining, condition_names
         self._encoding, self._name = encoding, name
 
     def __call__(self, tokens: Tensor, mask: Tensor, conditions: Tensor | None = None) -> Tensor:
@@ -103,7 +103,7 @@ class AdversarialReward(RewardFunction, ConditionalRewardFunction):
     def decode_condition(self, conditions: Tensor) -> list[str]:
         """Show what sequences are given, (B, S), as text, cut at the terminator."""
         assert self.space.condition is not None
-        return _shown(self.space.condition, self._given_names, self._joining, conditions)
+        return _shown(self.space.condition, self._condition_names, self._joining, conditions)
 
 
 def _shown(space: SequenceSpace, names: Sequence[str] | None, joining: Joining, tokens: Tensor) -> list[str]:

@@ -263,7 +263,8 @@ def _experience(recipe: Recipe, rollouts: Rollouts, scaled: Tensor, drawn: Tenso
     near = recipe.reference.on_loss(drawn)
     if near is not None:
         assert rollouts.reference_logprobs is not None
-        terms |= {"kl_weights": weighted(near), "reference_logprobs": rollouts.reference_logprobs}
+        name = "ratio_kl_weights" if recipe.reference.weighs_by_ratio else "kl_weights"
+        terms |= {name: weighted(near), "reference_logprobs": rollouts.reference_logprobs}
     if objective.entropy_bonus:
         terms["entropy_weights"] = weighted(objective.entropy_bonus * drawn.float())
     if rollouts.prefix_length:

@@ -69,12 +69,13 @@ def means_there(members: Tensor, dim: int) -> Tensor:
     return within(means, torch.where(is_there, members, means), dim)
 
 
-def deviations(members: Tensor, dim: int) -> Tensor:
-    """Standard deviation (of the population), exactly 0 where all members are equal.
+def deviations(members: Tensor, dim: int, correction: int = 0) -> Tensor:
+    """Standard deviation, exactly 0 where all members are equal.
 
     Args:
         members: float, at least one along `dim`; NaN where one is not there.
         dim: over which it is.
+        correction: taken off the number of members in the divisor: 0 for the population's, 1 for the sample's.
 
     Returns:
         As `members` with size 1 at `dim`; 0 where none is there.
@@ -85,10 +86,12 @@ def deviations(members: Tensor, dim: int) -> Tensor:
         members = torch.where(is_there, members, means_there(members, dim)).nan_to_num(0.0)
         number = is_there.sum(dim, keepdim=True).clamp_min(1)
         are_equal = members.amin(dim, keepdim=True) == members.amax(dim, keepdim=True)
-        variance = members.var(dim, correction=0, keepdim=True) * (members.shape[dim] / number)
+        divisor = (number - correction).clamp_min(1)
+        variance = members.var(dim, correction=0, keepdim=True) * (members.shape[dim] / divisor)
         return variance.sqrt().masked_fill(are_equal, 0.0)
     are_equal = members.amin(dim, keepdim=True) == members.amax(dim, keepdim=True)
-    return members.std(dim, correction=0, keepdim=True).masked_fill(are_equal, 0.0)
+    found = members.std(dim, correction=min(correction, members.shape[dim] - 1), keepdim=True)
+    return found.masked_fill(are_equal, 0.0)
 
 
 def held(values: Tensor, mask: Tensor) -> Tensor:
@@ -154,13 +157,14 @@ def leave_one_out_means(values: Tensor, mask: Tensor, group: int | None = None) 
     return within(means, torch.where(is_there, members, means_there(members, 1)), 1).flatten(0, 1)
 
 
-def group_deviations(values: Tensor, mask: Tensor, group: int | None = None) -> Tensor:
-    """Standard deviation (of the population, divisor K) over the sequences of the group at the same position.
+def group_deviations(values: Tensor, mask: Tensor, group: int | None = None, correction: int = 0) -> Tensor:
+    """Standard deviation (divisor K - correction) over the sequences of the group at the same position.
 
     Args:
         values: (B, T) float32.
         mask: (B, T) bool.
         group: K; None takes the whole batch.
+        correction: 0 for the population's, 1 for the sample's (Bessel).
 
     Returns:
         (B, T) float32.
@@ -169,7 +173,7 @@ def group_deviations(values: Tensor, mask: Tensor, group: int | None = None) -> 
         ShapeError: B is no multiple of K.
     """
     members = grouped(held(values, mask), group)
-    return deviations(members, 1).expand_as(members).flatten(0, 1)
+    return deviations(members, 1, correction).expand_as(members).flatten(0, 1)
 
 
 def separately_normalised(terms: Tensor, group: int | None = None) -> Tensor:
@@ -189,6 +193,4 @@ def separately_normalised(terms: Tensor, group: int | None = None) -> Tensor:
         ShapeError: B is no multiple of K.
     """
     members = grouped(terms, group)
-    number = (~members.isnan()).sum(1, keepdim=True)
-    spread = deviations(members, 1) * (number / (number - 1).clamp_min(1)).sqrt()
-    return ((members - means_there(members, 1)) / (spread + 1e-4)).flatten(0, 1)
+    return ((members - means_there(members, 1)) / (deviations(members, 1, correction=1) + 1e-4)).flatten(0, 1)

@@ -41,6 +41,11 @@ class KLPenalty(Settings):
     place: ClassVar[Place]
     """Where the penalty is added."""
 
+    @property
+    def weighs_by_ratio(self) -> bool:
+        """Whether the penalty in the loss is times the ratio to the policy that drew the tokens."""
+        return False
+
     def on_values(
         self, values: Tensor, log_ratios: Tensor, mask: Tensor, credit: Credit, kl: float, factor: float
     ) -> Penalised:
@@ -106,7 +111,15 @@ class LossPenalty(KLPenalty):
     kind: Literal["loss"] = "loss"
     weight: Annotated[float, LogUniform(1e-3, 1.0)] = Field(0.04, gt=0.0)
     """β."""
+    times_ratio: Annotated[bool, NotSearched("another estimate of the same")] = False
+    """Whether each token's penalty is times its ratio p_θ / p_old, whose gradient counts: of tokens that p_θ drew it is
+    then that of KL(p_θ‖p_reference) (DeepSeek-AI 2025; TRL's default), and without it that of KL(p_reference‖p_θ)."""
     place: ClassVar[Place] = "loss"
+
+    @property
+    def weighs_by_ratio(self) -> bool:
+        """See `KLPenalty.weighs_by_ratio`."""
+        return self.times_ratio
 
     def on_loss(self, drawn: Tensor) -> Tensor:
         """See `KLPenalty.on_loss`: β for each token that was drawn."""

@@ -86,7 +86,7 @@ class Reinforce(Objective):
         "sequence"
     )
     """Divisor: sum 1 | sequence B | token Σ mask | fixed B·T | sequence_mean B times the length of each sequence.
-    SeqGAN uses sum, ScratchGAN fixed, GRPO sequence_mean."""
+    SeqGAN uses sum, ScratchGAN fixed, GRPO sequence_mean. TRL calls token dapo, sequence_mean grpo, fixed dr_grpo."""
     entropy_bonus: Annotated[float, Choice((0.0, 1e-3, 1e-2))] = Field(0.0, ge=0.0)
     """Weight of the entropy bonus, divided by the same normaliser."""
     reads_reward: ClassVar[bool] = True
@@ -357,21 +357,29 @@ def logprob_gap(logprobs: Tensor, drawn_logprobs: Tensor) -> float:
     return float(distances.max()) if distances.numel() else 0.0
 
 
-def reference_penalty(logprobs: Tensor, reference_logprobs: Tensor, weights: Tensor) -> Tensor:
+def reference_penalty(
+    logprobs: Tensor, reference_logprobs: Tensor, weights: Tensor, old_logprobs: Tensor | None = None
+) -> Tensor:
     """Σ weights · (exp(d) - d - 1), d = log p_reference - log p_θ: "k3", whose mean over p_θ is the KL divergence.
 
-    Source: Schulman 2020.
+    Times ρ = p_θ / p_old, where there is an old policy, it is of tokens that this one drew, and ρ has a gradient, too.
+
+    Source: Schulman 2020; with ρ DeepSeek-AI 2025 (DeepSeek-V3.2), eq. 7.
 
     Args:
         logprobs: (B, T) float32 nats with gradient.
         reference_logprobs: (B, T) float32 nats.
         weights: (B, T) float32, not negative.
+        old_logprobs: (B, T) float32 nats; None leaves ρ out.
 
     Returns:
         Scalar.
     """
     difference = torch.where(weights != 0, reference_logprobs - logprobs, 0.0)
-    return (weights * (difference.exp() - difference - 1.0)).sum()
+    terms = weights * (difference.exp() - difference - 1.0)
+    if old_logprobs is not None:
+        terms = terms * torch.where(weights != 0, logprobs - old_logprobs, 0.0).exp()
+    return terms.sum()
 
 
 def learner_loss(
@@ -396,6 +404,9 @@ def learner_loss(
         loss = loss + objective.surrogate(logprobs, terms["old_logprobs"], terms["clipped_weights"])
     if "kl_weights" in terms:
         loss = loss + reference_penalty(logprobs, terms["reference_logprobs"], terms["kl_weights"])
+    if "ratio_kl_weights" in terms:
+        ends = terms["reference_logprobs"], terms["ratio_kl_weights"]
+        loss = loss + reference_penalty(logprobs, *ends, terms["old_logprobs"])
     if "entropy_weights" in terms:
         assert entropies is not None
         loss = loss - (terms["entropy_weights"] * entropies).sum()

@@ -101,7 +101,7 @@ class TeacherForcing(Settings):
         """Real sequences in the place of generated ones, of a generator update of so many sequences."""
         return 0
 
-    def prefix_length(self, unit: int) -> int:
+    def prefix_length(self, iteration: int) -> int:
         """Tokens of real sequences that generated ones begin with in an adversarial iteration, counted from 0."""
         return 0
 
@@ -178,9 +178,9 @@ class MixedPrefix(TeacherForcing):
     block: Annotated[int, Choice((5, 20))] = Field(5, ge=1)
     """Adversarial iterations per block."""
 
-    def prefix_length(self, unit: int) -> int:
-        """Tokens that are given in an adversarial unit, counted from 0."""
-        return max(0, self.start - self.decrement * (unit // self.block))
+    def prefix_length(self, iteration: int) -> int:
+        """Tokens that are given in an adversarial iteration, counted from 0."""
+        return max(0, self.start - self.decrement * (iteration // self.block))
 
     def check(self, fields: Fields) -> Iterator[Problem]:
         """Relaxed sequences are drawn from their first token on."""

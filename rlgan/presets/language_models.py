@@ -9,9 +9,11 @@ from rlgan.evaluation.evaluator import EvaluationSettings
 from rlgan.generators import CausalLM
 from rlgan.layers.optimizers import Adam
 from rlgan.layers.pretrained import FreshWeights
-from rlgan.policy.baselines import NoBaseline
+from rlgan.policy.advantage_scaling import GroupDeviation
+from rlgan.policy.baselines import GroupMean, NoBaseline
 from rlgan.policy.credit import Terminal
-from rlgan.policy.rewards import ConstantReward
+from rlgan.policy.objectives import PPO
+from rlgan.policy.rewards import Bleu, ConstantReward, ReferenceBleu
 from rlgan.schedule.phases import Schedule
 
 from .named import shipped
@@ -38,6 +40,46 @@ def sft(task: TaskSettings | None = None) -> Config:
         optimizers=Optimizers(mle=Adam(lr=1e-3 if weights is None else 2e-5, clip_norm=1.0)),
         evaluation=EvaluationSettings(
             mle_every=1, num_sequences=200, final_sequences=1_000, temperatures=(1.0, 0.8), encoders=()
+        ),
+        workers=Workers(shard_sequences=64, chunk_rows=64),
+    )
+
+
+@shipped()
+def grpo(task: TaskSettings | None = None) -> Config:
+    """Group-relative policy optimisation of a causal language model by rewards of one's own, with TRL's defaults.
+
+    Without a reward it is BLEU with what the data has for the same prompt, or with any of the data.
+    """
+    weights = None if task is None else task.language_model
+    is_new = weights is None
+    is_given = task is None or task.gives_conditions
+    return Config(
+        task=task or _COPYING,
+        generator=CausalLM(weights=FreshWeights(width=128, layers=2) if weights is None else weights),
+        discriminator=None,
+        reward=ReferenceBleu(order=2) if is_given else Bleu(),
+        credit=Terminal(),
+        baseline=GroupMean(),
+        # The sample's deviation and 1e-4, as TRL has it.
+        normalisation=GroupDeviation(bessel=True, epsilon=1e-4),
+        # Two steps on each batch: of one alone nothing is clipped.
+        objective=PPO(loss_normaliser="token", clip_low=0.2, clip_high=0.2, epochs=1, minibatches=2),
+        # A new model knows nothing that a reward could find: it learns the data first.
+        schedule=Schedule(
+            mle_epochs=5 if is_new else 0,
+            mle_batch=16,
+            discriminator_rounds=0,
+            adversarial_updates=200,
+            d_steps=0,
+            g_batch=64,
+            g_group=8,
+        ),
+        optimizers=Optimizers(
+            mle=Adam(lr=1e-3, clip_norm=1.0), generator=Adam(lr=1e-4 if is_new else 1e-6, clip_norm=1.0)
+        ),
+        evaluation=EvaluationSettings(
+            every=20, mle_every=5, num_sequences=200, final_sequences=1_000, temperatures=(1.0, 0.8), encoders=()
         ),
         workers=Workers(shard_sequences=64, chunk_rows=64),
     )

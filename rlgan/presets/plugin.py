@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from pydantic import ValidationError
@@ -18,7 +19,7 @@ from rlgan.base.errors import ConfigError, PluginError, RlganError
 from rlgan.config.config import Config
 from rlgan.config.paths import described, from_dict, override, to_dict
 from rlgan.envs.tasks import TaskSettings
-from rlgan.extensions import IMPORT_TIMEOUT_S, Loaded, brief, in_time, load, own_lines
+from rlgan.extensions import Loaded, brief, import_timeout_s, in_time, load, own_lines, too_slow
 
 _FORM = (
     "a function with the parameter `task` or without parameters that returns a rlgan Config, or a dictionary of "
@@ -49,7 +50,11 @@ def own_preset(name: str, task: TaskSettings | None, shipped: Callable[[str, Tas
                 code="preset_plugin_base",
                 fields={"plugin": name},
             )
-        config = override(shipped(base, task), changes) if changes else shipped(base, task)
+        try:
+            config = override(shipped(base, task), changes) if changes else shipped(base, task)
+        except ConfigError as error:
+            error.reword(f"preset plug-in {name!r}: {error}")
+            raise
     elif isinstance(found, Config):
         config = found if task is None else found.model_copy(update={"task": task})
     else:
@@ -77,8 +82,9 @@ def _called(name: str, loaded: Loaded, task: TaskSettings | None) -> Any:
             fields={"plugin": name},
         )
     given = {"task": task} if any(one.name == "task" for one in parameters) else {}
+    limit_s = import_timeout_s()
     try:
-        with in_time(IMPORT_TIMEOUT_S, lambda: _late(name), loaded.path):
+        with in_time(limit_s, partial(too_slow, f"preset plug-in {name!r}: has not returned", limit_s), loaded.path):
             return loaded.object(**given)
     except PluginError:
         raise
@@ -100,7 +106,3 @@ def _called(name: str, loaded: Loaded, task: TaskSettings | None) -> Any:
             code="preset_plugin_raised",
             fields={"plugin": name},
         ) from error
-
-
-def _late(name: str) -> str:
-    return f"preset plug-in {name!r}: has not returned after {IMPORT_TIMEOUT_S:g} seconds. Fix the function."

@@ -182,7 +182,7 @@ def plot_learning_curves(rows: Sequence[Mapping[str, Any]], path: Path) -> Figur
     """Write `learning_curves` to a file.
 
     Args:
-        rows: of metrics.jsonl: "unit", "phase", "metrics".
+        rows: of metrics.jsonl: "iteration", "phase", "metrics".
         path: PNG to write.
 
     Returns:
@@ -197,12 +197,12 @@ def plot_learning_curves(rows: Sequence[Mapping[str, Any]], path: Path) -> Figur
 
 
 def learning_curves(rows: Sequence[Mapping[str, Any]]) -> Figure:
-    """Small multiples over the units of a run, its phases shaded; a panel for whatever was logged.
+    """Small multiples over the iterations of a run, its phases shaded; a panel for whatever was logged.
 
     Args:
-        rows: of metrics.jsonl: "unit", "phase", "metrics".
+        rows: of metrics.jsonl: "iteration", "phase", "metrics".
     """
-    rows = [row for row in rows if row["unit"] is not None]
+    rows = [row for row in rows if row["iteration"] is not None]
     logged = {name for row in rows for name, value in row["metrics"].items() if value is not None}
     panels = [panel for panel in _PANELS if logged & {name for names in panel.curves.values() for name in names}]
     num_columns = min(2, max(1, len(panels)))
@@ -229,10 +229,10 @@ def learning_curves(rows: Sequence[Mapping[str, Any]]) -> Figure:
 def _shade_phases(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
     start = 0
     for phase, (name, colour) in _PHASES.items():
-        units = [row["unit"] for row in rows if row["phase"] == phase]
-        if units:
-            axes.axvspan(start, max(units), color=colour, zorder=0, linewidth=0, label=name)
-            start = max(units)
+        done = [row["iteration"] for row in rows if row["phase"] == phase]
+        if done:
+            axes.axvspan(start, max(done), color=colour, zorder=0, linewidth=0, label=name)
+            start = max(done)
     axes.set_xlim(0, max(start, 1))
 
 
@@ -242,7 +242,7 @@ def _draw_curves(axes: Axes, panel: _Panel, rows: Sequence[Mapping[str, Any]]) -
     lines = []
     for label, names in panel.curves.items():
         points = [
-            (row["unit"], row["metrics"][name])
+            (row["iteration"], row["metrics"][name])
             for row in rows
             for name in names
             if row["metrics"].get(name) is not None

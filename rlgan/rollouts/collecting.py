@@ -16,7 +16,7 @@ from rlgan.base.seeding import generator_on, stream_seed
 from rlgan.discriminators import Scorer
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.transition import sequence_mask
-from rlgan.generators import Generator, Sampler, Samples
+from rlgan.generators import Conditional, Generator, Sampler, Samples
 from rlgan.layers.relaxation import Relaxation
 from rlgan.policy.credit import CreditSettings
 from rlgan.policy.reward_base import Finished, Scored, SequenceScorer, TrainerState
@@ -89,7 +89,7 @@ def collect(
     policy: Sampler,
     rollout_policy: Sampler | None,
     scorer: Scorer | None,
-    reference: Generator | None = None,
+    reference: Conditional | None = None,
     device: torch.device = CPU,
 ) -> Rollouts:
     """Compute one shard.
@@ -100,8 +100,8 @@ def collect(
         policy: samples the sequences.
         rollout_policy: continues prefixes; None continues none.
         scorer: frozen discriminator; None leaves the sequences unscored.
-        reference: whose log-probabilities of the sequences are wanted; None wants none.
-        device: of the four; it draws the random numbers too.
+        reference: of a generator whose log-probabilities of the sequences are wanted; None wants none.
+        device: of all of them; it draws the random numbers too.
 
     Returns:
         The shard's rollouts, on the CPU.
@@ -224,8 +224,8 @@ def _on_cpu(tensor: Tensor | None) -> Tensor | None:
 
 
 @torch.no_grad()
-def _logprobs(generator: Generator, samples: Samples, conditions: Tensor | None) -> Tensor:
-    return generator.conditional(conditions).logprobs(samples.tokens).masked_fill(~samples.mask, 0.0)
+def _logprobs(reference: Conditional, samples: Samples, conditions: Tensor | None) -> Tensor:
+    return reference(conditions).logprobs(samples.tokens).masked_fill(~samples.mask, 0.0)
 
 
 def _scored(plan: RolloutPlan, score: SequenceScorer, finished: Finished) -> Scored:
@@ -319,11 +319,11 @@ def monte_carlo_search(
         torch.cat([getattr(part, name) for part in finished]) for name in ("sequence", "position", "rollout")
     )
     mask = sequence_mask(plan.space, rows)
-    given = None if conditions is None else conditions[sequence]
+    row_conditions = None if conditions is None else conditions[sequence]
     if scorer is not None and logits is not None:
-        logits[sequence, position, rollout] = plan.writer.judge(scorer, plan.space, rows, given)
+        logits[sequence, position, rollout] = plan.writer.judge(scorer, plan.space, rows, row_conditions)
     if score is not None and scores is not None:
-        found = _scored(plan, score, (beside or Beside()).finished(rows, mask, given, sequence))
+        found = _scored(plan, score, (beside or Beside()).finished(rows, mask, row_conditions, sequence))
         scores[sequence, position, rollout] = found.scores.to(scores)
     return Search(logits, scores, num_drawn=int(mask.sum()) - int((position + 1).sum()))
 

@@ -105,7 +105,7 @@ def compare(config: Config, task: Task, trainer: Trainer, say: Callable[[str], N
     Args:
         config: of the run.
         task: of the run.
-        trainer: with no unit left to do.
+        trainer: with no iteration left to do.
         say: shows the user a sentence.
 
     Returns:

@@ -206,7 +206,7 @@ def _round_work(config: Config, task: Task) -> float:
 
 
 def _update_work(config: Config, task: Task) -> float:
-    """Of one adversarial unit."""
+    """Of one adversarial iteration."""
     schedule, forcing = config.schedule, config.schedule.teacher_forcing
     learned = 1.0 + _SAMPLE if config.objective.reads_reward or config.objective.is_differentiated else 0.0
     # A prefix of half the length, and half a sequence drawn behind it.

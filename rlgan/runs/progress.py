@@ -168,24 +168,24 @@ class Progress:
         self._last_line = self._activity.clock()
         print(text, file=self._lines, flush=True)
 
-    def unit(self, unit: Iteration, left: dict[str, int] | None = None) -> None:
-        """Show that a unit is done.
+    def iteration(self, done: Iteration, left: dict[str, int] | None = None) -> None:
+        """Show that an iteration is done.
 
         Args:
-            unit: that is done.
+            done: that is done.
             left: path of the plan → how much of it is left.
         """
         with self._lock:
             if self._plan is not None and left is not None:
                 self._plan.set_left(left)
-            figures = {label: unit.metrics[name] for name, label in _SHOWN.items() if name in unit.metrics}
+            figures = {label: done.metrics[name] for name, label in _SHOWN.items() if name in done.metrics}
             if self._is_terminal:
                 self._shown_figures = ", ".join(f"{label}={value:.3f}" for label, value in figures.items())
-                self._move_bar(f"{_PHASE_NAMES[unit.phase]} {unit.step}")
-            elif unit.measurement is not None or self._quiet_s() >= _QUIET_S:
-                self._shown_kinds.add(unit.phase)
+                self._move_bar(f"{_PHASE_NAMES[done.phase]} {done.step}")
+            elif done.measurement is not None or self._quiet_s() >= _QUIET_S:
+                self._shown_kinds.add(done.phase)
                 described = "  ".join(f"{label} {value:.3f}" for label, value in figures.items())
-                self._print(f"{self._when()} {_PHASE_NAMES[unit.phase]} {unit.step:<4} {described}")
+                self._print(f"{self._when()} {_PHASE_NAMES[done.phase]} {done.step:<4} {described}")
 
     @contextmanager
     def showing_log(self) -> Iterator[None]:
@@ -214,8 +214,8 @@ class Silence(Progress):
     def look(self) -> None:
         """Show nothing."""
 
-    def unit(self, unit: Iteration, left: dict[str, int] | None = None) -> None:
-        """See `Progress.unit`; the plan hears of it."""
+    def iteration(self, done: Iteration, left: dict[str, int] | None = None) -> None:
+        """See `Progress.iteration`; the plan hears of it."""
         if self._plan is not None and left is not None:
             self._plan.set_left(left)
 

@@ -77,7 +77,7 @@ def publish(comparison: Comparison, task: Task, run_dir: Path, tracker: Tracker,
     if comparison.verdict is not None:
         metrics |= comparison.verdict.figures()
         write_verdict(comparison.verdict, run_dir)
-    tracker.log_metrics(metrics, step=0, phase="final", unit=None)
+    tracker.log_metrics(metrics, step=0, phase="final", iteration=None)
     write_table(rows, [], run_dir / TABLE)
     text = shown_table(rows)
     write_atomically(run_dir / SHOWN_TABLE, lambda path: path.write_text(text + "\n", "utf-8"))

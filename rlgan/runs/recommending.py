@@ -32,6 +32,9 @@ from rlgan.workers.assembly import build_parts
 from .plan import Plan, plan_of
 from .progress import in_words
 
+MARGIN = 1.25
+"""A run is said to take at most so many times what its test run makes of it: one of six took 1.12 times as long
+(benchmarks/results/2026-11-29-forecast.md), and the others less, for patience ended their training."""
 PROBE_S = 24.0
 """Seconds that all probes together may take. Each does two steps of likelihood, and finishes a step that has begun."""
 
@@ -206,7 +209,9 @@ def recommended(
             continue
         plan = plan_of(config, task, Position())
         plan.expect(found)
-        yield Recommendation(name, purpose, config, plan.seconds_left(), measured)
+        seconds = plan.seconds_left()
+        assert seconds is not None  # likelihood at least was measured
+        yield Recommendation(name, purpose, config, MARGIN * seconds, measured)
 
 
 def probed(
@@ -254,9 +259,9 @@ def probed(
 
 
 def in_small(config: Config, task: Task, data: DataSummary) -> tuple[Config, Task]:
-    """A run of a unit of each phase, on as few sequences as a probe has time for, and those sequences.
+    """A run of an iteration of each phase, on as few sequences as a probe has time for, and those sequences.
 
-    Of likelihood, with which it begins, there are two units: the first of a process takes seconds longer.
+    Of likelihood, with which it begins, there are two iterations: the first of a process takes seconds longer.
 
     Args:
         config: of the whole run.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import get_args
@@ -125,15 +125,16 @@ def _exported(source: str, tracking_uri: str | None, trust_code: bool) -> Export
 
 @contextmanager
 def _fetched(tracking_uri: str | None, model: str) -> Iterator[Path]:
-    try:
-        with fetch(tracking_uri, model, DISCRIMINATOR_FILES) as folder:
-            yield folder
-    except CheckpointError as error:
-        raise CheckpointError(
-            f"{error} A model version has a discriminator only if its run trained one and was registered by this "
-            "version of rlgan or a later one. Otherwise give the folder of the run.",
-            code="version_without_discriminator",
-        ) from None
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(fetch(tracking_uri, model, DISCRIMINATOR_FILES))
+        except CheckpointError as error:
+            raise CheckpointError(
+                f"{error} A model version has a discriminator only if its run trained one and was registered by this "
+                "version of rlgan or a later one. Otherwise give the folder of the run.",
+                code="version_without_discriminator",
+            ) from None
+        yield folder
 
 
 def _of_checkpoint(run_dir: Path, checkpoint: LoadedCheckpoint, trust_code: bool) -> ExportedDiscriminator:

@@ -9,7 +9,7 @@ A run folder holds:
     data.json              which data it was: fingerprint, files and where they lay
     checkpoints/           the last states, safe to resume from
     bases/                 what networks have frozen, which checkpoints name by its hash
-    metrics.jsonl          every number, a row a unit
+    metrics.jsonl          every number, a row an iteration
     samples.txt            what the generator wrote at each measurement
     generator.safetensors, generator.json    the generator alone, for `rlgan sample`
     discriminator.safetensors, discriminator.json    the discriminator alone, for `reward_of_run`
@@ -173,7 +173,7 @@ def run(request: RunRequest, callbacks: Sequence[Callback] = (), progress: Progr
             _require_unused(run_dir, place)
         if place is not None:
             require_writable(place)
-        config = config.model_copy(update={"generator": config.generator.settled()})
+        config = config.settled()
     callbacks = (*loaded_callbacks(config.callbacks), *callbacks)
     require_usable(callbacks)
     progress = progress or Progress()

@@ -1,4 +1,4 @@
-"""One process working on one run: the loop over its units, checkpoints, signals and what a person sees meanwhile."""
+"""One process working on one run: the loop over its iterations, checkpoints, signals, what a person sees."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from typing import Any
 from rlgan.base.activity import stage
 from rlgan.base.errors import CallbackError, CheckpointError, PluginError, RlganError, StorageError, UploadError
 from rlgan.base.files import cannot_write, write_atomically
+from rlgan.base.memory import MemoryShortError
 from rlgan.base.threads import torch_threads
-from rlgan.base.weights import Base
 from rlgan.config.config import Config
 from rlgan.config.paths import flatten, from_kept, to_dict
 from rlgan.envs.tasks import Task
@@ -27,7 +27,6 @@ from rlgan.evaluation.evaluator import Measurement
 from rlgan.evaluation.shown_samples import samples_shown
 from rlgan.extensions import keep_sources, needs_trust, plugins_in, when_stuck
 from rlgan.report.narrow import wrapped
-from rlgan.storage.bases import without_copies
 from rlgan.storage.checkpoint import LoadedCheckpoint, read_run_config, save_checkpoint, write_run_config
 from rlgan.storage.discriminator_export import save_run_discriminator
 from rlgan.storage.export import save_run_generator
@@ -39,12 +38,13 @@ from rlgan.training.parts import Losses
 from rlgan.training.trainer import Trainer
 
 from .comparison import compare
-from .data import DATA, data_inputs, write_run_data
+from .data import data_inputs, write_run_data
 from .ending import ending
 from .plan import plan_of, training_left
 from .plugin_changes import PLUGIN_CHANGES, PluginChange, change_tags, record_changes
 from .progress import Progress, in_words
 from .publishing import publish
+from .whole import Whole, may_raise, whole
 
 _SHORT_TABLE_S = 20.0  # nobody needs to be told how to make it shorter
 _INTERRUPTED_WAIT_S = 3.0  # who presses Ctrl-C does not want to wait for a server
@@ -63,21 +63,6 @@ class RunResult:
     run_dir: Path
     stopped: bool
     table: list[dict[str, Any]] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class _Whole:
-    """A run between two iterations.
-
-    Attributes:
-        position: iterations done.
-        state: for a checkpoint.
-        bases: what its networks have frozen.
-    """
-
-    position: int
-    state: dict[str, Any]
-    bases: tuple[Base, ...]
 
 
 class Session:
@@ -121,9 +106,8 @@ class Session:
         self._last_checkpoint = time.monotonic()
         self._stop_asked = False
         self._kept_position: int | None = None
-        # Code that runs inside of an iteration may raise in the middle of one, where there is nothing to go on from.
-        self._may_raise = any(plugin.plugin_kind != "callback" for plugin in plugins_in(config))
-        self._whole: _Whole | None = None
+        self._may_raise = may_raise(config)
+        self._whole: Whole | None = None
         self._not_sent = ""  # the reason that was told last
 
     def run(self, resumed_from: LoadedCheckpoint | None) -> RunResult:
@@ -196,6 +180,12 @@ class Session:
         except KeyboardInterrupt:
             status, wait_s = "KILLED", _INTERRUPTED_WAIT_S
             return self._stopped()
+        except MemoryShortError:
+            self._progress.say(
+                f"stopped, for memory was out; the {self._kept_position} units of the last checkpoint are kept. Go on "
+                f"with: {self._again()}, and the setting that the error names"
+            )
+            raise
         except PluginError:
             self._progress.say(
                 f"stopped by a plug-in; the {self._kept_position} iterations of the last checkpoint are kept. When "
@@ -240,7 +230,7 @@ class Session:
                 self._whole = self._now(deepcopy(callbacks.states()[0]))
             try:
                 iteration = trainer.step()
-            except PluginError:
+            except (PluginError, MemoryShortError):
                 self._keep_whole()
                 raise
             try:
@@ -253,16 +243,17 @@ class Session:
             if time.monotonic() - self._last_checkpoint > self._config.checkpoint_every_s:
                 self._checkpoint()
                 self._send()
-        if self._kept_position != trainer.position.units:
+        if self._kept_position != trainer.position.iterations:
             self._checkpoint()
             self._send()
         callbacks.end()
 
-    def _log(self, unit: Iteration) -> None:
-        self._tracker.log_metrics(unit.logged, step=unit.step, phase=unit.phase, unit=self._trainer.position.units)
-        self._progress.unit(unit, training_left(self._config, self._trainer.position))
-        if unit.measurement is not None:
-            self._write_samples(f"{unit.phase} {unit.step}", unit.measurement)
+    def _log(self, done: Iteration) -> None:
+        number = self._trainer.position.iterations
+        self._tracker.log_metrics(done.logged, step=done.step, phase=done.phase, iteration=number)
+        self._progress.iteration(done, training_left(self._config, self._trainer.position))
+        if done.measurement is not None:
+            self._write_samples(f"{done.phase} {done.step}", done.measurement)
 
     def _write_samples(self, title: str, measurement: Measurement) -> None:
         shown = samples_shown(self._task, measurement, self._config.evaluation.num_shown)
@@ -273,12 +264,9 @@ class Session:
         except OSError as error:
             raise cannot_write(path, error) from error
 
-    def _now(self, callbacks: Mapping[str, Any]) -> _Whole:
+    def _now(self, callbacks: Mapping[str, Any]) -> Whole:
         """The run as it stands, between two iterations."""
-        state = {**self._trainer.state(), DATA: self._fingerprint, CALLBACKS: callbacks}
-        bases = self._trainer.bases
-        kept = deepcopy(state, without_copies(bases)) if self._may_raise else state
-        return _Whole(self._trainer.position.units, kept, bases)
+        return whole(self._trainer, self._fingerprint, callbacks, copied=self._may_raise)
 
     def _checkpoint(self) -> None:
         """Keep the run as it stands, also where a callback cannot say what it remembers.
@@ -307,11 +295,17 @@ class Session:
         if self._whole is not None and self._whole.position != self._kept_position:
             self._keep(self._whole)
 
-    def _keep(self, whole: _Whole) -> None:
-        state = whole.state
-        save_checkpoint(self._run_dir, state, whole.position, bases=whole.bases)
-        self._kept_position = whole.position
-        save_run_generator(self._run_dir, self._config.generator, self._task, state["learners"]["weights"])
+    def _keep(self, kept: Whole) -> None:
+        state = kept.state
+        save_checkpoint(self._run_dir, state, kept.position, bases=kept.bases)
+        self._kept_position = kept.position
+        weights = state["learners"]["weights"]
+        # The same tensors, and not only of the same names: a discriminator may have a base, too.
+        base = next(
+            (one for one in kept.bases if all(weights.get(name) is own for name, own in (one.tensors or {}).items())),
+            None,
+        )
+        save_run_generator(self._run_dir, self._config.generator, self._task, weights, base)
         if self._config.discriminator is not None:
             reward = self._config.reward.model_dump(mode="json")
             judge = state["discriminator"]["weights"]
@@ -355,7 +349,7 @@ class Session:
 
     @contextmanager
     def _stop_on_signals(self) -> Iterator[None]:
-        """The first Ctrl-C finishes the unit and keeps a checkpoint; the second ends at once."""
+        """The first Ctrl-C finishes the iteration and keeps a checkpoint; the second ends at once."""
 
         def ask(number: int, frame: FrameType | None) -> None:
             if self._stop_asked:
@@ -383,13 +377,18 @@ class Session:
         left, trained_s = self._progress.seconds_left(), time.monotonic() - self._training_began
         if left is None or left < max(_SHORT_TABLE_S, trained_s / 3):
             return
-        evaluation, controls = self._config.evaluation, ",".join(self._config.controls) or "none"
+        evaluation = self._config.evaluation
         temperatures = ",".join(f"{temperature:g}" for temperature in evaluation.temperatures)
+        shorter = [
+            f"--evaluation.final-sequences {evaluation.final_sequences}",
+            f"--evaluation.temperatures {temperatures}",
+        ]
+        if self._config.controls:  # else nothing is trained for the table
+            shorter.append(f"--evaluation.equal-trainings {evaluation.equal_trainings}")
+            shorter.append(f"--controls {','.join(self._config.controls)}")
         self._say_wrapped(
             f"the final table takes about {in_words(left)}; training took {in_words(trained_s)}. To shorten it in "
-            f"another run, reduce --evaluation.final-sequences {evaluation.final_sequences}, "
-            f"--evaluation.temperatures {temperatures}, --evaluation.equal-trainings {evaluation.equal_trainings}, "
-            f"--controls {controls}. Ctrl-C keeps the run; with --resume the table starts again."
+            f"another run, reduce {', '.join(shorter)}. Ctrl-C keeps the run; with --resume the table starts again."
         )
 
     def _say_wrapped(self, text: str) -> None:
@@ -438,7 +437,7 @@ def send_last(mirror: Mirror, run_dir: Path) -> None:
 
 
 def _truncate_samples(path: Path, trainer: Trainer) -> None:
-    """Drop samples of units that will be done again."""
+    """Drop samples of iterations that will be done again."""
     if not path.exists():
         return
     done = {

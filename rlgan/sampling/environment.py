@@ -138,18 +138,18 @@ class _Episodes:
         reward_function: RewardFunction | ConditionalRewardFunction,
         conditions: Tensor | None,
     ) -> None:
-        given = None if conditions is None else conditions.cpu()
+        on_cpu = None if conditions is None else conditions.cpu()
         self._env = TokenVectorEnv(
             rows,
             space,
             reward_function,
-            conditions=given,
-            condition_space=None if given is None else space.condition,
+            conditions=on_cpu,
+            condition_space=None if on_cpu is None else space.condition,
             ends_together=space.end_id is not None,
         )
-        self._prefix_length = 0 if given is None else given.shape[1]
+        self._prefix_length = 0 if on_cpu is None else on_cpu.shape[1]
         self._seen: NDArray[np.int64]
-        self._seen, infos = self._env.reset(options=None if given is None else {"conditions": given})
+        self._seen, infos = self._env.reset(options=None if on_cpu is None else {"conditions": on_cpu})
         self._masks = infos.get("action_mask")
         self.rewards: NDArray[np.float64] = np.zeros(rows)
 

@@ -114,7 +114,7 @@ class Experience:
     """What the learner executes: weights of the terms of its loss, for every token.
 
         L = - Σ weights · log p  -  Σ min(ρ · clipped_weights, clip(ρ) · clipped_weights)
-            + Σ kl_weights · k3  -  Σ entropy_weights · H
+            + Σ (kl_weights + ρ · ratio_kl_weights) · k3  -  Σ entropy_weights · H
 
     with ρ = p / p_old, k3 = exp(d) - d - 1 of d = log p_reference - log p, and H the entropy of the next token
     (docs/algorithms.md §17). The learner never asks which algorithm chose the weights: a policy gradient, a
@@ -127,7 +127,8 @@ class Experience:
         old_logprobs: (B, T) float32 nats, of the policy that drew the tokens, as its sampler found them; 0 where none
             did.
         kl_weights: (B, T) float32, not negative.
-        reference_logprobs: (B, T) float32 nats; beside `kl_weights`.
+        ratio_kl_weights: (B, T) float32, not negative.
+        reference_logprobs: (B, T) float32 nats; beside these two.
         entropy_weights: (B, T) float32.
         row_weights: (B,) float32, what a row weighs that is drawn anew, relaxed, and judged by the discriminator: the
             loss has + Σ row_weights · generator's loss. Such a row has no tokens and no other weights.
@@ -142,6 +143,7 @@ class Experience:
     clipped_weights: Tensor | None = None
     old_logprobs: Tensor | None = None
     kl_weights: Tensor | None = None
+    ratio_kl_weights: Tensor | None = None
     reference_logprobs: Tensor | None = None
     entropy_weights: Tensor | None = None
     row_weights: Tensor | None = None

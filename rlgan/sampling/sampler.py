@@ -279,8 +279,8 @@ def sample(
         prefixes = torch.zeros(num_sequences, 0, dtype=torch.int64, device=rng.device)
     parts = []
     for first, begun in zip(range(0, num_sequences, chunk_rows), prefixes.split(chunk_rows), strict=True):
-        given = None if conditions is None else conditions[first : first + chunk_rows]
-        parts.append(writer.write(stepper.conditional(given), space, begun, given, rng))
+        chunk_conditions = None if conditions is None else conditions[first : first + chunk_rows]
+        parts.append(writer.write(stepper.conditional(chunk_conditions), space, begun, chunk_conditions, rng))
     tokens = torch.cat([part[0] for part in parts])
     logprobs = torch.cat([part[1] for part in parts])
     mask = sequence_mask(space, tokens)

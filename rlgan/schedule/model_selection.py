@@ -124,46 +124,46 @@ class SelectionState:
     Attributes:
         start: value of the generator before its first adversarial update; None before it was measured.
         best: best value so far; None before the first.
-        unit: adversarial units after which it was measured; 0 is the start.
+        iteration: adversarial iterations after which it was measured; 0 is the start.
         since: measurements since then, none of them better.
     """
 
     start: float | None = None
     best: float | None = None
-    unit: int = 0
+    iteration: int = 0
     since: int = 0
 
 
-def is_due(settings: BestGenerator, unit: int, most: int) -> bool:
-    """Whether the generator is measured after so many adversarial units.
+def is_due(settings: BestGenerator, iteration: int, most: int) -> bool:
+    """Whether the generator is measured after so many adversarial iterations.
 
     Args:
         settings: how often.
-        unit: adversarial units done.
-        most: adversarial units that the schedule has.
+        iteration: adversarial iterations done.
+        most: adversarial iterations that the schedule has.
     """
-    return unit % settings.every == 0 or unit == most
+    return iteration % settings.every == 0 or iteration == most
 
 
 def after_measurement(
-    settings: BestGenerator, state: SelectionState, value: float, unit: int, is_higher_better: bool | None = None
+    settings: BestGenerator, state: SelectionState, value: float, iteration: int, is_higher_better: bool | None = None
 ) -> SelectionState:
-    """The state after a measurement; its `unit` is the one given where the value is better than all before.
+    """The state after a measurement; its `iteration` is the one given where the value is better than all before.
 
     Args:
         settings: which measure.
         state: before it.
         value: that was measured; NaN is no gain, and anything is one over NaN.
-        unit: adversarial units done.
+        iteration: adversarial iterations done.
         is_higher_better: of a metric of one's own; None takes what is known of the measure.
     """
     if state.best is None:
-        return SelectionState(start=value, best=value, unit=unit)
+        return SelectionState(start=value, best=value, iteration=iteration)
     if is_higher_better is None:
         is_higher_better = settings.measure in _HIGHER_IS_BETTER
     is_better = value > state.best if is_higher_better else value < state.best
     if is_better or (math.isnan(state.best) and not math.isnan(value)):
-        return replace(state, best=value, unit=unit, since=0)
+        return replace(state, best=value, iteration=iteration, since=0)
     return replace(state, since=state.since + 1)
 
 
@@ -178,7 +178,7 @@ def require_any_gain(settings: BestGenerator, state: SelectionState, done: int) 
     Args:
         settings: by which measure.
         state: at the end of the phase.
-        done: adversarial units done.
+        done: adversarial iterations done.
 
     Raises:
         ConfigError: the measure is a score, and all values that were measured are 0.
@@ -200,10 +200,12 @@ def sentence(settings: BestGenerator, state: SelectionState, done: int, most: in
     Args:
         settings: by which measure.
         state: at the end of the phase.
-        done: adversarial units done.
-        most: adversarial units that the schedule has.
+        done: adversarial iterations done.
+        most: adversarial iterations that the schedule has.
     """
-    which = f"that of adversarial iteration {state.unit}" if state.unit else "the start of the adversarial phase"
+    which = (
+        f"that of adversarial iteration {state.iteration}" if state.iteration else "the start of the adversarial phase"
+    )
     ended = f"stopped early after {done} of {most} iterations" if done < most else f"of {most} iterations"
     return (
         f"generator selected on validation data: {which}, {settings.measure} {state.best:.4f} (start "

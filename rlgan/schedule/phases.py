@@ -1,6 +1,6 @@
-"""Who trains when, as data: a run is a row of units, and where it stands is a few integers.
+"""Who trains when, as data: a run is a row of iterations, and where it stands is a few integers.
 
-A unit is what happens between two places at which a run may be checkpointed: one epoch of maximum likelihood, one
+An iteration is what happens between two places at which a run may be checkpointed: one epoch of maximum likelihood, one
 round of discriminator pretraining, or one adversarial update with the discriminator rounds that follow it.
 """
 
@@ -88,6 +88,11 @@ class Schedule(Settings):
     """Number of sequences that baselines and normalisations compare with each other; null compares the whole batch."""
     d_steps: Annotated[int, Choice((1, 2, 5, 10)), ReadIf("rounds between updates")] = Field(5, ge=0)
     """Discriminator rounds per iteration, each with new fakes."""
+    d_fakes: Annotated[
+        Literal["fresh", "rollouts"], NotSearched("part of a method's definition"), ReadIf("rounds between updates")
+    ] = "fresh"
+    """Fakes of these rounds: fresh samples of the updated generator, or the rollouts of the generator update, which the
+    discriminator scored before its own update (GAD). Pretraining always draws fresh ones."""
     d_epochs: Annotated[int, Choice((1, 2, 3)), ReadIf("discriminator")] = Field(3, ge=1)
     """Passes over reals and fakes per discriminator round, also in pretraining."""
     balance: BalanceSettings = FixedBalance()
@@ -133,6 +138,43 @@ class Schedule(Settings):
                 "applies to pretraining, but schedule.mle_epochs is 0. Set it to null, or set schedule.mle_epochs.",
             )
 
+        if self.d_fakes == "rollouts":
+            yield from self._check_rollouts(fields)
+
+    def _check_rollouts(self, fields: Fields) -> Iterator[Problem]:
+        """The discriminator learns once from all rollouts of a unit."""
+        at = {"schedule.d_fakes": self.d_fakes}
+        if fields.discriminator is None or not (self.adversarial_updates and self.d_steps):
+            return  # not read
+        if not fields.objective.reads_reward:
+            yield Problem(
+                "no_rollouts_to_learn_from",
+                at,
+                f"with objective={fields.objective.kind!r} there are no rollouts. Set it to fresh.",
+            )
+        if not fields.adversary.loss.reads_fakes:
+            yield Problem(
+                "rollouts_are_unread",
+                at,
+                f"has no effect with adversary.loss={fields.adversary.loss.kind!r}, which uses no fakes. Set it to "
+                "fresh.",
+            )
+        if self.g_steps != 1 or self.d_steps != 1:
+            which = "g_steps" if self.g_steps != 1 else "d_steps"
+            yield Problem(
+                "rollouts_are_learned_once",
+                {f"schedule.{which}": self.g_steps if which == "g_steps" else self.d_steps},
+                "must be 1 with schedule.d_fakes='rollouts', where each round learns from the rollouts of one update. "
+                "Set it to 1, or schedule.d_fakes to fresh.",
+            )
+        if fields.adversary.sequences_per_round != self.num_sampled:
+            yield Problem(
+                "rounds_of_rollouts",
+                {"adversary.sequences_per_round": fields.adversary.sequences_per_round},
+                "with schedule.d_fakes='rollouts' a round uses the rollouts of one update. Set it to their number, "
+                f"{self.num_sampled}.",
+            )
+
     def mle_rate(self, epoch: int) -> float:
         """Factor of pretraining's learning rate in an epoch, counted from 0."""
         return 1.0 if self.mle_halve_from is None else 0.5 ** max(0, epoch + 2 - self.mle_halve_from)
@@ -147,7 +189,7 @@ class Position:
         mle_finished: whether pretraining is over, by count or by patience.
         discriminator_rounds: rounds of pretraining done.
         discriminator_finished: whether its accuracy has ended the discriminator's pretraining.
-        adversarial_updates: adversarial units done.
+        adversarial_updates: adversarial iterations done.
         adversarial_finished: whether a generator was selected, which ends the adversarial phase by count or by
             patience.
     """
@@ -160,13 +202,13 @@ class Position:
     adversarial_finished: bool = False
 
     @property
-    def units(self) -> int:
-        """Units done in all."""
+    def iterations(self) -> int:
+        """Iterations done in all."""
         return self.mle_epochs + self.discriminator_rounds + self.adversarial_updates
 
 
-def num_units(schedule: Schedule, position: Position) -> int:
-    """Units of the whole run as far as `position` can tell; early stopping makes it fewer."""
+def num_iterations(schedule: Schedule, position: Position) -> int:
+    """Iterations of the whole run as far as `position` can tell; early stopping makes it fewer."""
     mle = position.mle_epochs if position.mle_finished else schedule.mle_epochs
     has_ended = position.discriminator_finished
     rounds = position.discriminator_rounds if has_ended else schedule.discriminator_rounds

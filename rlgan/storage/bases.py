@@ -98,7 +98,11 @@ def read_base(run_dir: Path, digest: str) -> Tensors:
         raise ValueError(f"{BASES}/{path.name} is missing") from None
     found = as_base(load(content))
     if found is None or found.digest != digest:
-        raise ValueError(f"{BASES}/{path.name} does not match its checksum ({len(content):,} bytes)")
+        is_now = "nothing" if found is None else found.digest
+        raise ValueError(
+            f"{BASES}/{path.name} does not match its checksum ({len(content):,} bytes): it should have the hash "
+            f"{digest}, but has {is_now}"
+        )
     assert found.tensors is not None
     return found.tensors
 

@@ -265,6 +265,20 @@ def config_differences(saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> l
     ]
 
 
+def require_keepable(state: Any, path: str) -> None:
+    """See to it that a checkpoint can hold a state.
+
+    Args:
+        state: JSON values and tensors, at any depth.
+        path: of it, for messages.
+
+    Raises:
+        TypeError: something else is in it.
+        ValueError: a key cannot be kept.
+    """
+    _Encoder(FrozenParts(())).encoded(state, path, "")
+
+
 class _Encoder:
     """A state on its way into files.
 

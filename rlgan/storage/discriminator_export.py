@@ -29,7 +29,16 @@ from rlgan.envs.tasks.task import Task
 from rlgan.envs.vocabulary import Joining
 from rlgan.extensions import kept_text, reading_a_folder
 
-from .export import admit_network, joining_of, model_tokens_of, names_of, reading_of, space_of, texts_of
+from .export import (
+    admit_network,
+    condition_names_of,
+    joining_of,
+    model_tokens_of,
+    names_of,
+    reading_of,
+    space_of,
+    texts_of,
+)
 
 _WEIGHTS, _DESCRIPTION = "discriminator.safetensors", "discriminator.json"
 DISCRIMINATOR_FILES = (_WEIGHTS, _DESCRIPTION)
@@ -152,13 +161,13 @@ def exported_discriminator(
         raise ValueError(f"{len(token_names)} token names for {space.vocab_size} tokens")
     network = build_discriminator(settings, space)
     network.load_state_dict(dict(weights))
-    given = names.get("given_names")
+    condition_names = condition_names_of(names)
     return ExportedDiscriminator(
         network.eval(),
         space,
         token_names,
         joining_of(names),
-        None if given is None else tuple(given),
+        None if condition_names is None else tuple(condition_names),
         reward,
         reading_of(names),
         model_tokens_of(names),

@@ -1,8 +1,9 @@
 """A trained generator on its own: weights, architecture and vocabulary, without the data it was trained on.
 
 A run folder holds `generator.safetensors` and `generator.json`, written together; both are plain data and safe to load
-from strangers. Of a network of the user's own the source stands in `generator.json` as text, and is executed only for
-who asks for it; otherwise the file itself must be where it was, with the same content (`rlgan.extensions.admit`).
+from strangers. What training leaves alone in it stands once in `bases/`, for the generator as for all checkpoints. Of a
+network of the user's own the source stands in `generator.json` as text, and is executed only for who asks for it;
+otherwise the file itself must be where it was, with the same content (`rlgan.extensions.admit`).
 """
 
 from __future__ import annotations
@@ -23,9 +24,10 @@ from rlgan.base import seeding
 from rlgan.base.errors import CheckpointError, ConfigError, DataError, PluginError
 from rlgan.base.files import write_atomically
 from rlgan.base.settings import Settings
-from rlgan.base.weights import Tensors, load_weights
+from rlgan.base.weights import Base, Tensors, load_weights
 from rlgan.envs.model_tokens import ModelTokens
 from rlgan.envs.sequence_space import SequenceSpace
+from rlgan.envs.spelling import Spelling
 from rlgan.envs.tasks.lines import padded
 from rlgan.envs.tasks.prompts import PromptReading
 from rlgan.envs.tasks.sources import Reading, ReadSources, Source
@@ -36,10 +38,15 @@ from rlgan.generators import Draw, Generator, GeneratorSettings, build_generator
 from rlgan.sampling.sampler import sampler_of, stepper_of, stream
 from rlgan.sampling.unknown_words import no_words, texts_with_source_words
 
+from .bases import BASES, base_path, read_base
+
 _NOT_WHOLE = "\N{REPLACEMENT CHARACTER}"  # what bytes are shown as that are no character yet
 _WEIGHTS, _DESCRIPTION = "generator.safetensors", "generator.json"
 GENERATOR_FILES = (_WEIGHTS, _DESCRIPTION)
 """Names of the files that hold the generator, in a run's folder."""
+GENERATOR_FOLDERS = (BASES,)
+"""Names of the folders that hold more of it, where they are there: what training leaves alone, which the description
+names by its hash."""
 
 
 NUMBER = "num_sequences"
@@ -52,7 +59,7 @@ def asked_by(description: Mapping[str, Any]) -> str:
     Args:
         description: of `generator.json`.
     """
-    if description.get("given") is None:
+    if condition_of(description) is None:
         return NUMBER
     return "prompt" if "kind" in (description.get("reading") or {}) else "source"
 
@@ -62,6 +69,7 @@ class ExportedGenerator:
     """A generator that can be sampled from.
 
     Attributes:
+        settings: what the network was built by.
         generator: the network, in evaluation mode.
         space: its sequences.
         token_names: how each id is shown.
@@ -71,6 +79,7 @@ class ExportedGenerator:
         model_tokens: of the language model in whose tokens it writes; None where they are the task's own.
     """
 
+    settings: GeneratorSettings
     generator: Generator
     space: SequenceSpace
     token_names: tuple[str, ...]
@@ -251,7 +260,9 @@ class Decoding:
     replaces_unknown: bool = False
 
 
-def save_run_generator(run_dir: Path, settings: GeneratorSettings, task: Task, tensors: Tensors) -> None:
+def save_run_generator(
+    run_dir: Path, settings: GeneratorSettings, task: Task, tensors: Tensors, base: Base | None = None
+) -> None:
     """Write the generator of a run into its folder.
 
     Args:
@@ -259,14 +270,17 @@ def save_run_generator(run_dir: Path, settings: GeneratorSettings, task: Task, t
         settings: architecture.
         task: for its sequences and vocabulary.
         tensors: all its weights, see `Weights.complete`.
+        base: what of them training leaves alone, where a checkpoint in the folder has written it; None writes all.
     """
     description = {
         "generator": settings.model_dump(mode="json"),
         "source": kept_text(settings),
         **names_of(task),
         **texts_of(task),
+        "base": None if base is None else base.digest,
     }
-    owned = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    frozen = {} if base is None or base.tensors is None else base.tensors
+    owned = {name: tensor.contiguous() for name, tensor in tensors.items() if name not in frozen}
     write_atomically(run_dir / _WEIGHTS, lambda path: save_file(owned, path))
     write_atomically(
         run_dir / _DESCRIPTION, lambda path: path.write_text(json.dumps(description, ensure_ascii=False), "utf-8")
@@ -329,10 +343,11 @@ def names_of(task: Task) -> dict[str, Any]:
     """Sequences and vocabulary of a task, as `space_of` and `joining_of` read them."""
     return {
         **_of_space(task.space),
-        "given": None if task.space.condition is None else _of_space(task.space.condition),
+        "condition": None if task.space.condition is None else _of_space(task.space.condition),
         "joining": task.joining,
         "token_names": list(task.token_names),
-        "given_names": None if task.conditions is None else list(task.conditions.token_names),
+        "condition_names": None if task.conditions is None else list(task.conditions.token_names),
+        "condition_joining": None if task.conditions is None else task.conditions.joining,
     }
 
 
@@ -340,23 +355,39 @@ def _of_space(space: SequenceSpace) -> dict[str, int | None]:
     return {name: getattr(space, name) for name in _SPACE}
 
 
+def condition_of(description: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The sequences of conditions that a description tells of; None where there are none. 0.1.0 calls them "given"."""
+    condition: dict[str, Any] | None = description.get("condition", description.get("given"))
+    return condition
+
+
+def condition_names_of(description: Mapping[str, Any]) -> list[str] | None:
+    """How each id of the conditions is shown; None where there are none. 0.1.0 calls them "given_names"."""
+    names: list[str] | None = description.get("condition_names", description.get("given_names"))
+    return names
+
+
 _SPACE = ("vocab_size", "max_length", "end_id", "separator_id", "unknown_id", "start_id", "padding_id")
 
 
 def space_of(description: Mapping[str, Any]) -> SequenceSpace:
     """The sequences that a description tells of."""
-    # Older versions say neither what is given, nor where turns end, nor which token is the unknown one; their start is
-    # 0 and their padding the terminator.
-    given = description.get("given")
+    # Older versions say neither where turns end, nor which token is the unknown one, nor how conditions are spelled;
+    # their start is 0 and their padding the terminator.
+    condition, names = condition_of(description), description.get("token_names")
+    if condition is not None:
+        joining = description.get("condition_joining", "words")
+        condition = {**condition, "token_names": condition_names_of(description), "joining": joining}
     return SequenceSpace(
         description["vocab_size"],
         description["max_length"],
         description["end_id"],
-        condition=None if given is None else space_of(given),
+        condition=None if condition is None else space_of(condition),
         separator_id=description.get("separator_id"),
         unknown_id=description.get("unknown_id"),
         start_id=description.get("start_id", 0),
         padding_id=description.get("padding_id"),
+        spelling=None if names is None else Spelling(tuple(names), joining_of(description)),
     )
 
 
@@ -380,12 +411,15 @@ def load_run_generator(run_dir: Path, *, trust_code: bool = False) -> ExportedGe
         token_names = tuple(description["token_names"])
         admit_network(settings, run_dir, _DESCRIPTION, description.get("source"), trust_code)
         generator = build_generator(settings, space)
-        load_weights(generator, load_file(run_dir / _WEIGHTS))
+        digest = description.get("base")  # older versions write all weights into one file
+        frozen = {} if digest is None else read_base(run_dir, digest)
+        load_weights(generator, {**frozen, **load_file(run_dir / _WEIGHTS)})
         if len(token_names) != space.vocab_size:
             raise ValueError(f"{len(token_names)} token names for {space.vocab_size} tokens")
-        names = description.get("given_names")
+        names = condition_names_of(description)
         condition_names = None if names is None else tuple(names)
         return ExportedGenerator(
+            settings,
             generator.eval(),
             space,
             token_names,
@@ -410,6 +444,12 @@ def load_run_generator(run_dir: Path, *, trust_code: bool = False) -> ExportedGe
             code="damaged_generator",
             fields={"path": run_dir},
         ) from None
+
+
+def base_of_generator(folder: Path) -> Path | None:
+    """The file of what training leaves alone in the generator of a folder; None where all is in one file."""
+    digest = json.loads((folder / _DESCRIPTION).read_text("utf-8")).get("base")
+    return None if digest is None else base_path(folder, digest)
 
 
 def admit_network(settings: Settings, run_dir: Path, file: str, source: str | None, trust_code: bool) -> None:
@@ -440,10 +480,12 @@ def require_fitting(exported: ExportedGenerator, task: Task, asked: str) -> None
     Raises:
         CheckpointError: its sequences or tokens are others.
     """
-    given = None if task.conditions is None else task.conditions.token_names
-    known = exported.condition_names if exported.condition_names is not None else given  # older versions do not tell it
+    condition_names = None if task.conditions is None else task.conditions.token_names
+    known = (
+        exported.condition_names if exported.condition_names is not None else condition_names
+    )  # older versions do not tell it
     same_shape = all(getattr(exported.space, name) == getattr(task.space, name) for name in _SPACE[:3])
-    if not same_shape or exported.token_names != task.token_names or known != given:
+    if not same_shape or exported.token_names != task.token_names or known != condition_names:
         raise CheckpointError(
             f"{asked}: its data has changed since the run began: its generator writes "
             f"{len(exported.token_names):,} tokens in sequences of at most {exported.space.max_length}, but its "

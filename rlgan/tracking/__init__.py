@@ -9,7 +9,7 @@ from __future__ import annotations
 from .origin import DataInput
 from .reading import LoggedRun, children, history, read_run, read_table
 from .registry import RegisteredGenerator, fetch, find_generator, register, require_model_name
-from .tracker import Tracker, TrackingSettings, drop_end, run_tags
+from .tracker import Tracker, TrackingSettings, drop_end, row_of, run_tags
 
 __all__ = [
     "DataInput",
@@ -26,5 +26,6 @@ __all__ = [
     "read_table",
     "register",
     "require_model_name",
+    "row_of",
     "run_tags",
 ]

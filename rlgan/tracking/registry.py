@@ -1,8 +1,9 @@
 """Generators in MLflow's model registry: put there to be served, and fetched to be sampled from.
 
 A registered generator is a model of MLflow's "models from code": two data files, a script (`served_model`) and a copy
-of this package. It loads where rlgan is not installed, and nothing in it is a pickle. What is fetched are the data
-files alone: code of a registry is run by those who serve it, not by us.
+of this package. It loads where rlgan is not installed, and nothing in it is a pickle. A network of the user's own has
+its source in the data files, and what it imports goes along: as a requirement, or as a copy of a package that no index
+has. What is fetched are the data files alone: code of a registry is run by those who serve it, not by us.
 """
 
 from __future__ import annotations
@@ -20,8 +21,18 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from rlgan.base.errors import CheckpointError, ConfigError, RlganError, TrackingError, nearest
+from rlgan.extensions import dependencies_of, plugins_in
+from rlgan.storage.bases import BASES
 from rlgan.storage.discriminator_export import DISCRIMINATOR_FILES
-from rlgan.storage.export import GENERATOR_FILES, NUMBER, asked_by, load_run_generator
+from rlgan.storage.export import (
+    GENERATOR_FILES,
+    NUMBER,
+    asked_by,
+    base_of_generator,
+    condition_names_of,
+    condition_of,
+    load_run_generator,
+)
 
 from .addresses import tracking_uri, without_password
 from .connection import asking, first_line, is_unknown, listed
@@ -94,7 +105,7 @@ def register(
 
     Raises:
         CheckpointError: the folder holds no generator that can be read.
-        ConfigError: the name or the temperature cannot be.
+        ConfigError: the name or the temperature cannot be, or the network is code that cannot go along.
         TrackingError: the server cannot be reached, has no such run, or refuses.
     """
     if not 0.0 < temperature < math.inf:
@@ -104,7 +115,9 @@ def register(
             fields={"temperature": temperature},
         )
     require_model_name(name)
-    load_run_generator(generator_dir, trust_code=trust_code)  # what cannot be read must not be served
+    # What cannot be read must not be served.
+    settings = load_run_generator(generator_dir, trust_code=trust_code).settings
+    own = dependencies_of(plugins_in(settings))
     with asking(tracking_uri(uri, Path("runs"))) as client, TemporaryDirectory(prefix="rlgan-") as temporary:
         from mlflow.entities import LoggedModelOutput
 
@@ -119,7 +132,11 @@ def register(
             model_type="sequence generator",
         )
         folder = Path(temporary) / "model"
-        _save(folder, Path(temporary) / "code", generator_dir, temperature, model, run_id)
+        needs = REQUIREMENTS + (REQUIREMENTS_OF_LANGUAGE_MODELS if settings.kind == "causal_lm" else ())
+        installed = (f"{one}=={installed_version(one).partition('+')[0]}" for one in needs)
+        requirements = list(dict.fromkeys([*installed, *own.requirements]))
+        code = _copied(Path(temporary) / "code", [Path(__file__).parents[1], *own.packages])
+        _save(folder, code, requirements, generator_dir, temperature, model, run_id)
         client.log_model_artifacts(model.model_id, str(folder))
         client.finalize_logged_model(model.model_id, "READY")
         client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
@@ -206,7 +223,9 @@ def fetch(uri: str | None, model: str, names: Sequence[str] = GENERATOR_FILES) -
             version = client.get_model_version(found.name, str(found.version))
             for name in names:
                 _download(client, found.uri, version, f"artifacts/{name}", Path(temporary), model)
-        folder = Path(temporary) / "artifacts"
+            folder = Path(temporary) / "artifacts"
+            if GENERATOR_FILES[1] in names and (base := base_of_generator(folder)) is not None:
+                _download(client, found.uri, version, f"artifacts/{BASES}/{base.name}", Path(temporary), model)
         try:
             yield folder
         except RlganError as error:
@@ -217,22 +236,45 @@ def fetch(uri: str | None, model: str, names: Sequence[str] = GENERATOR_FILES) -
 # ---------------------------------------------------------------------- logging
 
 
-def _save(folder: Path, code: Path, generator_dir: Path, temperature: float, model: Any, run_id: str) -> None:
+def _copied(folder: Path, packages: Sequence[Path]) -> list[Path]:
+    """Copies of packages and modules in a folder: what is logged stands on its own.
+
+    `rlgan/envs` and `rlgan/tuning` may be links, which are followed.
+    """
+    folder.mkdir()
+    for one in packages:
+        if one.is_dir():
+            shutil.copytree(one, folder / one.name, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+        else:
+            shutil.copyfile(one, folder / one.name)
+    return [folder / one.name for one in packages]
+
+
+def _save(
+    folder: Path,
+    code: Sequence[Path],
+    requirements: Sequence[str],
+    generator_dir: Path,
+    temperature: float,
+    model: Any,
+    run_id: str,
+) -> None:
     """Write the model as MLflow keeps it."""
     import pandas
     from mlflow.models import Model, ModelSignature
     from mlflow.pyfunc import save_model
     from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 
-    # rlgan/envs and rlgan/tuning may be links, which are followed: what is logged stands on its own.
-    package = shutil.copytree(
-        Path(__file__).parents[1], code / "rlgan", ignore=shutil.ignore_patterns("__pycache__", "*.pyc")
-    )
     weights, description = (generator_dir / name for name in GENERATOR_FILES)
     described = json.loads(description.read_text("utf-8"))
-    kind, asks = described["generator"]["kind"], asked_by(described)
-    requirements = REQUIREMENTS + (REQUIREMENTS_OF_LANGUAGE_MODELS if kind == "causal_lm" else ())
+    asks = asked_by(described)
     artifacts = {"weights": str(weights.resolve()), "description": str(description.resolve())}
+    if (base := base_of_generator(generator_dir)) is not None:
+        # In a folder of its own, without the frozen parts of other networks of the run.
+        bases = folder.parent / BASES
+        bases.mkdir()
+        shutil.copy(base, bases / base.name)
+        artifacts["base"] = str(bases)
     # What it learned from, for whoever goes on against it; a folder of an older version has none.
     for key, name in zip(("discriminator_weights", "discriminator"), DISCRIMINATOR_FILES, strict=True):
         if (generator_dir / name).exists():
@@ -241,7 +283,7 @@ def _save(folder: Path, code: Path, generator_dir: Path, temperature: float, mod
         path=str(folder),
         python_model=str(_SCRIPT),
         artifacts=artifacts,
-        code_paths=[str(package)],
+        code_paths=[str(one) for one in code],
         signature=ModelSignature(
             inputs=Schema([ColSpec("long" if asks == NUMBER else "string", asks)]),
             outputs=Schema([ColSpec("string", "text")]),
@@ -258,7 +300,7 @@ def _save(folder: Path, code: Path, generator_dir: Path, temperature: float, mod
             pandas.DataFrame({asks: [2] if asks == NUMBER else [_example(described)]}),
             {"temperature": float(temperature), "seed": 0},
         ),
-        pip_requirements=[f"{one}=={installed_version(one).partition('+')[0]}" for one in requirements],
+        pip_requirements=list(requirements),
         mlflow_model=Model(
             artifact_path=model.artifact_location, run_id=run_id, model_uuid=model.model_id, model_id=model.model_id
         ),
@@ -267,12 +309,13 @@ def _save(folder: Path, code: Path, generator_dir: Path, temperature: float, mod
 
 def _example(described: Mapping[str, Any]) -> str:
     """A source that a generator can read: tokens by their names where it reads no text."""
-    reading, given = described.get("reading"), described["given"]
+    reading, condition = described.get("reading"), condition_of(described)
     if reading is not None and "kind" in reading:
         return "Hello"
-    names = [name for place, name in enumerate(described["given_names"]) if place != given["end_id"]]
+    assert condition is not None
+    names = [name for place, name in enumerate(condition_names_of(described) or ()) if place != condition["end_id"]]
     known = [name for name in names if name.isalnum()] or names
-    return " ".join([known[-1]] * (given["max_length"] if given["end_id"] is None else 1))
+    return " ".join([known[-1]] * (condition["max_length"] if condition["end_id"] is None else 1))
 
 
 def _run(client: Any, run_id: str) -> Any:

@@ -72,7 +72,7 @@ def _git(folder: Path, *arguments: str) -> str | None:
 
 
 def drop_end(run_dir: Path) -> None:
-    """Drop the rows of a run's end, because more units follow; their places are taken by rows of other numbers.
+    """Drop the rows of a run's end, because more iterations follow; their places are taken by rows of other numbers.
 
     Args:
         run_dir: folder of the run; nobody tracks it meanwhile.
@@ -82,11 +82,27 @@ def drop_end(run_dir: Path) -> None:
     """
     tracker = Tracker(TrackingSettings(enabled=False), run_dir)
     rows = tracker.rows()
-    num_dropped = sum(row["unit"] is None for row in rows)
+    num_dropped = sum(row["iteration"] is None for row in rows)
     if num_dropped and (run_dir / RECORD).exists():
         # Before the rows go: whoever is killed in between sends a row twice, and none too few.
         RunRecord(run_dir / RECORD).drop_rows(num_dropped)
-    tracker.truncate_after(max((row["unit"] for row in rows if row["unit"] is not None), default=0))
+    tracker.truncate_after(max((row["iteration"] for row in rows if row["iteration"] is not None), default=0))
+
+
+_RENAMED = {"timing/unit_s": "timing/iteration_s", "selection/unit": "selection/iteration"}
+
+
+def row_of(line: str | bytes) -> dict[str, Any]:
+    """A row of metrics.jsonl; what 0.1.0 named otherwise has the names of now.
+
+    Raises:
+        ValueError: it is no JSON.
+    """
+    row: dict[str, Any] = json.loads(line)
+    if "unit" not in row:
+        return row
+    metrics = {_RENAMED.get(name, name): value for name, value in row.get("metrics", {}).items()}
+    return {"iteration": row.pop("unit"), **row, "metrics": metrics}
 
 
 class Tracker:
@@ -143,7 +159,7 @@ class Tracker:
             name: shown in MLflow.
             params: flat; logged once.
             tags: of the child.
-            truncate_after: drops rows of units past this one, which will be done again, before any is uploaded
+            truncate_after: drops rows of iterations past this one, which will be done again, before any is uploaded
                 (`truncate_after`); None keeps all.
 
         Returns:
@@ -167,20 +183,20 @@ class Tracker:
         self._tell()
         return child
 
-    def log_metrics(self, metrics: Mapping[str, float], step: int, phase: str, unit: int | None) -> None:
+    def log_metrics(self, metrics: Mapping[str, float], step: int, phase: str, iteration: int | None) -> None:
         """Keep numbers.
 
         Args:
             metrics: name → value; NaN and infinities, which JSON has not, are null in metrics.jsonl and NaN in MLflow.
             step: counts within the phase.
-            phase: which kind of unit.
-            unit: units of the run done, or None for what belongs to its end.
+            phase: which kind of iteration.
+            iteration: iterations of the run done, or None for what belongs to its end.
 
         Raises:
             CheckpointError: the disk is full or cannot be written.
         """
         row = {
-            "unit": unit,
+            "iteration": iteration,
             "phase": phase,
             "step": step,
             "time": time.time(),
@@ -226,7 +242,7 @@ class Tracker:
         rows = []
         for number, line in enumerate(whole_lines(self._path), start=1):
             try:
-                rows.append(json.loads(line))
+                rows.append(row_of(line))
             except ValueError as error:
                 raise CheckpointError(
                     f"{self._path}, line {number}: is damaged ({error}). Remove the line; its metrics are lost.",
@@ -235,14 +251,17 @@ class Tracker:
                 ) from None
         return rows
 
-    def truncate_after(self, unit: int) -> None:
-        """Drop rows of units past `unit`, which will be done again, and rows of the run's end. Before `start` only.
+    def truncate_after(self, iteration: int) -> None:
+        """Drop rows of later iterations, which will be done again, and rows of the run's end. Before `start` only.
+
+        Args:
+            iteration: the last to keep.
 
         Raises:
             CheckpointError: a line is damaged, or the disk cannot be written.
         """
         assert self._uploader is None, "the uploader has already read on"
-        kept = [row for row in self.rows() if row["unit"] is not None and row["unit"] <= unit]
+        kept = [row for row in self.rows() if row["iteration"] is not None and row["iteration"] <= iteration]
         text = "".join(json.dumps(row) + "\n" for row in kept)
         write_atomically(self._path, lambda path: path.write_text(text, encoding="utf-8"))
 

@@ -5,8 +5,8 @@ a slow or dead server never holds up training and nothing is kept in memory for 
 once; numbers go on into the files, uploading is tried again from time to time, and what was missed is then sent.
 
 How many rows the server has is a tag of the run there, set by the call that brings them. It decides what is sent after
-a failure, and after a resumption: units that are done again give the numbers that the server has already. What else
-must outlive the process lies in mlflow_run.json: which MLflow run the folder belongs to, and the files it should have.
+a failure, and after a resumption: iterations that are done again give the numbers that the server has. What else must
+outlive the process lies in mlflow_run.json: which MLflow run the folder belongs to, and the files it should have.
 """
 
 from __future__ import annotations

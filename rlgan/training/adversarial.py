@@ -57,7 +57,10 @@ class AdversarialTraining:
             updates.append(self._generator.update(iteration * self._schedule.g_steps + g_step, iteration))
             metrics |= updates[-1].metrics
         self._gathering.move_rollout_policy()
-        metrics |= self._rounds.between_generator_updates(iteration)
+        fakes = None
+        if self._schedule.d_fakes == "rollouts":
+            fakes = self._gathering.as_fakes(updates[0].rollouts[0])
+        metrics |= self._rounds.between_generator_updates(iteration, fakes)
         self.num_done += 1
         if selection is not None:
             metrics |= selection.after(self.num_done)

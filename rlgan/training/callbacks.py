@@ -28,6 +28,7 @@ from rlgan.evaluation.evaluator import Measurement
 from rlgan.extensions import ACCEPT_CHANGED, in_time, own_lines
 from rlgan.generators import Generator
 from rlgan.schedule.phases import Position
+from rlgan.storage.checkpoint import require_keepable
 
 from .iteration import Iteration
 from .trainer import Trainer
@@ -324,6 +325,7 @@ class Callbacks:
             try:
                 with _named(callback, "state"):
                     if state := callback.state():
+                        require_keepable(state, "state")
                         states[callback.name] = state
             except CallbackError as error:
                 errors.append(error)

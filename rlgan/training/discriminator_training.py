@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, ClassVar
 
+from rlgan.adversary.minibatches import Fakes
 from rlgan.adversary.training import Round
 from rlgan.base.activity import stage
 from rlgan.schedule.discriminator_balance import BalanceState
@@ -29,20 +30,22 @@ class DiscriminatorRounds:
         self._shared, self._gathering, self._settings = shared, gathering, shared.config.schedule.balance
         self._balance = self._settings.first_state()
 
-    def train(self, iteration: int = 0, pretrains: bool = False) -> dict[str, float]:
+    def train(self, iteration: int = 0, pretrains: bool = False, fakes: Fakes | None = None) -> dict[str, float]:
         """One round: fresh fakes, where the loss reads any, then training.
 
         Args:
             iteration: adversarial iterations before this one.
             pretrains: whether the round is one of pretraining.
+            fakes: those that it learns from; None draws fresh ones.
 
         Returns:
             Metrics of the round.
         """
         timings, index = self._shared.timings, self._balance.rounds
         adversary = self._shared.config.adversary
-        with timings.timed("timing/sample_fakes_s"), stage("fakes", "fakes"):
-            fakes = self._gathering.fakes(index, iteration, pretrains)
+        if fakes is None:
+            with timings.timed("timing/sample_fakes_s"), stage("fakes", "fakes"):
+                fakes = self._gathering.fakes(index, iteration, pretrains)
         with timings.timed("timing/discriminator_s"), stage("judge", "discriminator"):
             request = Round(
                 index,
@@ -53,23 +56,26 @@ class DiscriminatorRounds:
                 fakes.conditions,
                 self._shared.real.for_round(index, adversary.sequences_per_round),
                 self._shared.parts.learners.weights() if adversary.loss.reads_policy else None,
+                fakes.reals,
+                self._shared.config.schedule.g_group or 1,
             )
             metrics = self._shared.discriminator.train_round(request)
         self._balance, more = self._settings.after_round(self._balance, metrics)
         return metrics | more
 
-    def between_generator_updates(self, iteration: int) -> dict[str, float]:
+    def between_generator_updates(self, iteration: int, fakes: Fakes | None = None) -> dict[str, float]:
         """The rounds of an adversarial iteration: as many as the schedule has, unless fewer suffice.
 
         Args:
             iteration: adversarial iterations before this one.
+            fakes: those that they learn from; None draws fresh ones for each.
 
         Returns:
             Metrics of the last.
         """
         metrics: dict[str, float] = {}
         for _ in range(self._settings.most_rounds(iteration, self._shared.config.schedule.d_steps)):
-            metrics |= self.train(iteration)
+            metrics |= self.train(iteration, fakes=fakes)
             if self._settings.suffices(self._balance):
                 break
         return metrics

@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from rlgan.adversary.training import Pairs
+from rlgan.adversary.minibatches import Fakes
 from rlgan.base.weights import Weights, averaged
 from rlgan.layers.relaxation import Relaxation
 from rlgan.policy.reward_base import TrainerState
@@ -35,6 +36,7 @@ class Gathering:
     def __init__(self, shared: Shared, pretraining: Pretraining) -> None:
         self._shared, self._pretraining = shared, pretraining
         self._rollout_policy: Weights | None = None
+        self._targets: Tensor | None = None  # of the last rollouts
         self._reference: Any = None  # handle of weights that never change
 
     def rollouts(self, update: int, iteration: int) -> Rollouts:
@@ -58,12 +60,14 @@ class Gathering:
         if "discriminator" in config.reward.reads:
             discriminator = shared.discriminator.weights()
             discriminator_handle = pool.publish(discriminator)
+        begun = shared.real.rollouts(update, iteration)
+        self._targets = begun.targets
         shards = cut_into_shards(
             config.schedule.num_sampled,
             config.workers.shard_sequences,
             config.seed,
             ("rollouts", update),
-            shared.real.rollouts(update, iteration),
+            begun,
             generator_version=generator.version,
             rollout_version=None if policy is None else policy.version,
             discriminator_version=None if discriminator is None else discriminator.version,
@@ -84,6 +88,8 @@ class Gathering:
             base = self._shared.parts.learners.weights().base
             frozen = {} if base is None or base.tensors is None else base.tensors
             start = {name: tensor for name, tensor in self._pretraining.start.items() if name not in frozen}
+            if base is not None and self._shared.config.generator.adds_nothing(start):
+                start = {}  # the base alone, which whoever samples has already
             weights = Weights(_REFERENCE_VERSION, start, base)
             self._reference = self._shared.parts.rollouts.publish(weights)
         return self._reference
@@ -95,7 +101,7 @@ class Gathering:
         theta, kappa = self._shared.parts.learners.weights(), self._shared.config.credit.rollout_ema
         self._rollout_policy = averaged(self._rollout_policy, theta, kappa)
 
-    def fakes(self, index: int, iteration: int, pretrains: bool) -> Pairs:
+    def fakes(self, index: int, iteration: int, pretrains: bool) -> Fakes:
         """Sequences for a round of the discriminator; none where its loss reads none.
 
         Args:
@@ -105,15 +111,16 @@ class Gathering:
         """
         shared, config, settings = self._shared, self._shared.config, self._shared.config.adversary
         if not settings.loss.reads_fakes:
-            return Pairs(torch.empty(0, shared.task.space.max_length, dtype=torch.int64))
+            return Fakes(torch.empty(0, shared.task.space.max_length, dtype=torch.int64))
         generator, is_soft = shared.parts.learners.weights(), config.objective.makes_soft_rows
         number = settings.sequences_per_round
+        begun = shared.real.fakes(number, index, iteration)
         shards = cut_into_shards(
             number,
             config.workers.shard_fakes,
             config.seed,
             ("fakes", index),
-            shared.real.beginnings(number, ("fake_prefixes", index), iteration),
+            begun,
             searched_rows(settings.decoding, number, pretrains),
             beam=settings.decoding.beam,
             generator_version=generator.version,
@@ -124,7 +131,13 @@ class Gathering:
         )
         pool = shared.parts.rollouts
         fakes = concatenate(pool.collect(shards, pool.publish(generator)))
-        return Pairs(fakes.tokens if fakes.soft_rows is None else fakes.soft_rows, fakes.conditions)
+        tokens = fakes.tokens if fakes.soft_rows is None else fakes.soft_rows
+        return Fakes(tokens, fakes.conditions, begun.targets)
+
+    def as_fakes(self, rollouts: Rollouts) -> Fakes:
+        """The last rollouts as fakes."""
+        within_prompts = self._shared.config.adversary.loss.within_prompts
+        return Fakes(rollouts.tokens, rollouts.conditions, self._targets if within_prompts else None)
 
     def relaxation(self, update: int) -> Relaxation | None:
         """How tokens are drawn in a generator update, and by the fakes before it; None where nothing is relaxed."""

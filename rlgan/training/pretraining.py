@@ -88,11 +88,16 @@ class Pretraining:
         if self._best_weights is not None:
             learners.load(self._best_weights)
         self.has_ended, self.start, self._best_weights = True, learners.weights().complete, None
-        if config.shares_embeddings:
-            discriminator = self._shared.discriminator
-            state = discriminator.state()
+        judge = config.discriminator
+        if judge is None or not (judge.copies_embeddings or judge.begins_as_generator):
+            return
+        discriminator = self._shared.discriminator
+        state = discriminator.state()
+        if judge.begins_as_generator:
+            weights = judge.begun_as(self._shared.task.space, state["weights"], self.start)
+        else:
             weights = with_embeddings_of(state["weights"], self.start)
-            discriminator.restore({**state, "weights": weights})
+        discriminator.restore({**state, "weights": weights})
 
     def state(self) -> dict[str, Any]:
         """Everything that is needed to go on."""

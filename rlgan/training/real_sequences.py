@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rlgan.adversary.training import Pairs
+from rlgan.adversary.minibatches import Pairs
 from rlgan.base.errors import ConfigError, DataError
 from rlgan.base.seeding import stream, stream_seed
 from rlgan.config.config import Config
@@ -68,6 +68,7 @@ class RealSequences:
     def __init__(self, config: Config, task: Task) -> None:
         self._schedule, self._objective, self._seed = config.schedule, config.objective, config.seed
         reads, self._task = config.reward.reads, task
+        self._within_prompts = config.discriminator is not None and config.adversary.loss.within_prompts
         self._compares = "targets" in reads or ("texts" in reads and task.conditions is not None)
         self._weights: Tensor | None = None
         if config.schedule.example_weights == "tf_idf":
@@ -159,30 +160,41 @@ class RealSequences:
 
     # ------------------------------------------------------------------ begun with
 
-    def beginnings(self, num_sequences: int, purpose: tuple[str, int], unit: int) -> Beginnings:
+    def beginnings(self, num_sequences: int, purpose: tuple[str, int], iteration: int) -> Beginnings:
         """What sequences without a reward begin with: fakes, and rows that are differentiated.
 
         Args:
             num_sequences: B.
             purpose: names their random stream.
-            unit: adversarial units done.
+            iteration: adversarial iterations done.
         """
-        return self._drawn(num_sequences, 1, purpose, unit)
+        return self._drawn(num_sequences, 1, purpose, iteration)
 
-    def rollouts(self, update: int, unit: int) -> Beginnings:
+    def fakes(self, num_sequences: int, index: int, iteration: int) -> Beginnings:
+        """What fakes of a round begin with; where the loss compares within prompts in groups, with the reals.
+
+        Args:
+            num_sequences: B.
+            index: rounds before this one.
+            iteration: adversarial iterations done.
+        """
+        copies = (self._schedule.g_group or 1) if self._within_prompts else 1
+        return self._drawn(num_sequences, copies, ("fake_prefixes", index), iteration, self._within_prompts)
+
+    def rollouts(self, update: int, iteration: int) -> Beginnings:
         """What the rollouts of a generator update begin with; no pair among them is learned by example, too."""
         schedule = self._schedule
-        copies = schedule.g_group or 1
+        copies, with_targets = schedule.g_group or 1, self._compares or self._within_prompts
         if not schedule.num_real:
-            return self._drawn(schedule.num_sampled, copies, ("prefixes", update), unit, self._compares)
+            return self._drawn(schedule.num_sampled, copies, ("prefixes", update), iteration, with_targets)
         others = self._choose(schedule.num_sampled // copies, "examples", update, skipping=schedule.num_real)
         rows = torch.arange(len(others.tokens)).repeat_interleave(copies)
-        return others.rows(rows).beginnings(0, self._compares)
+        return others.rows(rows).beginnings(0, with_targets)
 
     def _drawn(
-        self, num_sequences: int, copies: int, purpose: tuple[str, int], unit: int, with_targets: bool = False
+        self, num_sequences: int, copies: int, purpose: tuple[str, int], iteration: int, with_targets: bool = False
     ) -> Beginnings:
-        prefix_length = self._schedule.teacher_forcing.prefix_length(unit)
+        prefix_length = self._schedule.teacher_forcing.prefix_length(iteration)
         if self._task.conditions is None and not prefix_length:
             return Beginnings()
         different = -(-num_sequences // copies)

@@ -58,7 +58,7 @@ class GeneratorSelection:
             value = self.evaluator.figure(self._shared.generator_from(weights), self._settings.measure)
         is_higher_better = self.evaluator.is_higher_better(self._settings.measure)
         self._state = after_measurement(self._settings, self._state, value, iteration, is_higher_better)
-        if self._state.unit == iteration:
+        if self._state.iteration == iteration:
             self._weights = weights
         return value
 
@@ -78,7 +78,7 @@ class GeneratorSelection:
         return {
             "selection/value": value,
             "selection/best": state.best,
-            "selection/unit": float(state.unit),
+            "selection/iteration": float(state.iteration),
             "selection/since": float(state.since),
         }
 
@@ -117,4 +117,7 @@ class GeneratorSelection:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Put back what `state` returned."""
-        self._state, self._weights = SelectionState(**state["selection"]), state["selected_weights"]
+        kept = dict(state["selection"])
+        if "unit" in kept:  # of 0.1.0
+            kept["iteration"] = kept.pop("unit")
+        self._state, self._weights = SelectionState(**kept), state["selected_weights"]

@@ -57,6 +57,7 @@ class Trainer:
 
     def __init__(self, config: Config, task: Task, parts: Parts, mle_start: Tensors | None = None) -> None:
         require_drawable(config, task)
+        config = config.settled()
         self.config, self.task, self._parts = config, task, parts
         self.evaluator = Evaluator(task, config.evaluation, config.seed)
         self.stopped: str | None = None
@@ -97,7 +98,7 @@ class Trainer:
             started = time.perf_counter()
             with stage(phase.name, phase.title):
                 done = phase.step()
-            metrics = done.metrics | {"timing/unit_s": time.perf_counter() - started}
+            metrics = done.metrics | {"timing/iteration_s": time.perf_counter() - started}
             measurement, step = None, phase.num_done
             if measure and is_measured(self.config.evaluation, phase.name, step, is_last=phase.is_finished):
                 with self._shared.timings.timed("timing/evaluate_s"):

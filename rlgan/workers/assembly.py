@@ -13,10 +13,12 @@ from typing import Any
 import ray
 
 from rlgan.adversary.losses import LossSettings
-from rlgan.adversary.training import Pairs
+from rlgan.adversary.minibatches import Pairs
+from rlgan.adversary.training import initial_stream
 from rlgan.base.errors import ConfigError
+from rlgan.base.weights import Tensors, weights_of
 from rlgan.config.config import Config
-from rlgan.discriminators import DiscriminatorSettings
+from rlgan.discriminators import DiscriminatorSettings, build_discriminator
 from rlgan.envs.tasks import Task
 from rlgan.layers.embeddings import Start, read_start
 from rlgan.rollouts.collecting import RolloutPlan
@@ -54,7 +56,7 @@ def build_parts(config: Config, task: Task, begins: bool = True) -> Iterator[Par
         PluginError: a network of the user's own cannot be built, or raises.
         DataError: a file that an embedding begins from is wrong.
     """
-    workers = config.workers
+    config, workers = config.settled(), config.workers
     require_sound_networks(config, task.space)
     start = read_start(config.word_vectors if begins else {}, task, config.seed)
     score, writer = config.reward.scorer(task), WRITERS[config.sampling]
@@ -70,7 +72,8 @@ def build_parts(config: Config, task: Task, begins: bool = True) -> Iterator[Par
             require_room(roles, workers.start_timeout_s)
             room = Room(workers.call_timeout_s)
         # What the run cannot do without takes its places first.
-        discriminator = _build_discriminator(config, task, faults, room, roles.discriminator, start)
+        own, notes_of_judge = _files_of_judge(config, task) if begins else (None, ())
+        discriminator = _build_discriminator(config, task, faults, room, roles.discriminator, start, own)
         if discriminator is not None:
             seats.callback(discriminator.close)
         learners = GeneratorLearners(
@@ -96,7 +99,7 @@ def build_parts(config: Config, task: Task, begins: bool = True) -> Iterator[Par
             rollouts = LocalRollouts(RolloutWorker(*networks, roles.rollout.gpus))
         seats.callback(rollouts.close)
         telemetry = Dashboard(faults) if on_ray else None
-        notes = (*start.notes, *learners.notes)
+        notes = (*start.notes, *learners.notes, *notes_of_judge)
         yield Parts(rollouts, discriminator, learners, faults, telemetry, notes, release=seats.close)
 
 
@@ -108,8 +111,24 @@ def _through(config: Config) -> tuple[DiscriminatorSettings, LossSettings] | Non
     return config.discriminator, config.adversary.loss
 
 
+def _files_of_judge(config: Config, task: Task) -> tuple[Tensors | None, tuple[str, ...]]:
+    """The weights that the discriminator takes of files, which may be on this machine alone, and lines for the log."""
+    if config.discriminator is None or not config.discriminator.reads_files:
+        return None, ()
+    with initial_stream(config.seed):
+        network = build_discriminator(config.discriminator, task.space)
+    notes = network.take_files()
+    return weights_of(network, 0).complete, notes
+
+
 def _build_discriminator(
-    config: Config, task: Task, faults: Faults, room: Room | None, role: Role, start: Start
+    config: Config,
+    task: Task,
+    faults: Faults,
+    room: Room | None,
+    role: Role,
+    start: Start,
+    own: Tensors | None,
 ) -> DiscriminatorHandle | None:
     if config.discriminator is None:
         return None
@@ -126,6 +145,7 @@ def _build_discriminator(
         "learns_prefixes": config.credit.judges_prefixes,
         "fakes_are_soft": config.objective.makes_soft_rows,
         "pretrained": start.tables.get("discriminator"),
+        "start": own,
         "policy": config.generator if config.adversary.loss.reads_policy else None,
     }
     if room is not None and role.number:

@@ -9,6 +9,7 @@ import ray
 
 from rlgan.adversary.training import Adversary, Round
 from rlgan.base.devices import device_of
+from rlgan.base.memory import naming_what_to_lower
 from rlgan.base.threads import torch_threads
 from rlgan.base.weights import Base, Weights, packed, trained_of, unpacked
 
@@ -37,7 +38,8 @@ class DiscriminatorWorker:
 
     def train_round(self, request: Round) -> dict[str, float]:
         """See `Adversary.train_round`."""
-        with torch_threads(self._threads):
+        advice = "Lower adversary.batch, or adversary.sequences_per_round."
+        with torch_threads(self._threads), naming_what_to_lower("the discriminator", advice):
             metrics = self._adversary.train_round(request)
         self._version += 1
         self._snapshot = None

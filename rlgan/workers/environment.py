@@ -23,6 +23,7 @@ from ray._raylet import Config as RayConfig  # type: ignore[attr-defined]
 
 from rlgan.base.errors import ConfigError
 from rlgan.base.threads_wait import SPINS, for_workers
+from rlgan.extensions import PLUGIN_TIMEOUT
 
 logger = logging.getLogger(__name__)
 
@@ -144,6 +145,8 @@ def worker_environment() -> dict[str, Any]:
     A job says what its workers have, and Ray refuses to be told twice.
     """
     values = for_workers()
+    if PLUGIN_TIMEOUT in os.environ:
+        values[PLUGIN_TIMEOUT] = os.environ[PLUGIN_TIMEOUT]
     if values and SPINS not in os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", ""):
         return {"runtime_env": {"env_vars": values}}
     return {}

@@ -31,7 +31,8 @@ from torch import Tensor, nn
 
 from rlgan.adversary.losses import LossSettings
 from rlgan.base.activity import stage
-from rlgan.base.devices import device_of
+from rlgan.base.devices import bfloat16_cost, device_of
+from rlgan.base.memory import naming_what_to_lower
 from rlgan.base.seeding import global_stream, stream_seed
 from rlgan.base.threads import torch_threads
 from rlgan.base.weights import (
@@ -55,7 +56,7 @@ from rlgan.policy.objectives import ObjectiveSettings, Reinforce
 from rlgan.sampling.records import Experience
 from rlgan.training.parts import LearnerPhase
 
-from .faults import Fault, Faults, fault_of
+from .faults import Fault, Faults, as_raised, fault_of
 from .learning import MODULE, GeneratorLearner, GeneratorModule
 from .placement import Role, Room, reporting_wait
 from .processes import ProcessInfo, require_same_versions, this_process
@@ -161,6 +162,11 @@ class GeneratorLearners:
             initial = build_generator(generator, space)
         load_pretrained(initial, pretrained)
         self.notes = initial.take_files() if begins else ()
+        if initial.dtype == torch.bfloat16 and not role.gpus and (cost := bfloat16_cost(threads)) > 1.0:
+            self.notes += (
+                f"warning: generator.dtype='bfloat16': a matrix product takes {cost:.1f} times as long as in float32 "
+                "on this CPU. Set it to float32 unless memory is short.",
+            )
         start = weights_of(initial, 0)
         self._base, self._snapshot = start.base, None
         self.load(start.complete)
@@ -196,7 +202,7 @@ class GeneratorLearners:
             if reason := fault_of(error):
                 raise LearnerLostError(reason) from error
         if errors:
-            raise errors[0]
+            raise as_raised(errors[0])
         if len(results) < max(1, self._num_learners):
             raise LearnerLostError("it did not respond in time")
         return [result.get() for result in results]
@@ -245,7 +251,7 @@ class GeneratorLearners:
         call = partial(_learn, shards=shards, minibatch=rows, given=given)
         # What learners in other processes have done so far is not known here.
         number = experience.tokens.shape[0] // minibatch
-        counted = {"name": "learners"} if self._num_learners else {"unit": "batch", "total": number}
+        counted = {"name": "learners"} if self._num_learners else {"item": "batch", "total": number}
         with torch_threads(self._threads), torch.random.fork_rng(devices=[]), stage("learn", **counted):
             taken = self._change(call)
         self._num_updates += 1
@@ -335,6 +341,12 @@ class _LearnerState:
     optimizers: dict[str, Any]
 
 
+_LOWER = (
+    "Set workers.tokens_at_once, or lower it: gradients stay those of whole batches. Of a language model also set "
+    "generator.checkpointing, or train an adapter alone (generator.training lora)."
+)
+
+
 def _rank() -> int:
     """Which learner this is: 0 in process, and the first of several."""
     distributed = torch.distributed
@@ -346,7 +358,8 @@ def _learn(
 ) -> tuple[_LearnerState | None, dict[str, list[Any]]]:
     learner.begin(**given)
     data = TrainingData(batch=_batch(shards[_rank()]))
-    learner.update(training_data=data, minibatch_size=minibatch, num_epochs=1)
+    with naming_what_to_lower("the learner", _LOWER):
+        learner.update(training_data=data, minibatch_size=minibatch, num_epochs=1)
     return _first_state(learner), learner.take_metrics()
 
 

@@ -206,7 +206,7 @@ class Room:
     def __init__(self, timeout_s: float) -> None:
         self._timeout_s = timeout_s
         # A Tune trial is given one group for all its actors, and what it starts is put there by Ray.
-        self._is_given = get_current_placement_group() is not None
+        self._has_group = get_current_placement_group() is not None
         self._give_way: Callable[[str], None] = lambda _: None
 
     def yielded_by(self, give_way: Callable[[str], None]) -> None:
@@ -220,7 +220,7 @@ class Room:
     @property
     def spread(self) -> dict[str, Any]:
         """Options of actors that stand wherever there is room, on as many nodes as possible."""
-        return {} if self._is_given else {"scheduling_strategy": "SPREAD"}
+        return {} if self._has_group else {"scheduling_strategy": "SPREAD"}
 
     def reserve(self, role: Role) -> Reservation:
         """Room for all actors of a role, as close together as they fit.
@@ -228,7 +228,7 @@ class Room:
         Raises:
             WorkerLostError: there was none in time.
         """
-        if self._is_given:
+        if self._has_group:
             return Reservation(None)
         group = placement_group([role.bundle] * role.number, strategy="PACK")
         started = time.monotonic()

@@ -13,16 +13,18 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 import ray
 
 from rlgan.base.activity import advance, stage
 from rlgan.base.devices import device_of
+from rlgan.base.memory import naming_what_to_lower
 from rlgan.base.threads import torch_threads
 from rlgan.base.weights import Base, Weights, load_weights
 from rlgan.discriminators import DiscriminatorSettings, Scorer, build_discriminator
-from rlgan.generators import Generator, GeneratorSettings, Sampler, build_generator
+from rlgan.generators import Conditional, Generator, GeneratorSettings, Sampler, build_generator
 from rlgan.rollouts.collecting import RolloutPlan, Shard, collect, collect_soft
 from rlgan.sampling.records import Rollouts
 from rlgan.sampling.sampler import sampler_of
@@ -35,6 +37,8 @@ SHARD_THREADS = 1
 """Threads that compute a shard wherever it runs: two one-thread processes beat one two-thread process, and sums are
 rounded by the number of threads."""
 
+_LOWER = "Lower workers.chunk_rows, which bounds the rows that are sampled together, or task.max_length."
+
 _START_TOGETHER_S = 20.0  # a machine that is loaded takes as long to start a few processes
 
 logger = logging.getLogger(__name__)
@@ -46,21 +50,49 @@ Built = TypeVar("Built")
 
 
 class _Current(Generic[Built]):
-    """What was built from the weights that were asked for last: once from the same weights, whatever their role."""
+    """What was built from the weights that were asked for last: once from the same weights, whatever their role.
 
-    def __init__(self, build: Callable[[Weights], Built]) -> None:
-        self._build = build
+    Args:
+        build: from weights.
+        rebuild: the same, of what was built from others and is not needed any more; None builds anew.
+    """
+
+    def __init__(
+        self, build: Callable[[Weights], Built], rebuild: Callable[[Built, Weights], Built] | None = None
+    ) -> None:
+        self._build, self._rebuild = build, rebuild
         self._built: dict[str, Built] = {}
 
     def of(self, *asked: Weights | None) -> list[Any]:
         """Of each of the weights what was built from them, None for None; others are forgotten."""
         wanted = {weights.key: weights for weights in asked if weights is not None}
-        # The old ones are freed before new ones are made.
+        left = [built for key, built in self._built.items() if key not in wanted] if self._rebuild is not None else []
+        # What is not used again is freed before anything new is made.
         self._built = {key: built for key, built in self._built.items() if key in wanted}
         for key, weights in wanted.items():
-            if key not in self._built:
-                self._built[key] = self._build(weights)
+            if key in self._built:
+                continue
+            reused = self._rebuild(left.pop(), weights) if left and self._rebuild is not None else None
+            self._built[key] = self._build(weights) if reused is None else reused
         return [None if weights is None else self._built[weights.key] for weights in asked]
+
+
+class _Policy:
+    """A generator, frozen, and its sampler.
+
+    Args:
+        network: in evaluation mode, without gradients.
+        plan: common to the run.
+        base: digest of what it reads and nobody trains; None where there is nothing of that kind.
+    """
+
+    def __init__(self, network: Generator, plan: RolloutPlan, base: str | None) -> None:
+        self.network, self.plan, self.base = network, plan, base
+
+    @cached_property
+    def sampler(self) -> Sampler:
+        """Draws from it."""
+        return sampler_of(self.network, self.plan.space, chunk_rows=self.plan.chunk_rows, writer=self.plan.writer)
 
 
 class RolloutWorker:
@@ -85,20 +117,22 @@ class RolloutWorker:
     ) -> None:
         self._device = device_of("workers.gpus_per_rollout", gpus)
         self._plan, self._generator, self._discriminator = plan, generator, discriminator
-        self._samplers: _Current[Sampler] = _Current(self._build_sampler)
+        self._policies: _Current[_Policy] = _Current(self._build_policy, self._rebuild_policy)
         self._scorers: _Current[Scorer] = _Current(self._build_scorer)
-        self._networks: _Current[Generator] = _Current(self._build_generator)
-        self._references: _Current[Generator] = _Current(self._build_generator)
+        self._references: _Current[_Policy] = _Current(self._build_policy)
 
-    def _build_generator(self, weights: Weights) -> Generator:
+    def _build_policy(self, weights: Weights) -> _Policy:
         generator = load_weights(build_generator(self._generator, self._plan.space), weights.tensors, weights.base)
         # Frozen, so that a stepper need not copy it.
-        return generator.to(self._device).eval().requires_grad_(False)
+        network = generator.to(self._device).eval().requires_grad_(False)
+        return _Policy(network, self._plan, None if weights.base is None else weights.base.digest)
 
-    def _build_sampler(self, weights: Weights) -> Sampler:
-        plan = self._plan
-        network = self._build_generator(weights)
-        return sampler_of(network, plan.space, chunk_rows=plan.chunk_rows, writer=plan.writer)
+    def _rebuild_policy(self, policy: _Policy, weights: Weights) -> _Policy:
+        """The network of old weights with new ones: none has to be made, and a base stays where it is."""
+        base = None if weights.base is None else weights.base.digest
+        if base != policy.base or not policy.network.keeps_nothing:
+            return self._build_policy(weights)
+        return _Policy(load_weights(policy.network, weights.tensors), self._plan, base)
 
     def _build_scorer(self, weights: Weights) -> Scorer:
         assert self._discriminator is not None
@@ -121,18 +155,29 @@ class RolloutWorker:
             generator: weights of the policy that samples.
             rollout_policy: weights of the policy that continues prefixes, or None where none are continued.
             discriminator: weights of the discriminator that scores, or None.
-            reference: weights of the generator whose log-probabilities are wanted, or None.
+            reference: weights of the generator whose log-probabilities are wanted, or None; without any of its own it
+                is the base of the generator that samples.
 
         Returns:
             The shard's rollouts.
         """
-        with torch_threads(SHARD_THREADS):
+        with torch_threads(SHARD_THREADS), naming_what_to_lower("a rollout worker", _LOWER):
             if shard.is_soft:
-                return collect_soft(self._plan, shard, self._networks.of(generator)[0])
-            policy, continuing = self._samplers.of(generator, rollout_policy)
+                return collect_soft(self._plan, shard, self._policies.of(generator)[0].network)
+            policy, continuing = self._policies.of(generator, rollout_policy)
             scorer = None if discriminator is None else self._scorers.of(discriminator)[0]
-            near = None if reference is None else self._references.of(reference)[0]
-            return collect(self._plan, shard, policy, continuing, scorer, near, self._device)
+            samplers = policy.sampler, None if continuing is None else continuing.sampler
+            near = self._reference(reference, policy.network)
+            return collect(self._plan, shard, *samplers, scorer, near, self._device)
+
+    def _reference(self, reference: Weights | None, network: Generator) -> Conditional | None:
+        """The distributions of a reference: of a network of its own, or of the policy's without what is trained."""
+        if reference is None:
+            return None
+        if reference.base is not None and not reference.tensors:
+            return network.without_training
+        (near,) = self._references.of(reference)
+        return near.network.conditional
 
 
 class LocalRollouts:
@@ -159,7 +204,7 @@ class LocalRollouts:
     ) -> list[Rollouts]:
         """See `RolloutPool.collect`."""
         results = []
-        with stage("shards", unit="shard", total=len(shards)):
+        with stage("shards", item="shard", total=len(shards)):
             for shard in shards:
                 results.append(self._worker.run(shard, generator, rollout_policy, discriminator, reference))
                 advance()
@@ -299,7 +344,7 @@ class RayRollouts:
         results: dict[int, Rollouts] = {}
         tries: Counter[int] = Counter()
         waiting = deque(range(len(shards)))
-        with stage("shards", unit="shard", total=len(shards)):
+        with stage("shards", item="shard", total=len(shards)):
             self._collect_all(shards, (generator, rollout_policy, discriminator, reference), waiting, tries, results)
         return [results[index] for index in range(len(shards))]
 

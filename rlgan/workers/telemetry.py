@@ -32,7 +32,7 @@ class Dashboard:
         self._shards = Gauge("rlgan_shards_computed_again", "Shards that were lost with an actor.")
 
     def record(self, metrics: Mapping[str, float]) -> None:
-        """Show what a unit logged, and what was lost so far."""
+        """Show what an iteration logged, and what was lost so far."""
         for name, gauge in self._gauges.items():
             if name in metrics:
                 gauge.set(metrics[name])

@@ -33,7 +33,7 @@ class Watcher(Callback):
         self.weights: list[dict[str, Any]] = []
 
     def on_start(self, run: RunView) -> None:
-        self.calls.append(f"start after {run.position.units}")
+        self.calls.append(f"start after {run.position.iterations}")
 
     def on_iteration(self, run: RunView, iteration: Iteration) -> Stop | None:
         self.seen += 1
@@ -43,7 +43,7 @@ class Watcher(Callback):
         return Stop("seen enough") if self.seen == self.stop_at else None
 
     def on_end(self, run: RunView) -> None:
-        self.calls.append(f"end after {run.position.units}")
+        self.calls.append(f"end after {run.position.iterations}")
 
     def state(self) -> dict[str, Any]:
         return {"seen": self.seen, "last": torch.tensor([float(self.seen)])}
@@ -273,6 +273,15 @@ def test_state_that_raises_at_a_checkpoint_loses_no_training(tmp_path: Path) -> 
     assert load_latest(tmp_path / "run").position == 3
 
 
+def test_a_state_that_no_checkpoint_can_hold_is_an_error_of_the_callback(tmp_path: Path) -> None:
+    class Holds(Callback):
+        def state(self) -> dict[str, Any]:
+            return {"lock": object()}
+
+    with refused(CallbackError, "callback_raised", match="Holds: state raised TypeError: state/lock"):
+        begun(tmp_path / "run", Holds())
+
+
 def test_stop_that_cannot_be_leaves_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(*_: Any) -> None:
         raise ConfigError("nothing to select by")
@@ -280,7 +289,7 @@ def test_stop_that_cannot_be_leaves_a_checkpoint(tmp_path: Path, monkeypatch: py
     with monkeypatch.context() as patch:
         patch.setattr(AdversarialTraining, "end", refused)
         with pytest.raises(ConfigError, match="nothing to select by"):
-            begun(tmp_path / "run", Says(lambda run: Stop("enough") if run.position.units == 4 else None))
+            begun(tmp_path / "run", Says(lambda run: Stop("enough") if run.position.iterations == 4 else None))
     state = load_latest(tmp_path / "run").state
     assert state["position"]["adversarial_updates"] == 1 and state["stopped"] is None
     assert len(rows_of(tmp_path / "run")) == 4

@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from rlgan.adversary.training import Adversary, AdversarySettings, Pairs, Round, one_prefix_each
+from rlgan.adversary.minibatches import Pairs, one_prefix_each
+from rlgan.adversary.training import Adversary, AdversarySettings, Round
 from rlgan.discriminators import HierarchicalLSTM
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.tasks import Task, TransductionTask, build_task

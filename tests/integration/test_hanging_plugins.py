@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rlgan.base.errors import PluginError
+from rlgan.base.errors import ConfigError, PluginError
 from rlgan.cli.main import main
 from rlgan.config.paths import override
 from rlgan.envs.tasks.plugin import PluginTask
-from rlgan.extensions import loading
-from rlgan.presets import plugin as preset_plugin
+from rlgan.extensions import PLUGIN_TIMEOUT
 from rlgan.presets.registry import preset
 from rlgan.runs.plugin_changes import recorded_changes
 from rlgan.storage.checkpoint import load_latest
 from rlgan.training.trainer import Trainer
-from tests.support.commands import rows_of, write_config
+from tests.support.commands import ask, rows_of, write_config
 from tests.support.errors import refused
 from tests.support.runs import assert_ends_alike, small
 
@@ -129,10 +129,48 @@ def test_a_task_and_a_preset_and_an_import_that_hang_are_told(tmp_path: Path, mo
     file.write_text("import time\n\n\ndef hangs():\n    time.sleep(1000)\n")
     with refused(PluginError, "plugin_interrupted", {"timeout_s": 0.2}, match=r"task plug-in [^$]*in hangs"):
         PluginTask.model_validate({"name": f"{file}:hangs", "timeout_s": 0.2})
-    monkeypatch.setattr(preset_plugin, "IMPORT_TIMEOUT_S", 0.2)
+    monkeypatch.setenv(PLUGIN_TIMEOUT, "0.2")
     with refused(PluginError, "plugin_interrupted", {"timeout_s": 0.2}, match=r"preset plug-in [^$]*in hangs"):
         preset(f"{file}:hangs")
     file.write_text("import time\n\ntime.sleep(1000)\n")
-    monkeypatch.setattr(loading, "IMPORT_TIMEOUT_S", 0.2)
     with refused(PluginError, "plugin_interrupted", {"timeout_s": 0.2}, match=r"preset plug-in [^$]*line 3"):
         preset(f"{file}:hangs")
+
+
+HANGS = "import time\n\ntime.sleep(1000)\n"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("show-config", "FILE:anything"),
+        ("train", "quick", "--reward", "FILE:anything", "--dry-run"),
+        ("tune", "reward_baseline", "--generator", "FILE:anything", "--dry-run"),
+    ],
+)
+def test_the_time_of_an_import_is_an_option(
+    words: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(PLUGIN_TIMEOUT, "900")
+    file = tmp_path / "mine.py"
+    file.write_text(HANGS)
+    typed = [word.replace("FILE", str(file)) for word in words]
+    answer = ask(capsys, *typed, "--plugin-timeout", 0.2)
+    assert answer.status == 1 and "after 0.2 seconds" in answer.err and "[plugin_interrupted]" in answer.err
+    assert "increase --plugin-timeout (RLGAN_PLUGIN_TIMEOUT in Python)" in answer.err
+    told, _, lines = answer.err.partition("\n")
+    assert told.endswith("[plugin_interrupted]") and "line 3" in lines, "the code stands before the user's own lines"
+    assert os.environ[PLUGIN_TIMEOUT] == "900", "the option is of one command"
+
+
+def test_a_time_of_an_import_that_cannot_be_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(HANGS)
+    answer = ask(capsys, "show-config", f"{file}:anything", "--plugin-timeout", 0)
+    assert answer.status == 2 and "--plugin-timeout" in answer.err
+    for wrong in ("soon", "0", "-3", "inf", "nan", ""):
+        monkeypatch.setenv(PLUGIN_TIMEOUT, wrong)
+        with refused(ConfigError, "plugin_timeout_variable", {PLUGIN_TIMEOUT: wrong}):
+            preset(f"{file}:anything")

@@ -16,14 +16,17 @@ from rlgan.config.config import Config, Workers
 from rlgan.discriminators import PairCnn
 from rlgan.envs.tasks import DemonstrationsTask, Task, build_task
 from rlgan.generators import CausalLM
-from rlgan.policy.credit import MonteCarlo
+from rlgan.policy.credit import MonteCarlo, Terminal
+from rlgan.policy.kl_penalty import LossPenalty
+from rlgan.policy.objectives import Reinforce
+from rlgan.policy.rewards import ReferenceBleu
 from rlgan.presets.registry import preset
 from rlgan.storage.export import Decoding, load_run_generator, save_run_generator
 from rlgan.training.trainer import Trainer
 from rlgan.workers.assembly import build_parts
 from tests.support.language_models import chats, require, write_model, write_records, write_tokenizer
 from tests.support.on_ray import assert_same
-from tests.support.tiny import finish, numbers, tiny_config
+from tests.support.tiny import Recorder, finish, numbers, tiny_config
 
 require()
 
@@ -67,7 +70,8 @@ def config_of(folder: Path, training: dict[str, Any], workers: int = 0, **change
             cpus_discriminator=0.2,
         ),
     }
-    return tiny_config({"mle_epochs": 1, "adversarial_updates": 2}, **(given | changes))
+    schedule = {"mle_epochs": 1, "adversarial_updates": 2} | changes.pop("schedule", {})
+    return tiny_config(schedule, **(given | changes))
 
 
 @contextmanager
@@ -94,6 +98,32 @@ def test_a_run_that_is_gone_on_with_ends_with_the_numbers_of_one_that_never_stop
             assert [numbers(unit) for unit in rest] == [numbers(unit) for unit in units[number:]]
             assert_same(resumed.current_weights(), weights, "weights")
     assert {name for name in units[-1].metrics if name.startswith("generator/")}
+
+
+def test_the_reference_of_an_adapter_that_begins_is_its_base_with_the_adapter_off(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone: dict[str, Any] = {
+        "reward": ReferenceBleu(order=1), "credit": Terminal(), "reference": LossPenalty(weight=0.5),
+        "discriminator": None, "adversary": AdversarySettings(), "objective": Reinforce(loss_normaliser="token"),
+    }  # fmt: skip
+    # A model that somebody trained needs no pretraining for it.
+    schedule = {"mle_epochs": 0, "discriminator_rounds": 0, "d_steps": 0, "adversarial_updates": 3}
+    config = config_of(folder, TRAININGS[1], schedule=schedule, **alone)
+    task = build_task(config.task)
+    found = []
+    for has_own in (False, True):
+        if has_own:  # the same by a second network that reads the start's weights
+            monkeypatch.setattr(CausalLM, "adds_nothing", lambda self, trained: False)
+        recorder = Recorder()
+        with build_parts(config, task) as parts:
+            units = finish(Trainer(config, task, recorder.around(parts)))
+            references = [one for one in recorder.references if one is not None]
+        assert len(references) == 3
+        assert all(bool(one.tensors) == has_own and one.base is not None for one in references)
+        found.append([unit.metrics["generator/kl_reference"] for unit in units])
+    assert found[0] == pytest.approx(found[1], abs=1e-5)
+    assert found[0][0] == pytest.approx(0.0, abs=1e-5) and abs(found[0][2]) > 1e-4
 
 
 @pytest.mark.ray

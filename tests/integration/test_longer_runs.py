@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -168,10 +169,13 @@ def test_so_many_updates_are_refused(number: Any, short: Path) -> None:
         rlgan.load(short).extend(number)
 
 
-def test_a_run_that_failed_is_not_extended_and_nothing_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [RuntimeError, None], ids=["failed", "stopped"])
+def test_a_run_that_failed_or_was_stopped_is_not_extended_and_nothing_is_lost(
+    error: type[Exception] | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with monkeypatch.context() as patch:
-        stop_after(patch, 3, RuntimeError)
-        with pytest.raises(RuntimeError):
+        stop_after(patch, 3, error)
+        with pytest.raises(error) if error else nullcontext():
             begun(config_of(2), tmp_path / "run")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     with pytest.raises(CheckpointError, match=r"is not complete.*resume\(\)"):

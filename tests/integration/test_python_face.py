@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -168,13 +169,22 @@ def test_pairs_are_written_for_their_sources(tmp_path: Path) -> None:
 
 
 @pytest.mark.ray
-def test_a_cluster_of_the_users_own_is_used_and_left_alone(tmp_path: Path, ray_session: None) -> None:
+def test_a_cluster_of_the_users_own_is_used_and_left_alone(
+    tmp_path: Path, ray_session: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of too few CPUs for a run, and then for one that fits, while RAY_ADDRESS names another cluster."""
     import ray
 
     before = ray.get_runtime_context().gcs_address
+    monkeypatch.setenv("RAY_ADDRESS", "10.9.9.9:6379")
+    with refused(ConfigError, "cluster_too_small"):
+        rlgan.train("seqgan", out=tmp_path / "too_large", quiet=True, workers={"rollout": 8}, **SMALL)
+    assert not (tmp_path / "too_large").exists() and ray.is_initialized()
     workers = {"rollout": 1, "cpus_per_rollout": 0.2, "cpus_discriminator": 0.2}
-    run = rlgan.train("seqgan", out=tmp_path / "on_ray", quiet=True, workers=workers, **SMALL)
+    with caplog.at_level(logging.WARNING, "rlgan"):
+        run = rlgan.train("seqgan", out=tmp_path / "on_ray", quiet=True, workers=workers, **SMALL)
     assert run.is_finished and ray.is_initialized() and ray.get_runtime_context().gcs_address == before
+    assert before in caplog.text and "10.9.9.9:6379" in caplog.text
 
 
 @pytest.mark.timeout(900)  # a run, another of it, and its controls twice, on however busy a machine

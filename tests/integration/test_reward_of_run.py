@@ -188,7 +188,7 @@ def test_what_is_no_discriminator_is_refused_by_name(finished: Path, tmp_path: P
     with refused(ConfigError, "exported_reward_no_map", {"reward": "constant"}, match="by name: probability"):
         reward_of_run(broken(tmp_path, reward={"kind": "constant"}))
     assert reward_of_run(tmp_path, "probability").reward == Probability()
-    with refused(CheckpointError, "discriminator_unreadable"):
+    with refused(CheckpointError, "damaged_discriminator"):
         reward_of_run(broken(tmp_path, discriminator={"kind": "cnn_highway", "embedding": 5}))
     (tmp_path / DISCRIMINATOR_FILES[0]).unlink()
     with refused(CheckpointError, "no_trained_discriminator", match="discriminator.safetensors"):

@@ -71,7 +71,7 @@ def test_a_run_leaves_what_it_says(undisturbed: Path) -> None:
     }
     assert [entry.name for entry in sorted((undisturbed / "checkpoints").iterdir())] == ["00000004", "00000005"]
     rows = rows_of(undisturbed)
-    assert [(row["phase"], row["step"], row["unit"]) for row in rows[:5]] == [
+    assert [(row["phase"], row["step"], row["iteration"]) for row in rows[:5]] == [
         ("mle", 1, 1),
         ("mle", 2, 2),
         ("discriminator", 1, 3),
@@ -218,25 +218,25 @@ def test_a_generator_can_be_sampled_and_measured_from_its_folder(
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("num_units", [1, 2, 3, 4])
+@pytest.mark.parametrize("num_iterations", [1, 2, 3, 4])
 def test_a_run_stopped_by_ctrl_c_and_resumed_equals_one_never_stopped(
     undisturbed: Path,
     config_file: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
-    num_units: int,
+    num_iterations: int,
 ) -> None:
     folder = tmp_path / "a run"
     with pytest.MonkeyPatch.context() as monkeypatch:
-        stop_after(monkeypatch, num_units)
+        stop_after(monkeypatch, num_iterations)
         answer = ask(capsys, "train", "--config", config_file, "--out", folder)
     assert answer.status == 130
     assert answer.out.rstrip().endswith(
-        f"stopped after {num_units} iterations; to continue, run: rlgan train --resume '{folder}'"
+        f"stopped after {num_iterations} iterations; to continue, run: rlgan train --resume '{folder}'"
     )
     assert not (folder / "table.json").exists()
     answer = ask(capsys, "train", "--resume", folder)
-    assert answer.status == 0 and f"resumed after {num_units} iterations" in answer.out
+    assert answer.status == 0 and f"resumed after {num_iterations} iterations" in answer.out
     assert_ends_alike(folder, undisturbed)
 
 
@@ -253,9 +253,9 @@ def test_a_run_that_died_between_checkpoints_does_units_again(
         stop_after(monkeypatch, 3, RuntimeError)
         with pytest.raises(RuntimeError):
             main(["train", "--resume", str(folder)])
-    assert rows_of(folder)[-1]["unit"] == 4
+    assert rows_of(folder)[-1]["iteration"] == 4
     with (folder / "metrics.jsonl").open("a") as file:
-        file.write('{"unit": 5, "pha')
+        file.write('{"iteration": 5, "pha')
     assert "resumed after 2 iterations" in ask(capsys, "train", "--resume", folder).out
     assert_ends_alike(folder, undisturbed)
 
@@ -435,5 +435,5 @@ def test_a_process_that_is_stopped_or_killed_leaves_a_run_to_go_on_with(
     with pytest.MonkeyPatch.context() as monkeypatch:
         stop_after(monkeypatch, 1)
         assert ask(capsys, "train", "--resume", tmp_path / "run").status == 130
-    units = [row["unit"] for row in rows_of(tmp_path / "run")]
+    units = [row["iteration"] for row in rows_of(tmp_path / "run")]
     assert units == list(range(1, len(units) + 1)) and len(units) >= 4

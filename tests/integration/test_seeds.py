@@ -32,6 +32,8 @@ def test_means_and_intervals_are_those_of_the_hand() -> None:
     ("arguments", "message"),
     [
         (["--seeds", "1"], "[one_seed]"),
+        (["--seeds", "3,3"], "--seeds"),
+        (["quick", "--seeds", "3", "3"], "one value"),
         (["--seeds", "2", "--resume", "runs/a"], "[not_with_seeds]"),
         (["--seeds", "2", "--storage", "file:///x"], "[not_with_seeds]"),
     ],

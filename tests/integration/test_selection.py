@@ -54,7 +54,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_what_was_selected_is_the_run_s_generator_and_is_told(folder: Path) -> None:
     state = load_latest(folder).state
     assert state["position"]["adversarial_finished"] and state["position"]["adversarial_updates"] == 2
-    assert state["selection"]["unit"] == 0 and state["selected_weights"] is None
+    assert state["selection"]["iteration"] == 0 and state["selected_weights"] is None
     exported = load_file(folder / "generator.safetensors")
     for name, tensor in state["mle_start"].items():
         assert (exported[name] == tensor.numpy()).all(), name
@@ -71,7 +71,7 @@ def test_what_was_selected_is_the_run_s_generator_and_is_told(folder: Path) -> N
 
 def test_every_metric_of_selection_is_logged_and_explained(folder: Path) -> None:
     logged = {name for row in rows_of(folder) for name in row["metrics"] if name.startswith("selection/")}
-    assert logged == {f"selection/{name}" for name in ("start", "value", "best", "unit", "since")}
+    assert logged == {f"selection/{name}" for name in ("start", "value", "best", "iteration", "since")}
     page = (Path(__file__).resolve().parents[2] / "docs" / "metrics.md").read_text("utf-8")
     assert all(f"`{name}`" in page for name in logged)
 

@@ -34,7 +34,7 @@ def brief() -> Config:
 def logged(folder: Path) -> dict[tuple[str, int], float]:
     """(metric, step) → value of metrics.jsonl, but for the end of the run."""
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    values = [(name, row["step"], value) for row in rows for name, value in row["metrics"].items() if row["unit"]]
+    values = [(name, row["step"], value) for row in rows for name, value in row["metrics"].items() if row["iteration"]]
     return {(name, step): math.nan if value is None else value for name, step, value in values}
 
 

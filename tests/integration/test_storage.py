@@ -52,10 +52,10 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def stopped(capsys: pytest.CaptureFixture[str], num_units: int, *arguments: object) -> Answer:
+def stopped(capsys: pytest.CaptureFixture[str], num_iterations: int, *arguments: object) -> Answer:
     """A run that Ctrl-C stops after so many units."""
     with pytest.MonkeyPatch.context() as monkeypatch:
-        stop_after(monkeypatch, num_units)
+        stop_after(monkeypatch, num_iterations)
         answer = ask(capsys, "train", *arguments)
     return answer
 
@@ -68,9 +68,9 @@ def command(text: str, after: str) -> list[str]:
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("num_units", [1, 4])
+@pytest.mark.parametrize("num_iterations", [1, 4])
 def test_a_run_stopped_here_and_gone_on_with_elsewhere_equals_one_never_stopped(
-    num_units: int,
+    num_iterations: int,
     config_file: Path,
     undisturbed: Path,
     work: Path,
@@ -80,7 +80,14 @@ def test_a_run_stopped_here_and_gone_on_with_elsewhere_equals_one_never_stopped(
 ) -> None:
     uri = f"{shared.as_uri()}/here"
     answer = stopped(
-        capsys, num_units, "--config", config_file, "--storage", shared.as_uri(), "--out", tmp_path / "first" / "here"
+        capsys,
+        num_iterations,
+        "--config",
+        config_file,
+        "--storage",
+        shared.as_uri(),
+        "--out",
+        tmp_path / "first" / "here",
     )
     assert answer.status == 130 and f"kept in {uri}\n" in answer.out
     assert contents(shared / "here") == contents(tmp_path / "first" / "here")
@@ -88,7 +95,7 @@ def test_a_run_stopped_here_and_gone_on_with_elsewhere_equals_one_never_stopped(
     resume = command(answer.out, "to continue, run")
     assert resume == ["train", "--resume", uri]
     answer = ask(capsys, *resume)
-    assert answer.status == 0 and f"resumed after {num_units} iterations" in answer.out, answer.err
+    assert answer.status == 0 and f"resumed after {num_iterations} iterations" in answer.out, answer.err
     assert_ends_alike(work / "runs" / "here", undisturbed)
     assert contents(shared / "here") == contents(work / "runs" / "here")
     assert "shared" not in (shared / "here" / "config.json").read_text()

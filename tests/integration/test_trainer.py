@@ -56,7 +56,7 @@ from rlgan.sampling.beam_search import BeamsAndSamples, beam_search
 from rlgan.schedule.discriminator_balance import BalanceSettings, Band, CriticWarmup, Equilibrium, FixedBalance
 from rlgan.schedule.example_weights import tf_idf_weights
 from rlgan.schedule.model_selection import BestGenerator
-from rlgan.schedule.phases import num_units
+from rlgan.schedule.phases import num_iterations
 from rlgan.storage.checkpoint import load_latest, save_checkpoint
 from rlgan.training.iteration import Iteration
 from rlgan.training.trainer import Trainer
@@ -124,7 +124,7 @@ def test_units_come_in_the_order_of_algorithm_1(task: Task) -> None:
             *(("discriminator", step) for step in (1, 2)),
             *(("adversarial", step) for step in (1, 2, 3)),
         ]
-        assert trainer.position.units == len(units)
+        assert trainer.position.iterations == len(units)
         with pytest.raises(RuntimeError, match="complete"):
             trainer.step()
     # 70 sequences in batches of 16: four whole ones an epoch. Then g = 2 generator updates a unit.
@@ -498,7 +498,7 @@ def test_pretraining_of_the_discriminator_ends_with_its_accuracy_or_rounds(task:
     with trainer_of(config, task) as trainer:
         units = finish(trainer)
         rounds = [unit.metrics["discriminator/accuracy_heldout"] for unit in units if unit.phase == "discriminator"]
-        assert num_units(config.schedule, trainer.position) == len(units) == trainer.position.units
+        assert num_iterations(config.schedule, trainer.position) == len(units) == trainer.position.iterations
     assert units[-1].phase == "adversarial"
     if wanted == 0.75:
         assert 1 < len(rounds) < 12 and rounds[-1] >= 0.75 and max(rounds[:-1]) < 0.75
@@ -714,7 +714,7 @@ def test_the_best_generator_of_those_measured_takes_the_place_of_the_last(measur
     assert {step: metrics["selection/value"] for step, metrics in described.items()} == {
         n: figures[n] for n in looked_at[1:]
     }
-    assert described[9]["selection/best"] == figures[best] and described[9]["selection/unit"] == best
+    assert described[9]["selection/best"] == figures[best] and described[9]["selection/iteration"] == best
     assert described[9]["selection/since"] == sum(unit > best for unit in looked_at)
     # What is reported at the end is of the one that was selected.
     assert adversarial[-1]["eval/nll_gen"] == trainer.measure().metrics["eval/nll_gen"]
@@ -732,7 +732,7 @@ def test_a_run_that_only_harms_ends_early_with_its_start(task: Task) -> None:
     with pytest.raises(AssertionError):
         assert_same(weights[-1], weights[0])
     assert trainer.next_phase is None
-    assert num_units(config.schedule, trainer.position) == len(units) == trainer.position.units
+    assert num_iterations(config.schedule, trainer.position) == len(units) == trainer.position.iterations
     assert trainer.selected is not None
     assert "the start of the adversarial phase" in trainer.selected and "after 6 of 40 iterations" in trainer.selected
 

@@ -186,7 +186,7 @@ def test_a_trial_may_select_its_generator_but_not_end_itself(tmp_path: Path) -> 
     # The last value is that of what was selected, the one before is of the generator as it stood.
     chosen = one.trainer.measure().metrics
     assert results[-1][OBJECTIVE] == chosen["eval/kl_forward"] + chosen["eval/kl_reverse"]
-    assert results[-1]["selection/unit"] == 0.0
+    assert results[-1]["selection/iteration"] == 0.0
     assert all(np.array_equal(array, weights_of(one)[name]) for name, array in start.items())
     # Saved in the middle, it goes on to the same end.
     two = Trial({**to_dict(config), STARTS: str(tmp_path / "starts")})

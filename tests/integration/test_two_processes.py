@@ -24,7 +24,7 @@ sys.stdin.readline()
 tracker = Tracker(TrackingSettings(), folder)
 tracker.start(folder.name, {"seed": 1}, {"preset": "quick"})
 for unit in (1, 2, 3):
-    tracker.log_metrics({"mle/nll": float(unit)}, step=unit, phase="mle", unit=unit)
+    tracker.log_metrics({"mle/nll": float(unit)}, step=unit, phase="mle", iteration=unit)
 tracker.finish("FINISHED")
 """
 

@@ -36,6 +36,25 @@ SMALL = {
     "evaluation": {"num_sequences": 20, "final_sequences": 20, "temperatures": [1.0]},
     "tracking": {"enabled": False},
 }
+STUDY = """
+description = "does a second round of the discriminator help?"
+preset = "quick"
+[axes]
+"schedule.d_steps" = [1, 2]
+[changes]
+"generator.hidden" = 8
+"generator.embedding" = 8
+"schedule.mle_epochs" = 1
+"schedule.discriminator_rounds" = 1
+"schedule.adversarial_updates" = 2
+"schedule.g_batch" = 16
+"adversary.sequences_per_round" = 32
+"evaluation.every" = 1
+"evaluation.num_sequences" = 20
+"evaluation.final_sequences" = 20
+"evaluation.temperatures" = [1.0]
+"tracking.enabled" = false
+"""
 CHECKOUT = re.compile(
     r"\.venv|python -m|pyproject\.toml|constraints\.txt|\bmake (setup|train|test|check|docs)\b|rlgan/train\.py|"
     + re.escape(str(PROJECT))
@@ -158,8 +177,8 @@ class Stranger:
     bin: Path
 
     def types(self, *words: object) -> subprocess.CompletedProcess[str]:
-        """`rlgan WORDS`, typed."""
-        return run(self.bin / "rlgan", *words, cwd=self.folder)
+        """`rlgan WORDS`, typed; on a cluster of its own, whatever else the tests have started."""
+        return run(self.bin / "rlgan", *words, cwd=self.folder, RAY_ADDRESS="local")
 
 
 @pytest.fixture(scope="module")
@@ -180,6 +199,7 @@ def stranger(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Stranger
     sentences = [f"word{line % 20} word{line // 20} word{7 * line % 20}" for line in range(200)]
     (folder / "my.txt").write_text("".join(f"{line}\n" for line in sentences), "utf-8")
     (folder / "talk.tsv").write_text("".join(f"{line}\t{line}\n" for line in sentences), "utf-8")
+    (folder / "study.toml").write_text(STUDY, "utf-8")
     return Stranger(folder, environment / "bin")
 
 
@@ -223,3 +243,12 @@ def test_hints_are_what_somebody_with_the_wheel_can_type(stranger: Stranger) -> 
         assert not CHECKOUT.search(ended.stdout + ended.stderr), ended.stderr
     looked = stranger.types("doctor")
     assert looked.returncode == 0 and not CHECKOUT.search(looked.stdout), looked.stdout
+
+
+@pytest.mark.ray
+def test_the_wheel_tunes(stranger: Stranger) -> None:
+    how = ("--search", "grid", "--scheduler", "none", "--trials", 2, "--finalists", 0)
+    tuned = stranger.types("tune", "study.toml", "--data", "my.txt", "--out", "runs/sweep", *how)
+    assert tuned.returncode == 0, f"{tuned.stdout}\n{tuned.stderr}"
+    assert (stranger.folder / "runs/sweep/report/report.html").is_file()
+    assert not CHECKOUT.search(tuned.stdout + tuned.stderr), tuned.stdout

@@ -21,6 +21,7 @@ KINDS = {
     "CheckpointError": "Folders of runs and sweeps, checkpoints",
     "PluginError": "Code of your own",
     "StorageError": "Shared storage",
+    "MemoryShortError": "Memory",
     "TrackingError": "MLflow",
     "ShapeError": "Tensors handed to functions",
 }

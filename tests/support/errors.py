@@ -32,9 +32,9 @@ def refused(
     with pytest.raises(kind, match=match or values or None) as caught:
         yield caught
     error = caught.value
-    told = of_pydantic(error) if isinstance(error, ValidationError) else error
-    assert isinstance(told, RlganError), repr(error)
-    assert told.code == code, f"{told.code}: {told}"
+    found = of_pydantic(error) if isinstance(error, ValidationError) else error
+    assert isinstance(found, RlganError), repr(error)
+    assert found.code == code, f"{found.code}: {found}"
     for name, value in (fields or {}).items():
-        assert name in told.fields, f"{name} is not in {told.fields}: {told}"
-        assert told.fields[name] == value or str(told.fields[name]) == str(value), f"{name}={told.fields[name]!r}"
+        assert name in found.fields, f"{name} is not in {found.fields}: {found}"
+        assert found.fields[name] == value or str(found.fields[name]) == str(value), f"{name}={found.fields[name]!r}"

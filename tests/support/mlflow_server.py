@@ -39,7 +39,7 @@ class Server:
 
 def log_units(tracker: Tracker, *units: int) -> None:
     for unit in units:
-        tracker.log_metrics({"mle/nll": float(unit), "timing/unit_s": 0.5}, step=unit, phase="mle", unit=unit)
+        tracker.log_metrics({"mle/nll": float(unit), "timing/iteration_s": 0.5}, step=unit, phase="mle", iteration=unit)
 
 
 class Flaky:

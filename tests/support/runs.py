@@ -29,7 +29,7 @@ def small(**changes: Any) -> Config:
     return config.model_copy(update={"preset": "tiny", "evaluation": evaluation, "tracking": tracking})
 
 
-def stop_after(monkeypatch: pytest.MonkeyPatch, num_units: int, error: type[BaseException] | None = None) -> None:
+def stop_after(monkeypatch: pytest.MonkeyPatch, num_iterations: int, error: type[BaseException] | None = None) -> None:
     """Ctrl-C once so many units are done, as the user presses it; or an error instead."""
     real, done = Trainer.step, 0
 
@@ -37,7 +37,7 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, num_units: int, error: type[Base
         nonlocal done
         unit = real(trainer, measure)
         done += 1
-        if done == num_units:
+        if done == num_iterations:
             if error is not None:
                 raise error("killed")
             os.kill(os.getpid(), signal.SIGINT)

@@ -36,7 +36,7 @@ def test_stages_are_told_from_the_inside_out_with_what_they_took() -> None:
 def test_what_is_counted_is_of_the_innermost_stage() -> None:
     activity = Activity()
     activity.advance()  # nobody works: nothing to count
-    with activity.stage("mle", "MLE epoch 2 of 60"), activity.stage("learn", unit="batch", total=4):
+    with activity.stage("mle", "MLE epoch 2 of 60"), activity.stage("learn", item="batch", total=4):
         assert activity.stages[1].share is None and str(activity.stages[1]) == "batch 1 of 4"
         activity.advance()
         activity.advance(2)

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from rlgan.adversary import minibatches as minibatches_module
 from rlgan.adversary import mismatched_pairs as mismatch
 from rlgan.adversary import regularisers
-from rlgan.adversary import training as adversary_module
 from rlgan.adversary.losses import (
     CrossEntropy,
     Hinge,
@@ -25,9 +25,10 @@ from rlgan.adversary.losses import (
     cross_entropy,
     hinge,
 )
+from rlgan.adversary.minibatches import Pairs, one_prefix_each
 from rlgan.adversary.mismatched_pairs import derangement
 from rlgan.adversary.regularisers import InterpolatedPenalty, NoGradientPenalty, gradient_penalty
-from rlgan.adversary.training import Adversary, AdversarySettings, Pairs, Round, one_prefix_each
+from rlgan.adversary.training import Adversary, AdversarySettings, Round
 from rlgan.discriminators import (
     CausalLSTM,
     CnnHighway,
@@ -830,7 +831,7 @@ def test_beside_mismatched_pairs_and_an_imperfect_generator_the_optimum_is_the_s
     # so that nothing is left to chance.
     lengths = itertools.cycle((1, 2))
     monkeypatch.setattr(
-        adversary_module, "one_prefix_each", lambda mask, _: mask & (torch.arange(mask.shape[1]) < next(lengths))
+        minibatches_module, "one_prefix_each", lambda mask, _: mask & (torch.arange(mask.shape[1]) < next(lengths))
     )
     kinds = torch.tensor([[1, 1], [1, 2], [2, 1], [2, 2]])
     given = torch.arange(2).repeat_interleave(24).unsqueeze(1)

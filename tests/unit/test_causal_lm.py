@@ -119,6 +119,30 @@ def test_the_gradient_of_logprobs_is_that_of_all_logits_whatever_is_chunked_or_c
         torch.testing.assert_close(gradients[0], other, atol=2e-3, rtol=1e-4)
 
 
+def test_without_training_it_is_its_base_and_stays_frozen() -> None:
+    settings = CausalLM(
+        weights={"kind": "fresh", "width": 8, "layers": 1, "heads": 2}, training={"kind": "lora", "rank": 2}
+    )
+    generator = build_generator(settings, GIVEN).eval().requires_grad_(False)
+    tokens = random_sequences(GIVEN, len(CONDITIONS), seed=0)
+    assert settings.adds_nothing(trained_of(generator.requires_grad_(False))) is False  # nothing of it is trained
+    trained = {name: value for name, value in generator.state_dict().items() if "lora_" in name}
+    assert settings.adds_nothing(trained)
+    with torch.no_grad():
+        start = generator.conditional(CONDITIONS).logprobs(tokens)
+        for name, parameter in generator.named_parameters():
+            if "lora_B" in name:
+                parameter.add_(0.3)
+        assert not settings.adds_nothing({**trained, **generator.state_dict()})
+        moved = generator.conditional(CONDITIONS).logprobs(tokens)
+        assert float((moved - start).abs().max()) > 1e-2
+        torch.testing.assert_close(generator.without_training(CONDITIONS).logprobs(tokens), start, atol=1e-6, rtol=0)
+        assert torch.equal(generator.conditional(CONDITIONS).logprobs(tokens), moved)
+    assert not any(parameter.requires_grad for parameter in generator.parameters())
+    with pytest.raises(ValueError, match="nothing without"):
+        fresh().without_training(CONDITIONS)
+
+
 def test_a_model_with_more_ids_than_tokens_is_a_distribution_over_the_tokens(tmp_path: Path) -> None:
     write_tokenizer(tmp_path)
     write_model(tmp_path, extra_ids=30)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from rlgan.cli.main import main
-from rlgan.cli.options import add_task_options, task_of
+from rlgan.cli.options import Choices, add_task_options, task_of
 from rlgan.config.config import Config
 from rlgan.config.paths import from_dict
 from rlgan.envs import PairsTask, TextTask
@@ -84,7 +84,7 @@ def pairs_of(*arguments: str) -> PairsTask:
     """The task that short options stand for."""
     parser = argparse.ArgumentParser()
     add_task_options(parser)
-    task = task_of(parser.parse_args(arguments))
+    task = task_of(Choices.of(parser.parse_args(arguments)))
     assert isinstance(task, PairsTask)
     return task
 

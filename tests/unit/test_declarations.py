@@ -41,6 +41,7 @@ REWARDS: dict[str, tuple[str, set[str], bool, bool]] = {
     "signed_probability": (SEQUENCE, OF_LOGITS, True, True),
     "ratio": (SEQUENCE, OF_LOGITS, True, True),
     "log_ratio": (TOKEN, OF_LOGITS, False, False),
+    "logit_increment": (TOKEN, {"discriminator"}, False, False),
     "mixed": (SEQUENCE, {"discriminator", "targets"}, True, False),
     "reference_bleu": (SEQUENCE, {"targets"}, True, False),
     "reference_rouge": (SEQUENCE, {"targets"}, True, False),
@@ -74,7 +75,9 @@ LOSSES: dict[str, tuple[bool, bool, bool, bool, bool]] = {
     "wasserstein": (False, False, False, False, True),
     "least_squares": (True, True, False, False, False),
     "relativistic": (False, False, True, False, False),
+    "bradley_terry": (False, False, True, False, False),
     "likelihood": (True, False, False, True, False),
+    "prefix_cross_entropy": (True, False, False, True, False),
 }
 
 
@@ -99,8 +102,8 @@ def test_the_map_of_a_reward_is_itself_or_the_one_it_mixes() -> None:
     mixed = Mixed(map=Ratio())
     assert mixed.logit_map == Ratio() and mixed.logit_map.reads_density_ratio
     assert {one.kind for one in variants(RewardSettings) if one.logit_map is None} == {
-        "log_ratio", "constant", "random", "oracle_ratio", "oracle_likelihood", "bleu", "reference_bleu",
-        "reference_rouge",
+        "log_ratio", "logit_increment", "constant", "random", "oracle_ratio", "oracle_likelihood", "bleu",
+        "reference_bleu", "reference_rouge",
     }  # fmt: skip
 
 
@@ -234,9 +237,10 @@ def test_every_loss_declares_what_its_logit_is() -> None:
 def test_every_discriminator_declares_what_it_reads_and_judges() -> None:
     found = variants(DiscriminatorSettings)
     assert all(one.reads in ("sequences", "pairs", "either") and one.members == 1 for one in found)
-    assert {one.kind for one in found if one.granularity == "token"} == {"causal_lstm", "language_model"}
-    assert {one.kind for one in found if one.gives_distribution} == {"language_model"}
-    assert {one.kind for one in found if not one.has_embedding} == {"tabular"}
+    of_tokens = {"language_model", "density_ratio"}
+    assert {one.kind for one in found if one.granularity == "token"} == {"causal_lstm", *of_tokens}
+    assert {one.kind for one in found if one.gives_distribution} == of_tokens
+    assert {one.kind for one in found if not one.has_embedding} == {"tabular", "sequence_classifier"}
     assert not any(one.has_spectral_norm or one.copies_embeddings for one in found)
     (bounded,) = (one for one in found if one.kind == "transformer")
     (copying,) = (one for one in found if one.kind == "interaction_cnn")

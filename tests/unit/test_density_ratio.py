@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from rlgan.adversary.losses import PrefixCrossEntropy, cross_entropy, prefix_log_ratios
-from rlgan.adversary.training import Adversary, AdversarySettings, Pairs, Round
+from rlgan.adversary.minibatches import Pairs
+from rlgan.adversary.training import Adversary, AdversarySettings, Round
 from rlgan.base.errors import ConfigError
 from rlgan.base.weights import weights_of
 from rlgan.config.paths import override

@@ -7,7 +7,8 @@ import platform
 import pytest
 import torch
 
-from rlgan.adversary.training import AdversarySettings, Pairs, Round
+from rlgan.adversary.minibatches import Pairs
+from rlgan.adversary.training import AdversarySettings, Round
 from rlgan.base.devices import CPU, device_of
 from rlgan.base.errors import ConfigError
 from rlgan.envs.tasks import build_task

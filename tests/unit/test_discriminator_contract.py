@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -26,6 +27,7 @@ from rlgan.discriminators import (
     PairCnn,
     PairLSTM,
     ResConv,
+    SequenceClassifier,
     SplitHead,
     Tabular,
     Transformer,
@@ -61,6 +63,12 @@ EVERY: list[DiscriminatorSettings] = [
     InteractionCnn(embedding=3, projection=2, channels=3, mlp_hidden=8),
     TripleLSTM(embedding=3, hidden=4, mlp_hidden=4),
 ]
+if find_spec("transformers") is not None:
+    SIZES = {"kind": "fresh", "width": 4, "layers": 1, "heads": 2}
+    EVERY += [
+        SequenceClassifier(weights={**SIZES, "architecture": "bert"}),
+        SequenceClassifier(weights={**SIZES, "architecture": "gpt2"}, granularity="token"),
+    ]
 JUDGES_TOKENS = [settings for settings in EVERY if settings.granularity == "token"]
 every = pytest.mark.parametrize("settings", EVERY, ids=lambda settings: settings.kind)
 every_of_pairs = pytest.mark.parametrize(

@@ -35,6 +35,7 @@ OTHERS: dict[str, Any] = {
     "adversary": {"adversary.batch": 12, "adversary.loss": "hinge", "adversary.weight_clip": 0.1},
     "optimizers.discriminator": {"optimizers.discriminator": "rmsprop", "optimizers.discriminator.lr": 0.3},
     "schedule.d_epochs": {"schedule.d_epochs": 2},
+    "schedule.d_fakes": {"schedule.d_fakes": "rollouts"},
     "reward": {"reward": "signed_probability"},
     "credit": {"credit": "terminal"},
     "baseline": {"baseline": "ema"},

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from rlgan.adversary.training import Adversary, AdversarySettings, Pairs, Round
+from rlgan.adversary.minibatches import Pairs
+from rlgan.adversary.training import Adversary, AdversarySettings, Round
 from rlgan.base.errors import DataError
 from rlgan.base.weights import load_weights, weights_of
 from rlgan.discriminators import CausalLSTM, build_discriminator

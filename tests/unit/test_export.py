@@ -9,16 +9,19 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from rlgan.base.errors import CheckpointError, ConfigError, DataError
+from rlgan.base.weights import Weights, weights_of
 from rlgan.envs.tasks import PairsTask, Task, build_task
 from rlgan.envs.tasks.pair_files import Table
 from rlgan.envs.tasks.pairs import SharedVocabulary
 from rlgan.envs.tasks.pieces import BytePairs
 from rlgan.envs.vocabulary import as_byte_names
-from rlgan.generators import LSTM, Seq2SeqLSTM, build_generator
+from rlgan.generators import LSTM, CausalLM, Seq2SeqLSTM, build_generator
 from rlgan.sampling.beam_search import beam_search
+from rlgan.storage.checkpoint import load_latest, save_checkpoint
 from rlgan.storage.export import Decoding, load_run_generator, save_run_generator
 from tests.support.commands import ask
 from tests.support.errors import refused
@@ -123,6 +126,11 @@ def test_a_generator_of_pairs_writes_for_sources_without_its_data(translator: tu
         file.unlink()
     exported = load_run_generator(folder)
     assert exported.space == task.space and task.conditions is not None
+    description = json.loads((folder / "generator.json").read_text("utf-8"))
+    older = {"given": description.pop("condition"), "given_names": description.pop("condition_names")}  # of 0.1.0
+    (folder / "generator.json").write_text(json.dumps({**description, **older}), "utf-8")
+    of_older = load_run_generator(folder)
+    assert (of_older.space, of_older.condition_names) == (exported.space, exported.condition_names)
     sources = ["eine Katze", "ein Hund"]
     drawn, notes = exported.answer(sources, "in.txt", Decoding(), seed=3)
     assert len(drawn) == 2 and notes == ()
@@ -265,3 +273,40 @@ def test_sources_may_stand_in_any_file(translator: tuple[Path, Task], capsys: py
     assert len(ask(capsys, *asked, records, "--format", "lines").out.splitlines()) == 0  # its second line is empty
     without = ask(capsys, "sample", "--run", folder, "--column", "q")
     assert without.status == 2 and "--column: has no effect without --input" in without.err
+
+
+def test_what_training_leaves_alone_stands_once_beside_checkpoint_and_generator(task: Task, tmp_path: Path) -> None:
+    for library in ("transformers", "peft"):
+        pytest.importorskip(library)
+    sizes = {"kind": "fresh", "width": 16, "layers": 1, "heads": 2}
+    settings = CausalLM(weights=sizes, training={"kind": "lora", "rank": 2})
+
+    def weights(seed: int) -> Weights:
+        torch.manual_seed(seed)
+        return weights_of(build_generator(settings, task.space), 1)
+
+    mine, others = weights(0), weights(1)
+    assert mine.base is not None and others.base is not None
+    for folder, one in ((tmp_path / "mine", mine), (tmp_path / "others", others)):
+        save_checkpoint(folder, {"weights": one.complete}, 3, bases=[one.base])  # type: ignore[list-item]
+        save_run_generator(folder, settings, task, one.complete, one.base)
+    folder = tmp_path / "mine"
+    with safe_open(folder / "generator.safetensors", "pt") as file:
+        names = set(file.keys())
+    assert names == set(mine.tensors) and all("lora_" in name for name in names)
+    (base,) = (folder / "bases").iterdir()
+    assert base.name == f"{mine.base.digest}.safetensors"
+    found = weights_of(load_run_generator(folder).generator.requires_grad_(True), 1).complete
+    assert found and all(torch.equal(found[name], value) for name, value in mine.complete.items())
+
+    # The adapter of one model beside the base of another: both hashes are told, on resume as when it is sampled.
+    (other,) = (tmp_path / "others" / "bases").iterdir()
+    base.write_bytes(other.read_bytes())
+    both = f"(?s){mine.base.digest}.*{others.base.digest}"
+    with pytest.raises(CheckpointError, match=both):
+        load_run_generator(folder)
+    with pytest.raises(CheckpointError, match=both):
+        load_latest(folder)
+    base.unlink()
+    with pytest.raises(CheckpointError, match="missing"):
+        load_run_generator(folder)

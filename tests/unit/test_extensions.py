@@ -23,10 +23,12 @@ from pydantic import BaseModel, Field, ValidationError
 from rlgan import extensions
 from rlgan.base.errors import CheckpointError, ConfigError
 from rlgan.base.settings import Settings
+from rlgan.base.threads import torch_threads
 from rlgan.extensions import (
     Plugin,
     PluginKind,
     admit,
+    call_in_time,
     check_options,
     is_plugin_name,
     keep_sources,
@@ -563,3 +565,12 @@ def test_a_cache_around_a_function_that_workers_cannot_find_is_refused() -> None
 
     with refused(ConfigError, "plugin_is_cache", match="cached"):
         extensions.register("reward", "of a test", cached)
+
+
+def test_code_in_time_has_no_gradients_and_as_many_threads_as_its_caller() -> None:
+    def seen() -> tuple[bool, int]:
+        return torch.is_grad_enabled(), torch.get_num_threads()
+
+    with torch_threads(3):
+        assert torch.is_grad_enabled()
+        assert call_in_time(seen, 60.0, lambda: "late") == (False, 3)

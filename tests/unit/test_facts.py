@@ -35,7 +35,8 @@ EXPECTED: dict[type, set[str]] = {
         "task.input.data", "task.input.valid", "task.input.test", "task.input.source", "task.input.target",
         "task.input.valid_source", "task.input.valid_target", "task.input.test_source", "task.input.test_target",
         "task.demonstrations", "task.model.path", "generator.weights.path",  # new
-        "generator.pretrained.path", "discriminator.pretrained.path",
+        "generator.pretrained.path", "discriminator.pretrained.path", "discriminator.weights.path",
+        "discriminator.network.weights.path", "discriminator.network.pretrained.path",  # new: any generator's network
         "evaluation.language_model.network.pretrained.path",  # new: the lists had forgotten it; it is refused there
     },
     NeverMovesNumbers: {"preset", "controls", "tracking", "checkpoint_every_s", "sampling"},
@@ -46,13 +47,15 @@ EXPECTED: dict[type, set[str]] = {
         "workers.rollout", "workers.learners", "workers.cpus_per_rollout", "workers.cpus_discriminator",
         "workers.gpus_per_rollout", "workers.gpus_discriminator", "workers.gpus_per_learner",
         "workers.start_timeout_s", "workers.max_retries", "workers.call_timeout_s",
-        "workers.most_logprob_gap", "workers.tokens_at_once",  # new
+        "workers.most_logprob_gap", "workers.tokens_at_once", "workers.chunk_rows", "generator.checkpointing",  # new
+        "discriminator.network.timeout_s", "discriminator.network.checkpointing",  # new
     },
     FollowsData: {
         "generator.embedding", "generator.hidden", "schedule.mle_epochs", "schedule.mle_batch",
         "evaluation.num_sequences", "evaluation.final_sequences",
         # Networks of the class of the generator's, to which `FollowsData.of` does not point.
         "evaluation.language_model.network.embedding", "evaluation.language_model.network.hidden",
+        "discriminator.network.embedding", "discriminator.network.hidden",
     },
     OfTheStart: {
         "seed", "generator", "optimizers.mle", "workers.threads", "workers.gpus_per_learner",
@@ -67,7 +70,7 @@ READ_IF = {
         "schedule.g_batch", "schedule.g_group", "evaluation.every", "evaluation.collapse_share",
     },
     "rollouts": {"credit", "objective", "sampling"},
-    "rounds between updates": {"schedule.d_steps"},
+    "rounds between updates": {"schedule.d_steps", "schedule.d_fakes"},
     "pretraining": {"optimizers.mle", "schedule.mle_patience", "evaluation.mle_every"},
     "likelihood": {"schedule.mle_batch"},
     "control of its kind": {"evaluation.equal_trainings"},

@@ -12,7 +12,7 @@ import pytest
 from rlgan.__main__ import VERBS as ABOVE
 from rlgan.__main__ import run
 from rlgan.cli import main
-from rlgan.cli.options import TOKENS, resolve, task_of
+from rlgan.cli.options import TOKENS, Choices, resolve, task_of
 from rlgan.cli.verbs import Verb
 
 VERBS = {one.name: one for one in (*main.VERBS, *ABOVE)}
@@ -77,9 +77,9 @@ def test_the_example_is_shown_and_parses(
     assert words[0] == name and run(words) == 0
     options, overrides = asked[0]
     if name in ("train", "show-config"):
-        resolve(options, overrides)
+        resolve(Choices.of(options), overrides)
     if name == "tune":
-        assert not overrides and task_of(options) is not None
+        assert not overrides and task_of(Choices.of(options)) is not None
 
 
 def test_kinds_of_tokens_are_those_of_the_text_task() -> None:

@@ -10,6 +10,8 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 # The whole configuration, and all plug-ins whatever they are of, are no variants.
 WHOLE = {"Config", "Plugin", "TakesPlugin"}
+# Parts of a network's own settings, which several networks share: no axis has them for variants.
+SHARED = ("rlgan/base/pretrained.py", "rlgan/layers/pretrained/")
 # Where another room's settings are distinguished by their class, and why; everywhere else declarations are read.
 ALLOWED = {
     "rlgan/config/config.py": 1,  # files that any network's embeddings begin from
@@ -49,7 +51,8 @@ def variants(modules: dict[str, ast.Module]) -> dict[str, str]:
     found = {"Settings"}
     while grown := {name for name, (above, _) in bases.items() if name not in found and above & found}:
         found |= grown
-    known = {name: room(bases[name][1]) for name in found - {"Settings"} - WHOLE}
+    own = {name for name in found - {"Settings"} - WHOLE if not bases[name][1].startswith(SHARED)}
+    known = {name: room(bases[name][1]) for name in own}
     unions = {
         node.targets[0].id: room(path)
         for path, module in modules.items()

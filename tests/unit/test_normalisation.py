@@ -62,6 +62,20 @@ def test_group_deviation_is_of_the_group() -> None:
     torch.testing.assert_close(result, torch.tensor([[0.0], [2.0], [0.0], [2.0]]))
 
 
+def test_the_deviation_of_the_sample_is_that_of_trl() -> None:
+    # Of 1, 2, 3 and 4 the mean is 2.5, the sample's variance (2.25 + .25 + .25 + 2.25)/3 = 5/3, the deviation 1.290994.
+    values = torch.tensor([[1.0], [2.0], [3.0], [4.0]])
+    centred, drawn = values - 2.5, torch.ones(4, 1, dtype=torch.bool)
+    result, _ = normalised(GroupDeviation(bessel=True, epsilon=1e-4), centred, values, drawn)
+    expected = torch.tensor([[-1.5], [-0.5], [0.5], [1.5]]) / (1.2909944 + 1e-4)
+    torch.testing.assert_close(result, expected)
+    result, _ = normalised(GroupDeviation(epsilon=1e-9), centred, values, drawn)
+    torch.testing.assert_close(result, torch.tensor([[-1.341641], [-0.447214], [0.447214], [1.341641]]))
+    # A group of one has no sample's deviation, and nothing to compare with.
+    alone, _ = normalised(GroupDeviation(bessel=True), centred[:1], values[:1], drawn[:1])
+    assert float(alone) == 0.0
+
+
 @pytest.mark.parametrize("kind", get_args(get_args(NormalisationSettings)[0]))
 def test_where_nothing_was_drawn_the_scale_is_as_it_was(kind: type) -> None:
     nothing = torch.zeros(2, 2, dtype=torch.bool)

@@ -147,6 +147,28 @@ def test_reference_penalty_has_the_divergence_as_its_mean() -> None:
     assert float((P1 * torch.tensor(penalties)).sum()) == pytest.approx(0.020112, abs=1e-6)
 
 
+def test_times_the_ratio_the_penalty_has_the_gradient_of_the_divergence_from_the_reference() -> None:
+    reference = torch.tensor([0.2, 0.5, 0.3]).double().log()
+    logits = P1.log().clone().requires_grad_(True)
+    logprobs = torch.log_softmax(logits, 0)
+    (expected,) = torch.autograd.grad((logprobs.exp() * (logprobs - reference)).sum(), logits)
+    # Tokens drawn by the policy itself: each weighs its probability, which has no gradient.
+    logprobs = torch.log_softmax(logits, 0)
+    old = logprobs.detach()
+    terms = {"weights": torch.zeros(3), "ratio_kl_weights": old.exp(), "reference_logprobs": reference}
+    loss = learner_loss(Reinforce(), terms | {"old_logprobs": old}, logprobs)
+    (found,) = torch.autograd.grad(loss, logits)
+    torch.testing.assert_close(found, expected)
+    # Without it that of the other divergence, KL(reference ‖ policy), in value the same.
+    logprobs = torch.log_softmax(logits, 0)
+    plain = learner_loss(Reinforce(), {**terms, "ratio_kl_weights": torch.zeros(3), "kl_weights": old.exp()} | {
+        "old_logprobs": old
+    }, logprobs)  # fmt: skip
+    assert float(plain.detach()) == pytest.approx(float(loss.detach()))
+    (other,) = torch.autograd.grad(plain, logits)
+    assert float((other - expected).abs().max()) > 1e-2
+
+
 def test_terms_add_up_and_those_without_weights_are_absent() -> None:
     logprobs, entropies = torch.tensor([[-1.0, -2.0]]), torch.tensor([[0.5, 0.7]])
     terms = {"tokens": torch.zeros(1, 2), "weights": torch.tensor([[1.0, 0.0]])}

@@ -56,6 +56,21 @@ def test_a_value_is_read_as_its_field_wants_it(path: str, typed: Any, value: Any
     assert changed == value and type(changed) is type(value)
 
 
+def test_functions_of_ones_own_stand_alone_where_there_is_no_discriminator(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "def brevity(completions, **kwargs):\n    return [-len(c) for c in completions]\n"
+    )
+    name = f"{tmp_path / 'mine.py'}:brevity"
+    assert override(preset("grpo"), {"reward": name}).reward.map is None
+    # Who asks for a map is told that there is nothing to map.
+    with refused(ConfigError, "reward_needs_discriminator"):
+        override(preset("grpo"), {"reward": name, "reward.map": "probability"})
+    beside = override(preset("seqgan"), {"reward": name, "credit": "terminal"}).reward
+    assert beside.map is not None and beside.map.kind == "probability"
+    alone = {"discriminator": "none", "schedule.discriminator_rounds": 0, "schedule.d_steps": 0}
+    assert override(preset("seqgan"), {"reward": name, "credit": "terminal", **alone}).reward.map is None
+
+
 def test_nothing_else_moves() -> None:
     before, after = (flatten(to_dict(config)) for config in (preset("seqgan"), seqgan(seed=3)))
     assert {path for path in before if before[path] != after[path]} == {"seed"}

@@ -111,7 +111,7 @@ def test_selection_goes_by_the_direction(task: Task, write: Write, direction: st
     state, selection = SelectionState(), BestGenerator(measure="own_length")
     for unit, value in enumerate([3.0, 2.0, 4.0]):
         state = after_measurement(selection, state, value, unit, is_higher_better)
-    assert state.unit == best
+    assert state.iteration == best
     assert evaluator.is_higher_better("chrf") is None
 
 
@@ -173,6 +173,7 @@ def test_objective_is_the_distance_from_real_sequences(task: Task) -> None:
         ("return float('nan')", "returned nan (float) for 8 texts"),
         ("return '3'", "returned '3' (str)"),
         ("return [1.0]", "returned [1.0] (list)"),
+        ("return {}", "returned an empty dictionary for 8 texts"),
         ("return {'a': None}", "returned None (NoneType) as 'own_f_a'"),
         ("raise KeyError('x')", "raised KeyError: 'x' for 8 texts"),
     ],
@@ -187,8 +188,9 @@ def test_what_is_no_number_is_told_before_a_run(task: Task, write: Write, body: 
 def test_metric_that_hangs_is_named(task: Task, write: Write) -> None:
     text = "import threading\nGO_ON = threading.Event()\ndef f(texts):\n    GO_ON.wait()\n    return 0.0"
     metric = write(text, "f", timeout_s=0.01)
-    with refused(PluginError, "plugin_too_slow", match="'f'.*0.01"):
+    with refused(PluginError, "plugin_too_slow", match="'f'.*0.01") as raised:
         OwnMetrics([metric], task)
+    assert "line 4, in f\n    GO_ON.wait()" in str(raised.value)
     metric.load().object.__globals__["GO_ON"].set()
 
 

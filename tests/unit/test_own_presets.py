@@ -149,9 +149,9 @@ def test_one_that_does_not_ask_for_the_task_gets_the_run_s(file: Path) -> None:
 
 
 WRONG: dict[str, tuple[type[Exception], str]] = {
-    "impossible": (ConfigError, "reward='log_ratio'"),
-    "misspelt": (ConfigError, "generator.hiden: no such setting.*'generator.hidden'"),
-    "unknown": (ConfigError, "preset 'seqgun': is unknown. Did you mean 'seqgan'"),
+    "impossible": (ConfigError, "preset plug-in '.*:impossible': reward='log_ratio'"),
+    "misspelt": (ConfigError, "preset plug-in '.*:misspelt': generator.hiden: no such setting.*'generator.hidden'"),
+    "unknown": (ConfigError, "preset plug-in '.*:unknown': preset 'seqgun': is unknown. Did you mean 'seqgan'"),
     "raising": (PluginError, r"(?s)raised OSError: no disk. Fix it.*the line that is shown"),
     "number": (ConfigError, "returned 3 .int.. Name a function with the parameter `task`"),
     "greedy": (ConfigError, "has the parameter 'size'"),

@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rlgan.adversary.training import Adversary, AdversarySettings, Pairs, Round
+from rlgan.adversary.minibatches import Pairs
+from rlgan.adversary.training import Adversary, AdversarySettings, Round
 from rlgan.base.weights import load_weights, packed, unpacked, weights_of
 from rlgan.discriminators import (
     DiscriminatorSettings,

@@ -45,7 +45,7 @@ def test_the_first_of_all_is_estimated_from_its_own_count() -> None:
     activity, plan = Activity(clock), Plan({"mle": Item(3, 10.0), "measure": Item(1, 5.0)})
     with activity.stage("mle", "MLE epoch 1"):
         clock.now = 2.0
-        with activity.stage("learn", unit="batch", total=100):
+        with activity.stage("learn", item="batch", total=100):
             clock.now = 10.0
             assert plan.seconds_left(activity.stages, clock.now) is None
             activity.advance(10)

@@ -265,6 +265,7 @@ def test_a_discriminator_that_breaks_its_contract_is_refused_by_name(name: str) 
 NO_NETWORKS = {
     "FILE": "is an object of str. Name a class derived from torch.nn.Module",
     "unannotated": "the function unannotated, which has no return annotation",
+    "of_int": "the function of_int, whose return annotation is",
     "NoSpace": r"has no parameter 'space'.* Write def __init__\(self, space, ...\)",
     "OtherParameters": r"its method is forward\(self, inputs, mask\). Write forward\(self, tokens\)",
     "HalfSteps": "has step, but sampling step by step needs both start and step",
@@ -275,7 +276,8 @@ NO_NETWORKS = {
 @pytest.mark.parametrize("name", NO_NETWORKS)
 def test_what_is_no_network_is_refused_when_the_configuration_is_built(name: str, tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
-    path.write_text(Path(FILE).read_text("utf-8") + "\n\nFILE = 'a'\n", "utf-8")
+    more = "\n\nFILE = 'a'\n\n\ndef of_int(space) -> int:\n    return 3\n"
+    path.write_text(Path(FILE).read_text("utf-8") + more, "utf-8")
     with pytest.raises((ConfigError, ValidationError), match=NO_NETWORKS[name]):
         PluginGenerator.model_validate({"name": f"{path}:{name}"})
 

@@ -19,15 +19,15 @@ from rlgan.training.iteration import Iteration
 from tests.unit.test_activity import Clock
 
 
-def unit(step: int, measured: bool = False) -> Iteration:
+def iteration(step: int, measured: bool = False) -> Iteration:
     measurement = Measurement({}, torch.zeros(1, 1)) if measured else None
-    return Iteration("mle", step, {"mle/train_nll": 1.5, "timing/unit_s": 9.0}, measurement)
+    return Iteration("mle", step, {"mle/train_nll": 1.5, "timing/iteration_s": 9.0}, measurement)
 
 
 def test_without_a_terminal_there_is_a_line_a_measurement(capsys: pytest.CaptureFixture[str]) -> None:
     progress = Progress(Activity(Clock()))
     for step in (1, 2, 3):
-        progress.unit(unit(step, measured=step == 3))
+        progress.iteration(iteration(step, measured=step == 3))
     progress.say("done")
     progress.close()
     out, err = capsys.readouterr()
@@ -52,13 +52,13 @@ def simulated(activity: Activity, clock: Clock, progress: Progress) -> list[floa
                 times.append(clock.now)
 
     for epoch in (1, 2):
-        with activity.stage("mle", f"MLE epoch {epoch} of 2"), activity.stage("learn", unit="batch", total=400):
+        with activity.stage("mle", f"MLE epoch {epoch} of 2"), activity.stage("learn", item="batch", total=400):
             for _ in range(4):
                 passes(50)
                 activity.advance(100)
         with activity.stage("measure", "measuring"), activity.stage("bleu", "BLEU"):
             passes(70)
-        progress.unit(unit(epoch, measured=True))
+        progress.iteration(iteration(epoch, measured=True))
     with activity.stage("table", "final table"):
         with activity.stage("row", "MLE start"):
             passes(90)
@@ -96,7 +96,7 @@ def test_short_work_has_no_line_of_its_own(capsys: pytest.CaptureFixture[str]) -
         with activity.stage("adversarial", f"adversarial update {step}"):
             clock.now += 1.0
             progress.look()
-        progress.unit(unit(step))
+        progress.iteration(iteration(step))
     progress.look()  # nothing is being done
     # One when the kind was new, and one every 20 seconds.
     assert len(capsys.readouterr().out.splitlines()) == 1 + 1
@@ -109,10 +109,10 @@ def test_lines_tell_the_time_to_go(capsys: pytest.CaptureFixture[str]) -> None:
     progress.follow(plan)
     plan.finished("mle", 30.0)
     clock.now = 30.0
-    progress.unit(unit(1, measured=True), {"mle": 9})
+    progress.iteration(iteration(1, measured=True), {"mle": 9})
     assert capsys.readouterr().out == "[    30 s, 14 min left] MLE epoch 1    train NLL 1.500\n"
     plan.finished("table/row", 1.0)
-    progress.unit(unit(10, measured=True), {"mle": 0})
+    progress.iteration(iteration(10, measured=True), {"mle": 0})
     assert capsys.readouterr().out.startswith("[    30 s, 20 s left] MLE epoch 10")
     assert progress.seconds_left() == 19.0
 
@@ -148,13 +148,13 @@ def test_on_a_terminal_there_is_a_bar_of_the_whole_run(
     activity = Activity(clock)
     progress, plan = Progress(activity), Plan({"mle": Item(3, 1.0), "table/row": Item(1, 1.0)})
     progress.follow(plan)
-    with activity.stage("mle", "MLE epoch 1 of 3"), activity.stage("learn", unit="batch", total=10):
+    with activity.stage("mle", "MLE epoch 1 of 3"), activity.stage("learn", item="batch", total=10):
         progress.look()
         activity.advance(5)
     assert re.search(r"  0%\|.* MLE epoch 1 of 3: batch 1 of 10", terminal.getvalue())
     clock.now = 100.0
     plan.finished("mle", 100.0)
-    progress.unit(unit(1, measured=True), {"mle": 2})
+    progress.iteration(iteration(1, measured=True), {"mle": 2})
     # Of 400 seconds 100 have passed: two epochs and a row of the table are to come.
     assert re.search(r" 25%\|.*5 min left, train NLL=1\.500 MLE epoch 1", terminal.getvalue())
     progress.say("a note")

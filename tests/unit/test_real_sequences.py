@@ -49,7 +49,7 @@ def test_what_is_learned_by_example_is_not_sampled_too(update: int) -> None:
     config, task, real = drawn()
     assert task.conditions is not None
     (examples,) = real.beside(None, update)
-    begun = real.rollouts(update, unit=0)
+    begun = real.rollouts(update, iteration=0)
     assert examples.conditions is not None and begun.conditions is not None
     assert len(examples.tokens) == 4 and len(begun.conditions) == config.schedule.num_sampled == 6
     assert begun.targets is None  # nobody compares

@@ -60,6 +60,7 @@ UNITS: Part = {
     "mle_epochs": 0, "mle_patience": None, "mle_batch": 64, "mle_halve_from": None, "example_weights": "none",
     "mle_inputs.kind": "none", "discriminator_rounds": 0, "discriminator_accuracy": None, "g_steps": 1, "g_group": None,
     "d_steps": 1, "d_epochs": 1, "balance.kind": "fixed", "selection.kind": "none",
+    "d_fakes": "fresh",
 }  # fmt: skip
 """One round of one epoch an update, from scratch (1:1, none / 0 in 16.2)."""
 
@@ -127,7 +128,7 @@ SEQGAN_RLOO: Recipe = MODERN | {
 SEQGAN_GRPO: Recipe = MODERN | {
     "baseline": {"kind": "group_mean"},  # §17
     "normalisation": {"kind": "none"},  # §17: scale_rewards false, no deviation
-    "reference": {"kind": "loss", "weight": 0.04},  # §17
+    "reference": {"kind": "loss", "weight": 0.04, "times_ratio": False},  # §17
     "objective": PPO | {"loss_normaliser": "fixed", "epochs": 1, "minibatches": 4},  # §17, Dr. GRPO; minibatches ours
 }
 
@@ -454,6 +455,20 @@ SFT: Recipe = {name: part for name, part in MLE.items() if name != "generator"} 
     "optimizers.discriminator": ADAM | {"lr": 1e-4},
 }  # fmt: skip
 
+GRPO: Recipe = SFT | {  # TRL's defaults (trl 1.16), but for two steps a batch, so that something is clipped
+    "reward": {"kind": "reference_bleu", "order": 2},
+    "baseline": {"kind": "group_mean"},
+    "normalisation": {"kind": "group_deviation", "epsilon": 1e-4, "bessel": True},
+    "objective": {
+        "kind": "ppo", "loss_normaliser": "token", "entropy_bonus": 0.0, "clip_low": 0.2, "clip_high": 0.2,
+        "epochs": 1, "minibatches": 2,
+    },
+    "schedule": SFT["schedule"] | {
+        "mle_epochs": 5, "mle_patience": None, "adversarial_updates": 200, "g_batch": 64, "g_group": 8
+    },
+    "optimizers.generator": ADAM | {"lr": 1e-4, "clip_norm": 1.0},
+}  # fmt: skip
+
 SCHEDULED_SAMPLING: Recipe = MLE | {
     # Docs: half of the inputs after 30 epochs.
     "schedule": MLE["schedule"] | {
@@ -518,6 +533,7 @@ RECIPES: dict[str, Recipe] = {
     "st_gumbel": ST_GUMBEL,
     "mle": MLE,
     "sft": SFT,
+    "grpo": GRPO,
     "mle_continued": MLE_CONTINUED,
     "constant_reward": CONSTANT_REWARD,
     "random_reward": RANDOM_REWARD,

@@ -13,7 +13,7 @@ import pytest
 
 import rlgan
 from rlgan.base.errors import ConfigError, DataError
-from rlgan.cli.options import add_choices, resolve, split_overrides
+from rlgan.cli.options import Choices, add_choices, resolve, split_overrides
 from rlgan.config.paths import override
 from rlgan.envs.tasks import PairsTask, TextTask, build_task
 from rlgan.envs.tasks.pieces import Characters
@@ -21,7 +21,7 @@ from rlgan.envs.tasks.recognition import kind_of, with_tokens
 from rlgan.presets.registry import preset
 from rlgan.presets.sizes import summary_of
 from rlgan.runs.plan import Item, Plan, plan_of
-from rlgan.runs.recommending import in_small, part_of, probed, recommended
+from rlgan.runs.recommending import MARGIN, in_small, part_of, probed, recommended
 from rlgan.schedule.phases import Position
 from tests.support.commands import ask
 
@@ -103,7 +103,7 @@ def test_each_preset_is_probed_and_forecast_by_the_plan_of_its_run(file: Path) -
     # Of likelihood alone, by hand: each step took a second by this clock. There are 120 epochs at most, as large as the
     # probe's; 12 measurements between them, of 1,000 samples at 1.5 and 10 test sequences at a quarter, 1,502.5, where
     # the probe's is of 512, 770.5; and one row of 5,000, 7,502.5.
-    assert found["mle"].seconds == pytest.approx(120 * 1.0 + (12 * 1_502.5 + 7_502.5) / 770.5)
+    assert found["mle"].seconds == pytest.approx(MARGIN * (120 * 1.0 + (12 * 1_502.5 + 7_502.5) / 770.5))
     assert found["quick"].seconds is not None and found["quick"].seconds > 60.0
 
 
@@ -137,7 +137,7 @@ def test_more_updates_take_longer_by_what_an_update_took(file: Path) -> None:
     config = override(preset("quick", settings), SMALL)
     small, part = in_small(config, task, summary_of(task))
     works = [plan_of(*both, Position())._items["adversarial"].work for both in ((config, task), (small, part))]
-    assert seconds(13) - seconds(3) == pytest.approx(10 * works[0] / works[1])
+    assert seconds(13) - seconds(3) == pytest.approx(MARGIN * 10 * works[0] / works[1])
 
 
 def test_a_probe_whose_time_is_over_measures_one_step_of_each(file: Path) -> None:
@@ -183,9 +183,7 @@ def test_the_command_line_says_what_the_file_is_and_what_to_type(
         parser = argparse.ArgumentParser()
         add_choices(parser)
         own, overrides = split_overrides(words, parser)
-        options = parser.parse_args(own)
-        options.verb = "train"
-        config = resolve(options, overrides)
+        config = resolve(Choices.of(parser.parse_args(own)), overrides)
         assert (first, second, config.preset) == ("rlgan", "train", one["preset"])
         assert config.task == TextTask(data=str(file), lowercase=True)
         assert one["seconds"] > 0.0 and one["measured"][0] == "likelihood"

@@ -83,7 +83,7 @@ def test_a_table_that_cannot_be_written_says_so(tmp_path: Path) -> None:
 
 
 def row(unit: int | None, phase: str, **metrics: float | None) -> dict[str, Any]:
-    return {"unit": unit, "phase": phase, "metrics": {name.replace("__", "/"): v for name, v in metrics.items()}}
+    return {"iteration": unit, "phase": phase, "metrics": {name.replace("__", "/"): v for name, v in metrics.items()}}
 
 
 RUN = [

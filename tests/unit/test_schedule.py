@@ -6,14 +6,14 @@ import dataclasses
 
 import pytest
 
-from rlgan.schedule.phases import Position, Schedule, num_units
+from rlgan.schedule.phases import Position, Schedule, num_iterations
 
 
 @pytest.mark.parametrize(("epochs", "rounds", "updates"), [(3, 2, 4), (0, 2, 1), (2, 0, 1), (1, 1, 0), (0, 0, 0)])
 def test_a_run_is_as_many_units_as_its_phases_have(epochs: int, rounds: int, updates: int) -> None:
     schedule = Schedule(mle_epochs=epochs, discriminator_rounds=rounds, adversarial_updates=updates)
-    assert num_units(schedule, Position()) == epochs + rounds + updates
-    assert Position(mle_epochs=epochs, discriminator_rounds=rounds, adversarial_updates=updates).units == (
+    assert num_iterations(schedule, Position()) == epochs + rounds + updates
+    assert Position(mle_epochs=epochs, discriminator_rounds=rounds, adversarial_updates=updates).iterations == (
         epochs + rounds + updates
     )
 
@@ -21,8 +21,8 @@ def test_a_run_is_as_many_units_as_its_phases_have(epochs: int, rounds: int, upd
 def test_early_stopping_skips_the_rest_of_pretraining() -> None:
     schedule = Schedule(mle_epochs=10, discriminator_rounds=2, adversarial_updates=3)
     stopped = Position(mle_epochs=4, mle_finished=True)
-    assert num_units(schedule, stopped) == 4 + 2 + 3
-    assert num_units(schedule, dataclasses.replace(stopped, mle_finished=False)) == 15
+    assert num_iterations(schedule, stopped) == 4 + 2 + 3
+    assert num_iterations(schedule, dataclasses.replace(stopped, mle_finished=False)) == 15
 
 
 def test_the_rate_of_pretraining_is_halved_from_an_epoch_on() -> None:
@@ -35,6 +35,6 @@ def test_the_rate_of_pretraining_is_halved_from_an_epoch_on() -> None:
 def test_a_selection_that_ended_early_leaves_nothing_to_do() -> None:
     schedule = Schedule(mle_epochs=2, discriminator_rounds=1, adversarial_updates=9)
     under_way = Position(mle_epochs=2, mle_finished=True, discriminator_rounds=1, adversarial_updates=4)
-    assert num_units(schedule, under_way) == 12
+    assert num_iterations(schedule, under_way) == 12
     ended = dataclasses.replace(under_way, adversarial_finished=True)
-    assert num_units(schedule, ended) == ended.units == 7
+    assert num_iterations(schedule, ended) == ended.iterations == 7

@@ -51,7 +51,7 @@ def walk(settings: BestGenerator, values: list[float]) -> list[SelectionState]:
 def test_the_best_is_the_lowest_or_of_scores_the_highest(measure: Measure, sign: int) -> None:
     values = [sign * value for value in (5.0, 6.0, 4.0, 4.0, 4.5, 3.0)]
     states = walk(BestGenerator(measure=measure), values)
-    assert [(sign * (state.best or 0), state.unit, state.since) for state in states] == [
+    assert [(sign * (state.best or 0), state.iteration, state.since) for state in states] == [
         (5.0, 0, 0),
         (5.0, 0, 1),
         (4.0, 2, 0),
@@ -70,11 +70,11 @@ def test_patience_counts_measurements_without_gain() -> None:
 
 
 def test_what_is_no_number_is_never_the_best_of_numbers() -> None:
-    assert [state.unit for state in walk(BestGenerator(), [1.0, math.nan, 0.5])] == [0, 0, 2]
+    assert [state.iteration for state in walk(BestGenerator(), [1.0, math.nan, 0.5])] == [0, 0, 2]
     for measure in ("valid_nll", "chrf"):
         states = walk(BestGenerator(measure=measure), [math.nan, math.nan, 7.0, 7.0])
-        assert [state.unit for state in states] == [0, 0, 2, 2]
-    assert [state.unit for state in walk(BestGenerator(), [math.inf, math.inf, 9.0])] == [0, 0, 2]
+        assert [state.iteration for state in states] == [0, 0, 2, 2]
+    assert [state.iteration for state in walk(BestGenerator(), [math.inf, math.inf, 9.0])] == [0, 0, 2]
 
 
 def test_measurements_come_every_so_many_units_and_at_the_end() -> None:
@@ -82,7 +82,7 @@ def test_measurements_come_every_so_many_units_and_at_the_end() -> None:
 
 
 def test_who_was_selected_is_told_with_what_the_start_had() -> None:
-    settings, state = BestGenerator(measure="corpus_bleu"), SelectionState(start=21.0, best=23.5, unit=15)
+    settings, state = BestGenerator(measure="corpus_bleu"), SelectionState(start=21.0, best=23.5, iteration=15)
     assert sentence(settings, state, done=18, most=20) == (
         "generator selected on validation data: that of adversarial iteration 15, corpus_bleu 23.5000 (start 21.0000); "
         "stopped early after 18 of 20 iterations"

@@ -33,7 +33,7 @@ def place_at(folder: Path, handler: Watched | None = None) -> Place:
 def advance(run_dir: Path, position: int, mark: float = 0.0) -> None:
     """What a session does: rows first, then a checkpoint, then the generator."""
     run_dir.mkdir(exist_ok=True)
-    (run_dir / "metrics.jsonl").write_text("".join(f'{{"unit": {unit}}}\n' for unit in range(1, position + 1)))
+    (run_dir / "metrics.jsonl").write_text("".join(f'{{"iteration": {done}}}\n' for done in range(1, position + 1)))
     save_checkpoint(run_dir, {"weights": torch.full((5,), position + mark), "mark": mark}, position)
     (run_dir / "generator.safetensors").write_bytes(b"weights %d" % position)
     write_run_config(run_dir, {"seed": 3})
@@ -163,7 +163,7 @@ def test_a_sender_killed_at_any_operation_leaves_what_can_be_gone_on_from(
         if place_at(there).holds_run():
             fetch(place_at(there), target)
             assert newest(target) in known and newest(target)[0] >= least
-            units = [json.loads(line)["unit"] for line in (target / "metrics.jsonl").read_text().splitlines()]
+            units = [json.loads(line)["iteration"] for line in (target / "metrics.jsonl").read_text().splitlines()]
             assert len(units) >= newest(target)[0]
             if (target / "table.txt").exists():
                 assert contents(target) == contents(run_dir)

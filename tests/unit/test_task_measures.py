@@ -85,6 +85,12 @@ def test_a_new_text_task_gets_the_measures_of_text() -> None:
     assert "eval/nearest_jaccard" in evaluator.measure_closely(evaluator.measure_real())
 
 
+def test_real_data_of_one_text_has_no_self_bleu_and_all_else() -> None:
+    task = poems(test=rows(2)[:1])
+    measured = Evaluator(task, SETTINGS, seed=0).measure_real().metrics
+    assert "eval/bleu_4" in measured and not any(name.startswith("eval/self_bleu") for name in measured)
+
+
 def test_the_same_sequences_without_the_declaration_are_no_text() -> None:
     task = poems(measures=frozenset())
     evaluator, generator = Evaluator(task, SETTINGS, seed=0), generator_for(task)

@@ -204,13 +204,13 @@ def version_of(number: int) -> Weights:
 
 def test_the_same_weights_are_built_once_whatever_their_role(monkeypatch: pytest.MonkeyPatch) -> None:
     built: list[int] = []
-    original = RolloutWorker._build_generator
+    original = RolloutWorker._build_policy
 
     def counted(self: RolloutWorker, weights: Weights) -> Any:
         built.append(weights.version)
         return original(self, weights)
 
-    monkeypatch.setattr(RolloutWorker, "_build_generator", counted)
+    monkeypatch.setattr(RolloutWorker, "_build_policy", counted)
     worker, one, two = RolloutWorker(PLAN, GENERATOR, None), version_of(1), version_of(2)
     first = worker.run(shard(1), one, one, None, None)
     again = worker.run(shard(1), one, one, None, None)

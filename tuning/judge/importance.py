@@ -209,7 +209,7 @@ def _ranks(values: Sequence[float]) -> Floats:
 
 
 @dataclass(frozen=True, slots=True)
-class Unit:
+class Feature:
     """Columns that are shuffled together: a dimension.
 
     Attributes:
@@ -229,20 +229,20 @@ class _Sample:
         predict: of the forest, (n, columns) → (n,).
         x: (O, columns).
         y: (O,).
-        units: by name, the probe included; `active` is of the trials left out.
+        features: by name, the probe included; `active` is of the trials left out.
         orders: (shuffles, O), permutations.
     """
 
     predict: Callable[[Floats], Floats]
     x: Floats
     y: Floats
-    units: Mapping[str, Unit]
+    features: Mapping[str, Feature]
     orders: Ints
 
     def losses(self, groups: Sequence[Sequence[str]]) -> Floats:
         """Increase of the mean squared error for each group of names shuffled together, (groups,)."""
-        units = [[self.units[name] for name in group] for group in groups]
-        return shuffle_losses(self.predict, self.x, self.y, units, self.orders)
+        features = [[self.features[name] for name in group] for group in groups]
+        return shuffle_losses(self.predict, self.x, self.y, features, self.orders)
 
 
 def estimate(
@@ -282,7 +282,7 @@ def estimate(
     Args:
         points: of trials, N.
         target: (N,), not constant.
-        dimensions: names; each is one unit, however many columns encode it.
+        dimensions: names; each is one feature, however many columns encode it.
         seed: of everything random; the same seed gives the same bits.
         num_samples: bootstrap samples.
         num_trees: of each forest.
@@ -332,16 +332,16 @@ def shuffle_losses(
     predict: Callable[[Floats], Floats],
     x: Floats,
     y: Floats,
-    groups: Sequence[Sequence[Unit]],
+    groups: Sequence[Sequence[Feature]],
     orders: Ints,
 ) -> Floats:
-    """Increase of the mean squared error when units are shuffled.
+    """Increase of the mean squared error when features are shuffled.
 
     Args:
         predict: (n, columns) → (n,).
         x: (N, columns).
         y: (N,).
-        groups: units of a group are shuffled together, by the same permutation, among the rows in which each is active.
+        groups: features of a group are shuffled together, by the same permutation, among the rows where each is active.
         orders: (shuffles, N), permutations of the rows; each is used for every group.
 
     Returns:
@@ -351,10 +351,10 @@ def shuffle_losses(
     for group in groups:
         for order in orders:
             copy = x.copy()
-            for unit in group:
+            for feature in group:
                 # A permutation of all rows, read among some of them, is a permutation of those.
-                rows, source = np.flatnonzero(unit.active), order[unit.active[order]]
-                copy[np.ix_(rows, unit.columns)] = x[np.ix_(source, unit.columns)]
+                rows, source = np.flatnonzero(feature.active), order[feature.active[order]]
+                copy[np.ix_(rows, feature.columns)] = x[np.ix_(source, feature.columns)]
             copies.append(copy)
     predicted = predict(np.concatenate([x, *copies])).reshape(1 + len(copies), len(y))
     errors = np.mean((predicted - y) ** 2, axis=1)
@@ -365,7 +365,7 @@ def shuffle_losses(
 def _sample(
     points: Sequence[Point], target: Floats, dimensions: Sequence[str], rng: np.random.Generator, num_trees: int
 ) -> _Sample:
-    x, units = _design(points, dimensions, rng)
+    x, features = _design(points, dimensions, rng)
     num = len(points)
     bag = rng.integers(num, size=num)
     while len(set(bag.tolist())) == num:  # left nothing out
@@ -377,27 +377,27 @@ def _sample(
         forest.predict,
         x[out],
         target[out],
-        {name: Unit(unit.columns, unit.active[out]) for name, unit in units.items()},
+        {name: Feature(feature.columns, feature.active[out]) for name, feature in features.items()},
         np.stack([rng.permutation(len(out)) for _ in range(_NUM_SHUFFLES)]),
     )
 
 
 def _design(
     points: Sequence[Point], dimensions: Sequence[str], rng: np.random.Generator
-) -> tuple[Floats, dict[str, Unit]]:
+) -> tuple[Floats, dict[str, Feature]]:
     """Columns of all dimensions and of the probe, with values drawn for those that are not active."""
     columns: list[Floats] = []
-    units: dict[str, Unit] = {}
+    features: dict[str, Feature] = {}
     for name in dimensions:
         active = np.array([name in point for point in points])
         encoded = _encode(name, points)
         if not active.all() and active.any():
             drawn = rng.choice(np.flatnonzero(active), size=int((~active).sum()))
             encoded[~active] = encoded[drawn]
-        units[name] = Unit(len(columns) + np.arange(encoded.shape[1]), active)
+        features[name] = Feature(len(columns) + np.arange(encoded.shape[1]), active)
         columns += list(encoded.T)
-    units[_PROBE] = Unit(np.array([len(columns)]), np.ones(len(points), dtype=np.bool_))
-    return np.stack([*columns, rng.random(len(points))], axis=1), units
+    features[_PROBE] = Feature(np.array([len(columns)]), np.ones(len(points), dtype=np.bool_))
+    return np.stack([*columns, rng.random(len(points))], axis=1), features
 
 
 def _encode(name: str, points: Sequence[Point]) -> Floats:

@@ -129,18 +129,18 @@ class SweepTracking:
                 f"{POPULATION}{name}": float(value) for name, value in {"donor": event["donor"], **numbers}.items()
             }
             update = event["update"]
-            self._trial(index).log_metrics(metrics, step=update, phase="population", unit=update)
+            self._trial(index).log_metrics(metrics, step=update, phase="population", iteration=update)
         else:
             self._end_trial(self._ledger.entries[index])
             self._log_best()
 
     def _log_result(self, tracker: Tracker, update: int, value: float, metrics: Mapping[str, float]) -> None:
-        tracker.log_metrics({OBJECTIVE: value, **metrics}, step=update, phase="adversarial", unit=update)
+        tracker.log_metrics({OBJECTIVE: value, **metrics}, step=update, phase="adversarial", iteration=update)
 
     def _catch_up(self, entry: Entry) -> None:
         """Log the last measurement, if the driver died between the ledger's line and ours."""
         tracker = self._trial(entry.index)
-        if entry.results and not any(row["unit"] == entry.results[-1][0] for row in tracker.rows()):
+        if entry.results and not any(row["iteration"] == entry.results[-1][0] for row in tracker.rows()):
             self._log_result(tracker, *entry.results[-1], entry.metrics)
 
     def _end_trial(self, entry: Entry) -> None:
@@ -150,7 +150,7 @@ class SweepTracking:
         if entry.taken_from is not None:
             tags[POINT] = json.dumps(entry.point)
         if not any("seconds" in row["metrics"] for row in tracker.rows()):
-            tracker.log_metrics({"seconds": entry.seconds}, step=0, phase="end", unit=None)
+            tracker.log_metrics({"seconds": entry.seconds}, step=0, phase="end", iteration=None)
         tracker.finish("FAILED" if entry.state == "failed" else "FINISHED", tags=tags)
         self._ended.add(f"trial {entry.index}")
 
@@ -158,7 +158,7 @@ class SweepTracking:
         ended = [one for one in self._ledger.entries.values() if one.state is not None]
         best = self._ledger.ranked()
         if best and best[0].value is not None:
-            self._tracker.log_metrics({"best_objective": best[0].value}, step=len(ended), phase="sweep", unit=None)
+            self._tracker.log_metrics({"best_objective": best[0].value}, step=len(ended), phase="sweep", iteration=None)
 
     def _entrant(self, run: FinalRun) -> Tracker:
         if run.kind == "finalist":
@@ -180,8 +180,8 @@ class SweepTracking:
             tags[BESIDE] = json.dumps(shown, ensure_ascii=False)
         tracker = self._entrant(run).child(folder, name, {"entrant": run.entrant, "seed": run.seed}, tags)
         if run.results and not tracker.rows():
-            tracker.log_metrics(final_metrics(run), step=0, phase="final", unit=None)
-            tracker.log_metrics({"seconds": run.seconds}, step=0, phase="end", unit=None)
+            tracker.log_metrics(final_metrics(run), step=0, phase="final", iteration=None)
+            tracker.log_metrics({"seconds": run.seconds}, step=0, phase="end", iteration=None)
         error = {} if run.error is None else {ERROR: run.error}
         tracker.finish("FINISHED" if run.error is None else "FAILED", tags=error)
 

@@ -94,7 +94,8 @@ class Trial(SequenceGAN):
         result: dict[str, Any] = {}
         while not self._objective.is_in(result):
             if self.trainer.next_phase is None:  # nothing to train: a start as it is
-                result = self.trainer.measure().metrics
+                with self.keeping():
+                    result = self.trainer.measure().metrics
             else:
                 self._change()
                 result = super().step()
@@ -108,7 +109,10 @@ class Trial(SequenceGAN):
             COMPLETE: complete,
             DONE: complete,
         }
-        return {**report, MEASURED: self._measure()} if complete and self.config.get(FINAL) else report
+        if not (complete and self.config.get(FINAL)):
+            return report
+        with self.keeping():
+            return {**report, MEASURED: self._measure()}
 
     def _require_whole(self) -> None:
         """Trials are compared at equal numbers of updates, which a callback may not change.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 import warnings
 from collections.abc import Sequence
@@ -28,6 +29,8 @@ _QUIET = {
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
 }
+_RAISED = re.compile(r"(?:\w+\.)+[A-Z]\w*(?:: |$)|[A-Z]\w*(?:Error|Exception|Exit|Interrupt)(?:: |$)")
+"""Begins the line of a traceback that says what was raised."""
 _ALL_AT_ONCE = "TUNE_MAX_PENDING_TRIALS_PG"
 
 
@@ -161,7 +164,8 @@ def checkpoints(folder: Path, name: str) -> list[str]:
 
 
 def error_of(trial: TuneTrial) -> str:
-    """The last line of what a trial raised."""
+    """What a trial raised, in the line that says it: behind it there may be lines of a user's own file."""
     if not trial.error_file:
         return "unknown"
-    return Path(trial.error_file).read_text("utf-8").strip().splitlines()[-1]
+    lines = Path(trial.error_file).read_text("utf-8").strip().splitlines()
+    return next((line for line in reversed(lines) if _RAISED.match(line)), lines[-1])

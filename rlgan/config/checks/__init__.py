@@ -28,6 +28,7 @@ def problems(fields: Fields, parts: Iterable[Settings]) -> Iterator[Problem]:
     yield from learning.learners(fields)
     yield from judging.readers_of_conditions(fields)
     yield from judging.losses_and_distributions(fields)
+    yield from judging.comparisons_within_prompts(fields)
     yield from rewarding.rewards_and_credit(fields)
     yield from rewarding.comparisons_within_a_batch(fields)
     yield from rewarding.time_of_rewards(fields)

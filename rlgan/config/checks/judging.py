@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rlgan.base.declarations import DeclaredDiscriminator, Fields, reads_density_ratio, tells_log_odds
+from rlgan.base.declarations import (
+    DeclaredDiscriminator,
+    Fields,
+    compares_sequences,
+    reads_density_ratio,
+    tells_log_odds,
+)
 from rlgan.base.problems import Problem
 
 
@@ -89,13 +95,64 @@ def losses_and_distributions(fields: Fields) -> Iterator[Problem]:
         )
 
 
+def comparisons_within_prompts(fields: Fields) -> Iterator[Problem]:
+    """A loss within prompts has a demonstration of each, whole groups of fakes, and rewards compared alike."""
+    adversary, schedule, network = fields.adversary, fields.schedule, fields.discriminator
+    loss, group = adversary.loss, fields.schedule.g_group or 1
+    if network is None or not loss.within_prompts:
+        return
+    at = {"adversary.loss": loss.kind}
+    if not fields.task.gives_conditions:
+        yield Problem(
+            "pairs_without_prompts",
+            at,
+            f"compares answers to one prompt, but task={fields.task.kind!r} gives no prompts. Use adversary.loss "
+            "relativistic, or a task of prompts and completions (--demonstrations, --pairs).",
+        )
+    if adversary.needs_halves or schedule.balance.moves_boundary:
+        yield Problem(
+            "pairs_in_halves",
+            at,
+            "compares answers to one prompt, but adversary.gradient_penalty or schedule.balance pairs reals with any "
+            "fakes. Set adversary.gradient_penalty to none and schedule.balance to fixed, or use another loss.",
+        )
+    if fields.credit.judges_prefixes:
+        yield Problem(
+            "pairs_of_prefixes",
+            at,
+            f"compares finished answers, but credit={fields.credit.kind!r} shows the discriminator prefixes. Use "
+            "credit terminal, or another loss.",
+        )
+    if adversary.batch < 1 + group:
+        yield Problem(
+            "batch_below_a_prompt",
+            {"adversary.batch": adversary.batch},
+            f"is smaller than one prompt, which is a real sequence and {group} fakes. Set it to at least {1 + group}.",
+        )
+    for path, size in (("sequences_per_round", adversary.sequences_per_round), ("buffer", adversary.buffer)):
+        if size is not None and size % group:
+            yield Problem(
+                "round_of_broken_prompts",
+                {f"adversary.{path}": size},
+                f"is not a multiple of schedule.g_group={group}, the number of fakes per prompt. Use a multiple.",
+            )
+    reads = fields.schedule.adversarial_updates > 0 and "discriminator" in fields.reward.reads
+    if reads and not (compares_sequences(fields.baseline, fields.normalisation) and schedule.g_group is not None):
+        yield Problem(
+            "constant_of_each_prompt",
+            {"schedule.g_group": schedule.g_group},
+            f"with adversary.loss={loss.kind!r} logits have an unknown constant for each prompt, so rewards must be "
+            "compared within prompts. Set it to 2 or more, with baseline group_mean or leave_one_out.",
+        )
+
+
 def readings_of_logits(fields: Fields, network: DeclaredDiscriminator) -> Iterator[Problem]:
     """What a reward reads into a logit is what the loss makes it."""
     reward, baseline, adversary, balance = fields.reward, fields.baseline, fields.adversary, fields.schedule.balance
     loss, slope = adversary.loss, adversary.gradient_penalty
     logit_map = reward.logit_map
     is_read = fields.schedule.adversarial_updates > 0 and logit_map is not None
-    is_shifted = loss.compares_classes or (loss.is_log_odds and balance.moves_boundary)
+    is_shifted = (loss.compares_classes and not loss.within_prompts) or (loss.is_log_odds and balance.moves_boundary)
     if is_read and logit_map is not None and logit_map.reads_log_odds:
         path = "reward" if reward.is_elementwise else "reward.map"
         if loss.is_of_a_distribution:

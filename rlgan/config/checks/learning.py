@@ -180,13 +180,14 @@ def pretraining(fields: Fields) -> Iterator[Problem]:
             {"controls": list(fields.controls)},
             "are controls of the adversarial phase, but schedule.adversarial_updates is 0. Set controls to [].",
         )
-    if fields.reference.place != "none" and not schedule.mle_epochs:
+    begins_trained = schedule.mle_epochs or fields.generator.begins_trained
+    if fields.reference.place != "none" and not begins_trained:
         yield Problem(
             "reference_of_no_pretraining",
             {"reference": fields.reference.kind},
             (
-                "penalises the distance to the generator at the end of pretraining, but schedule.mle_epochs is 0. Set "
-                "it to none, or set schedule.mle_epochs."
+                "penalises the distance to the generator at the start of adversarial training, but that is random, "
+                "because schedule.mle_epochs is 0. Set it to none, set schedule.mle_epochs, or use a trained model."
             ),
         )
     if "oracle_ratio" in fields.controls and not task.knows_distribution:

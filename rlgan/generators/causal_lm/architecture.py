@@ -28,16 +28,27 @@ _UNIFORM_HEAD = ("final_logit_softcapping", "logit_scale", "logits_scaling")
 
 def needed_positions(space: SequenceSpace) -> int:
     """Tokens that are read at most: a prompt, or the start, and all of a sequence but its last token."""
-    given = space.condition
-    if given is None:
+    condition = space.condition
+    if condition is None:
         return space.max_length
     # A terminator that is none of the model's tokens is not read.
-    return given.max_length - _is_mark(space) + space.max_length
+    return condition.max_length - _is_mark(space) + space.max_length
 
 
 def _is_mark(space: SequenceSpace) -> bool:
     """Whether the terminator of conditions is no token of sequences, so that a network does not read it."""
     return space.condition is not None and space.condition.end_id == space.vocab_size
+
+
+def architecture_of(settings: CausalLM, space: SequenceSpace) -> Any:
+    """What transformers builds its network from."""
+    weights = settings.weights
+    if not isinstance(weights, FreshWeights):
+        return stored_architecture(settings.settled().config or {})
+    # A token that pads would have no gradient as an input, and where sequences end it stands for more than nothing.
+    ids = {"bos_token_id": space.start_id, "eos_token_id": space.end_id, "pad_token_id": None}
+    size = space.vocab_size
+    return fresh_architecture(weights, size, needed_positions(space), tie_word_embeddings=weights.tied, **ids)
 
 
 def build_network(settings: CausalLM, space: SequenceSpace) -> nn.Module:
@@ -51,12 +62,7 @@ def build_network(settings: CausalLM, space: SequenceSpace) -> nn.Module:
     import transformers
 
     register()
-    if isinstance(settings.weights, FreshWeights):
-        # A token that pads would have no gradient as an input, and where sequences end it stands for more than nothing.
-        ids = {"bos_token_id": space.start_id, "eos_token_id": space.end_id, "pad_token_id": None}
-        config = fresh_architecture(settings.weights, space.vocab_size, needed_positions(space), **ids)
-    else:
-        config = stored_architecture(settings.settled().config or {})
+    config = architecture_of(settings, space)
     _require_room(config, space, settings)
     with quiet():
         model = transformers.AutoModelForCausalLM.from_config(
@@ -84,11 +90,11 @@ def _require_room(config: Any, space: SequenceSpace, settings: CausalLM) -> None
             code="model_has_other_tokens",
             fields={"uri": shown},
         )
-    given = space.condition
-    if given is not None and given.vocab_size - _is_mark(space) > space.vocab_size:
+    condition = space.condition
+    if condition is not None and condition.vocab_size - _is_mark(space) > space.vocab_size:
         raise ConfigError(
             (
-                f"generator='causal_lm': needs one vocabulary, but prompts have {given.vocab_size} tokens and "
+                f"generator='causal_lm': needs one vocabulary, but prompts have {condition.vocab_size} tokens and "
                 f"sequences {space.vocab_size}. Set task.vocabulary to shared."
             ),
             code="vocabulary_not_shared",
@@ -96,7 +102,7 @@ def _require_room(config: Any, space: SequenceSpace, settings: CausalLM) -> None
         )
     most, needed = getattr(config, "max_position_embeddings", None), needed_positions(space)
     if most is not None and needed > most:
-        of_prompt = 0 if given is None else given.max_length - _is_mark(space)
+        of_prompt = 0 if condition is None else condition.max_length - _is_mark(space)
         raise ConfigError(
             (
                 f"{shown}: its model reads at most {most} tokens, but a prompt of {of_prompt} and a completion of "

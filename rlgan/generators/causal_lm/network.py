@@ -25,7 +25,7 @@ from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.transition import sequence_mask
 from rlgan.generators.generator import Distribution, Generator, SavedModel
 from rlgan.generators.vocabulary import token_logprobs
-from rlgan.layers.pretrained import FreshWeights, base_model, load_files
+from rlgan.layers.pretrained import FreshWeights, LoRA, adapters_off, base_model, load_files
 
 from .architecture import build_network, has_plain_output
 from .saving import save_model
@@ -52,6 +52,7 @@ class CausalLMGenerator(Generator):
         self._settings, self._space = settings, space
         self.vocab_size, self.max_length = space.vocab_size, space.max_length
         self._start_id = space.required_start
+        self.dtype = getattr(torch, settings.dtype)
         self.network = build_network(settings, space)
         self._rates = [
             (module, name, value)
@@ -93,11 +94,19 @@ class CausalLMGenerator(Generator):
         """Its distribution of completions of prompts, or of texts; see `Generator.conditional`."""
         return _Completions(self, conditions)
 
+    def without_training(self, conditions: Tensor | None) -> Distribution:
+        """The model without its adapters; see `Generator.without_training`."""
+        if not isinstance(self._settings.training, LoRA):
+            return super().without_training(conditions)
+        return _Completions(self, conditions, adapters_off)
+
     def num_read(self, tokens: Tensor, conditions: Tensor | None) -> Tensor:
         """Tokens of each prompt and each sequence; see `Generator.num_read`."""
         completions = sequence_mask(self._space, tokens).sum(1)
-        given = torch.ones_like(completions) if conditions is None else self._is_prompt(conditions).sum(1).clamp_min(1)
-        return torch.stack([given, completions], 1)
+        prompt_lengths = (
+            torch.ones_like(completions) if conditions is None else self._is_prompt(conditions).sum(1).clamp_min(1)
+        )
+        return torch.stack([prompt_lengths, completions], 1)
 
     # ------------------------------------------------------------------ for the distribution and the stepper
 
@@ -196,10 +205,16 @@ class _Completions(Distribution):
     Args:
         generator: whose.
         conditions: (B, S) int64; None for sequences that are given nothing.
+        computing: around the network where it computes features.
     """
 
-    def __init__(self, generator: CausalLMGenerator, conditions: Tensor | None) -> None:
-        self._generator, self._conditions = generator, conditions
+    def __init__(
+        self,
+        generator: CausalLMGenerator,
+        conditions: Tensor | None,
+        computing: Callable[[nn.Module], AbstractContextManager[object]] = nullcontext,
+    ) -> None:
+        self._generator, self._conditions, self._computing = generator, conditions, computing
 
     def logits(self, tokens: Tensor) -> Tensor:
         """Logits of every token; see `Distribution.logits`."""
@@ -236,7 +251,8 @@ class _Completions(Distribution):
         size, follow = ids.shape[1], tokens[:, :-1]
         mask = torch.cat([is_real, torch.ones_like(follow, dtype=torch.bool)], 1)
         positions = (mask.cumsum(1) - 1).clamp_min(0)
-        return self._generator.features(torch.cat([ids, follow], 1), positions, mask)[:, size - 1 :]
+        with self._computing(self._generator.network):
+            return self._generator.features(torch.cat([ids, follow], 1), positions, mask)[:, size - 1 :]
 
 
 def _in_chunks(function: Callable[[Tensor, Tensor], Tensor], features: Tensor, tokens: Tensor) -> list[Tensor]:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
+from torch import Tensor
 
 from rlgan.base.declarations import Fields
 from rlgan.base.errors import ConfigError
 from rlgan.base.pretrained import HubModel, ModelFolder
 from rlgan.base.problems import Problem
 from rlgan.base.search_priors import NotSearched
+from rlgan.base.settings import FreeOnResume
 from rlgan.generators.generator import GeneratorKind
-from rlgan.layers.pretrained import FreshWeights, TrainedPart, WholeModel, causal_config
+from rlgan.layers.pretrained import FreshWeights, LoRA, TrainedPart, WholeModel, add_nothing, causal_config
 
 
 class CausalLM(GeneratorKind):
@@ -32,7 +34,7 @@ class CausalLM(GeneratorKind):
     dtype: Annotated[Literal["float32", "bfloat16"], NotSearched("depends on the hardware")] = "float32"
     """Number type of matrix products. Trained weights stay float32; with bfloat16, frozen weights are stored in
     bfloat16."""
-    checkpointing: Annotated[bool, NotSearched("changes no result")] = False
+    checkpointing: Annotated[bool, NotSearched("changes no result"), FreeOnResume()] = False
     """Whether to recompute the activations of a layer for its gradient instead of keeping them (gradient
     checkpointing). Saves memory; takes about a third more time."""
     config: Annotated[dict[str, Any] | None, NotSearched("depends on the model")] = None
@@ -46,9 +48,18 @@ class CausalLM(GeneratorKind):
         return self.model_copy(update={"config": causal_config(self.weights)})
 
     @property
+    def begins_trained(self) -> bool:
+        """See `GeneratorKind`."""
+        return self.began_as is not None
+
+    @property
     def began_as(self) -> ModelFolder | HubModel | None:
         """See `GeneratorKind`."""
         return None if isinstance(self.weights, FreshWeights) else self.weights
+
+    def adds_nothing(self, trained: Mapping[str, Tensor]) -> bool:
+        """See `GeneratorKind`: an adapter before its first step."""
+        return isinstance(self.training, LoRA) and add_nothing(trained)
 
     @property
     def needs_conditions(self) -> bool:

@@ -4,23 +4,38 @@ Where files are found is `rlgan.base.pretrained`. The libraries are the extra `l
 built. Code that comes with a model is never executed.
 """
 
-from .files import load_files
-from .model_config import causal_config
-from .networks import base_model, fresh_architecture, keep_untrained_in, stored_architecture, with_adapters
+from .files import load_files, plain_name, take_weights
+from .model_config import causal_config, classifier_config
+from .networks import (
+    adapters_off,
+    add_nothing,
+    base_model,
+    fresh_architecture,
+    keep_untrained_in,
+    stored_architecture,
+    with_adapters,
+)
 from .quiet import quiet
-from .settings import FreshWeights, LoRA, TrainedPart, WholeModel
+from .settings import FreshClassifier, FreshModel, FreshWeights, LoRA, TrainedPart, WholeModel
 
 __all__ = [
+    "FreshClassifier",
+    "FreshModel",
     "FreshWeights",
     "LoRA",
     "TrainedPart",
     "WholeModel",
+    "adapters_off",
+    "add_nothing",
     "base_model",
     "causal_config",
+    "classifier_config",
     "fresh_architecture",
     "keep_untrained_in",
     "load_files",
+    "plain_name",
     "quiet",
     "stored_architecture",
+    "take_weights",
     "with_adapters",
 ]

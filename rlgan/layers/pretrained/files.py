@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from rlgan.base.errors import DataError
 from rlgan.base.pretrained import WEIGHT_FILES, HubModel, ModelFolder, folder_of
@@ -11,18 +15,28 @@ from rlgan.base.pretrained import WEIGHT_FILES, HubModel, ModelFolder, folder_of
 from .networks import base_model
 from .quiet import quiet
 
+_OF_ADAPTERS = re.compile(r"\.(base_layer|original_module|modules_to_save\.default)(?=\.)")
+
 
 @torch.no_grad()
-def load_files(network: nn.Module, source: ModelFolder | HubModel, auto_class: str) -> int:
+def load_files(
+    network: nn.Module,
+    source: ModelFolder | HubModel,
+    auto_class: str,
+    may_lack: Callable[[str], bool] = lambda name: False,
+    **options: Any,
+) -> int:
     """Put the weights of a folder or of the hub into a network; adapters stay as they are.
 
     Args:
         network: of the model's architecture, perhaps with adapters.
         source: where the files are.
         auto_class: class of transformers that reads them.
+        may_lack: by its name, whether a weight may be missing; the network's own then stays as it is.
+        options: of `from_pretrained`.
 
     Returns:
-        Number of the model's weights.
+        Number of weights that were taken.
 
     Raises:
         DataError: files are missing or damaged, or hold another model.
@@ -44,7 +58,12 @@ def load_files(network: nn.Module, source: ModelFolder | HubModel, auto_class: s
     try:
         with quiet():
             loaded, about = getattr(transformers, auto_class).from_pretrained(
-                str(folder), dtype=torch.float32, output_loading_info=True, local_files_only=True, use_safetensors=True
+                str(folder),
+                dtype=torch.float32,
+                output_loading_info=True,
+                local_files_only=True,
+                use_safetensors=True,
+                **options,
             )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise DataError(
@@ -52,7 +71,8 @@ def load_files(network: nn.Module, source: ModelFolder | HubModel, auto_class: s
             code="model_weights_unreadable",
             fields={"model": source.shown},
         ) from None
-    if missing := sorted(about["missing_keys"]):
+    lacking = {*about["missing_keys"], *(key[0] for key in about["mismatched_keys"])}
+    if missing := sorted(name for name in lacking if not may_lack(name)):
         raise DataError(
             (
                 f"{source.shown}: {len(missing)} of the model's weights are missing ({', '.join(missing[:3])}). "
@@ -61,11 +81,31 @@ def load_files(network: nn.Module, source: ModelFolder | HubModel, auto_class: s
             code="model_weights_incomplete",
             fields={"model": source.shown},
         )
-    own = base_model(network)
-    for path, part in loaded.named_modules():
-        target = own.get_submodule(path)
-        target = getattr(target, "base_layer", target)
-        for name, parameter in part._parameters.items():
-            if parameter is not None:
-                target._parameters[name].data.copy_(parameter)
-    return sum(parameter.numel() for parameter in loaded.parameters())
+    return take_weights(network, {name: one for name, one in loaded.named_parameters() if name not in lacking})
+
+
+@torch.no_grad()
+def take_weights(network: nn.Module, weights: Mapping[str, Tensor]) -> int:
+    """Copy weights of a model into a network that may have adapters around its layers; adapters stay as they are.
+
+    Args:
+        network: of the model's architecture; what it does not have is left out.
+        weights: of the model, by its own names.
+
+    Returns:
+        Number of weights that were taken.
+    """
+    own: dict[str, list[nn.Parameter]] = {}
+    for name, parameter in base_model(network).named_parameters():
+        own.setdefault(plain_name(name), []).append(parameter)
+    number = 0
+    for name, tensor in weights.items():
+        for parameter in own.get(name, ()):
+            parameter.data.copy_(tensor)
+        number += tensor.numel() if name in own else 0
+    return number
+
+
+def plain_name(name: str) -> str:
+    """The name that a model's parameter has without adapters around its layer."""
+    return _OF_ADAPTERS.sub("", name)

@@ -17,8 +17,35 @@ def causal_config(source: ModelFolder | HubModel) -> dict[str, Any]:
     """
     found = read_config(source)
     _require_causal(found, source.shown)
-    # Without what says nothing of the architecture, so that two copies of a model are the same.
-    return {name: value for name, value in found.items() if name not in ("_name_or_path", "transformers_version")}
+    return _of_architecture(found)
+
+
+def classifier_config(source: ModelFolder | HubModel) -> dict[str, Any]:
+    """The architecture of a model that can judge a text, as JSON.
+
+    Raises:
+        ConfigError: a library is missing.
+        DataError: its folder has none, or transformers has no classifier of this architecture.
+    """
+    found = read_config(source)
+    require_language_models(f"model {source.shown}")
+    from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES as KNOWN
+
+    name = found.get("model_type")
+    if name not in KNOWN or found.get("is_encoder_decoder"):
+        own = " by code of its own, which is not executed" if "auto_map" in found else ""
+        raise DataError(
+            f"{source.shown}: its architecture is {name!r}{own}, which is neither an encoder nor a causal language "
+            "model that transformers has a classifier of. Give a model such as BERT, RoBERTa, Llama, Qwen2 or GPT-2.",
+            code="model_not_a_classifier",
+            fields={"path": source.shown, "model_type": name},
+        )
+    return _of_architecture(found)
+
+
+def _of_architecture(config: dict[str, Any]) -> dict[str, Any]:
+    """Without what says nothing of the architecture, so that two copies of a model are the same."""
+    return {name: value for name, value in config.items() if name not in ("_name_or_path", "transformers_version")}
 
 
 def _require_causal(config: dict[str, Any], shown: str) -> None:

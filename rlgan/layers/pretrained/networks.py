@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from rlgan.base.errors import ConfigError
 
 from .quiet import quiet
-from .settings import FreshWeights, LoRA
+from .settings import FreshModel, LoRA
 
 
 def stored_architecture(values: dict[str, Any]) -> Any:
@@ -24,18 +26,18 @@ def stored_architecture(values: dict[str, Any]) -> Any:
     return transformers.AutoConfig.for_model(name, **values)
 
 
-def fresh_architecture(weights: FreshWeights, vocab_size: int, positions: int, **ids: int | None) -> Any:
+def fresh_architecture(weights: FreshModel, vocab_size: int, positions: int, **others: Any) -> Any:
     """What transformers builds a network of the given sizes from.
 
     Args:
         weights: sizes.
         vocab_size: V.
         positions: tokens that are read at most.
-        ids: special tokens, by the names of transformers.
+        others: special tokens and whatever else, by the names of transformers.
     """
     import transformers
 
-    common = {"vocab_size": vocab_size, "tie_word_embeddings": weights.tied, **ids}
+    common = {"vocab_size": vocab_size, **others}
     inner = weights.expansion * weights.width
     if weights.architecture == "gpt2":
         rates = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), weights.dropout)
@@ -48,20 +50,26 @@ def fresh_architecture(weights: FreshWeights, vocab_size: int, positions: int, *
             **rates,
             **common,
         )
+    sizes: dict[str, Any] = {
+        "hidden_size": weights.width,
+        "num_hidden_layers": weights.layers,
+        "num_attention_heads": weights.heads,
+        "intermediate_size": inner,
+        "max_position_embeddings": positions,
+    }
+    if weights.architecture == "bert":
+        rates = dict.fromkeys(("hidden_dropout_prob", "attention_probs_dropout_prob"), weights.dropout)
+        return transformers.BertConfig(**sizes, **rates, **common)
     kind = transformers.LlamaConfig if weights.architecture == "llama" else transformers.Qwen2Config
     return kind(
-        hidden_size=weights.width,
-        num_hidden_layers=weights.layers,
-        num_attention_heads=weights.heads,
         num_key_value_heads=weights.key_value_heads or weights.heads,
-        intermediate_size=inner,
-        max_position_embeddings=positions,
         attention_dropout=weights.dropout,
+        **sizes,
         **common,
     )
 
 
-def with_adapters(model: Any, lora: LoRA, owner: str, task_type: str) -> nn.Module:
+def with_adapters(model: Any, lora: LoRA, owner: str, task_type: str, whole: Sequence[str] = ()) -> nn.Module:
     """The model with low-rank adapters, which alone are trained.
 
     Args:
@@ -69,6 +77,7 @@ def with_adapters(model: Any, lora: LoRA, owner: str, task_type: str) -> nn.Modu
         lora: settings of the adapters.
         owner: setting of the network, for messages.
         task_type: as `peft` calls it.
+        whole: names of layers that are trained as a whole, beside the adapters.
 
     Raises:
         ConfigError: they fit nowhere.
@@ -83,6 +92,7 @@ def with_adapters(model: Any, lora: LoRA, owner: str, task_type: str) -> nn.Modu
         # GPT-2 keeps its linear layers transposed.
         fan_in_fan_out=any(type(part).__name__ == "Conv1D" for part in model.modules()),
         task_type=task_type,
+        modules_to_save=list(whole) or None,
     )
     try:
         with quiet():
@@ -110,6 +120,30 @@ def base_model(network: nn.Module) -> Any:
     """The model itself, inside of what adapters wrap around it."""
     find = getattr(network, "get_base_model", None)
     return network if find is None else find()
+
+
+@contextmanager
+def adapters_off(network: Any) -> Iterator[None]:
+    """Let a network with adapters compute without them within the block."""
+    needs_gradient = [parameter.requires_grad for parameter in network.parameters()]
+    try:
+        with network.disable_adapter():
+            yield
+    finally:
+        # What is switched on again is taken for what is to be trained.
+        for parameter, needed in zip(network.parameters(), needs_gradient, strict=True):
+            parameter.requires_grad_(needed)
+
+
+def add_nothing(adapters: Mapping[str, Tensor]) -> bool:
+    """Whether adapters leave a model as it is: the factor B of each is 0, as before the first step.
+
+    Args:
+        adapters: name → weight, of all adapters.
+    """
+    factors = [tensor for name, tensor in adapters.items() if ".lora_B." in name]
+    are_linear = all(".lora_A." in name or ".lora_B." in name for name in adapters)
+    return bool(factors) and are_linear and not any(bool(factor.any()) for factor in factors)
 
 
 def keep_untrained_in(network: nn.Module, dtype: torch.dtype) -> None:

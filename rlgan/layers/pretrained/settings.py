@@ -10,18 +10,17 @@ from rlgan.base.errors import ConfigError
 from rlgan.base.search_priors import Choice, NotSearched, Uniform
 from rlgan.base.settings import Settings
 
-Architecture = Literal["gpt2", "llama", "qwen2"]
+_ROTARY = ("llama", "qwen2")
 
 
-class FreshWeights(Settings):
+class FreshModel(Settings):
     """A new model with random weights and an architecture of transformers."""
 
-    owner: ClassVar[str] = "generator"
+    owner: ClassVar[str]
     """Setting that owns these weights, for messages."""
     kind: Literal["fresh"] = "fresh"
-    architecture: Annotated[Architecture, Choice(("gpt2", "llama", "qwen2"))] = "llama"
-    """Architecture: GPT-2 (learned positions, layer norm), Llama, or Qwen2 (rotary positions, RMS norm, gated
-    layers)."""
+    architecture: str
+    """Architecture of the layers."""
     width: Annotated[int, Choice((64, 128, 256))] = Field(256, ge=2)
     """Width of the token embedding and of every layer."""
     layers: Annotated[int, Choice((2, 4, 6))] = Field(4, ge=1)
@@ -33,12 +32,11 @@ class FreshWeights(Settings):
     expansion: Annotated[int, NotSearched("4 everywhere since 2017")] = Field(4, ge=1)
     """Width of the feed-forward layer divided by the width of the model."""
     dropout: Annotated[float, Uniform(0.0, 0.5)] = Field(0.0, ge=0.0, lt=1.0)
-    """Dropout in pretraining. GPT-2: on embeddings, attention and residual branches; others: on attention only."""
-    tied: Annotated[bool, Choice((True, False))] = True
-    """Whether the output layer shares its weights with the embedding (Press & Wolf 2017)."""
+    """Dropout in training, of a generator in pretraining alone. BERT and GPT-2: on embeddings, attention and residual
+    branches; others: on attention only."""
 
     @model_validator(mode="after")
-    def _sizes_fit_together(self) -> FreshWeights:
+    def _sizes_fit_together(self) -> FreshModel:
         own = f"{self.owner}.weights"
         if self.width % self.heads:
             raise ConfigError(
@@ -46,7 +44,7 @@ class FreshWeights(Settings):
                 code="width_not_divided",
                 fields={f"{own}.width": self.width, f"{own}.heads": self.heads},
             )
-        if self.architecture != "gpt2" and (self.width // self.heads) % 2:
+        if self.architecture in _ROTARY and (self.width // self.heads) % 2:
             raise ConfigError(
                 (
                     f"{own}.heads={self.heads}: gives heads of width {self.width // self.heads}, but rotary positions "
@@ -55,11 +53,11 @@ class FreshWeights(Settings):
                 code="rotary_width_odd",
                 fields={f"{own}.heads": self.heads},
             )
-        if self.key_value_heads is not None and self.architecture == "gpt2":
+        if self.key_value_heads is not None and self.architecture not in _ROTARY:
             raise ConfigError(
                 (
-                    f"{own}.key_value_heads={self.key_value_heads}: has no effect on GPT-2, which has as many as "
-                    "heads. Remove it."
+                    f"{own}.key_value_heads={self.key_value_heads}: has no effect on {self.architecture}, which has as "
+                    "many as heads. Remove it."
                 ),
                 code="no_key_value_heads",
                 fields={f"{own}.key_value_heads": self.key_value_heads},
@@ -72,6 +70,27 @@ class FreshWeights(Settings):
                 fields={f"{own}.key_value_heads": self.key_value_heads, f"{own}.heads": self.heads},
             )
         return self
+
+
+class FreshWeights(FreshModel):
+    """A new language model with random weights."""
+
+    owner: ClassVar[str] = "generator"
+    architecture: Annotated[Literal["gpt2", "llama", "qwen2"], Choice(("gpt2", "llama", "qwen2"))] = "llama"
+    """Architecture: GPT-2 (learned positions, layer norm), Llama, or Qwen2 (rotary positions, RMS norm, gated
+    layers)."""
+    tied: Annotated[bool, Choice((True, False))] = True
+    """Whether the output layer shares its weights with the embedding (Press & Wolf 2017)."""
+
+
+class FreshClassifier(FreshModel):
+    """A new classifier with random weights, which reads the tokens of the task."""
+
+    owner: ClassVar[str] = "discriminator"
+    architecture: Annotated[Literal["bert", "gpt2", "llama", "qwen2"], Choice(("bert", "gpt2", "llama", "qwen2"))] = (
+        "bert"
+    )
+    """Architecture: BERT, which attends in both directions, or a causal language model: GPT-2, Llama, or Qwen2."""
 
 
 class WholeModel(Settings):

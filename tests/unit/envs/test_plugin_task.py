@@ -158,6 +158,15 @@ def test_texts_that_are_none_are_refused() -> None:
         text_task("mine", ["a a"], ["a"], ["a"])
 
 
+@pytest.mark.parametrize(
+    ("train", "code"),
+    [("a b\nb a", "task_texts_one_string"), ([], "task_texts_empty"), (["a b", 3], "task_texts_type")],
+)
+def test_a_split_that_is_no_list_of_texts_is_refused(train: Any, code: str) -> None:
+    with refused(DataError, code, {"task": "mine"}, match="task 'mine', train"):
+        text_task("mine", train, ["a"], ["b"])
+
+
 def test_a_task_that_is_registered_is_found_by_its_name() -> None:
     from rlgan import extensions
 

@@ -80,7 +80,7 @@ def test_children_are_below_their_parents_each_with_its_own(run_dir: Path) -> No
     assert runs["two"].data.tags["kind"] == "trial" and runs["sweep"].data.tags["best"] == "two"
     listed = Server(run_dir).client.list_artifacts(ids["two"], "numbers")
     assert [file.path for file in listed] == ["numbers/table.txt"]
-    assert [row["unit"] for row in one.rows()] == [1, 2]
+    assert [row["iteration"] for row in one.rows()] == [1, 2]
     recorded = json.loads((run_dir / "trials" / "one" / "mlflow_run.json").read_text())
     assert recorded["run_id"] == ids["one"]
 
@@ -393,7 +393,7 @@ def test_a_child_goes_on_after_its_last_checkpoint_without_doubling(run_dir: Pat
     flaky.before = note
     tracker = started(run_dir)
     child = child_of(tracker, run_dir, "one", truncate_after=1)
-    assert [row["unit"] for row in child.rows()] == [1]
+    assert [row["iteration"] for row in child.rows()] == [1]
     assert running.wait(60.0), "while it is worked on, it is no killed run, though its first unit may take long"
     log_units(child, 2, 3, 4)
     child.finish("FINISHED")

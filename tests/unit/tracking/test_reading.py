@@ -42,7 +42,7 @@ def test_a_run_is_read_by_folder_id_and_name(sweep: Path, uri: str) -> None:
         assert read_run(uri, address) == run
     trial = read_run(None, sweep / "trials" / "two")
     assert (trial.name, trial.parent_id, trial.params) == ("two", run.run_id, {"lr": "0.5"})
-    assert trial.metrics == {"mle/nll": 3.0, "timing/unit_s": 0.5}, "the last value is that of the greatest step"
+    assert trial.metrics == {"mle/nll": 3.0, "timing/iteration_s": 0.5}, "the last value is that of the greatest step"
     server = Server(sweep).client.get_run(trial.run_id)
     assert trial.start_time_ms == server.info.start_time
 

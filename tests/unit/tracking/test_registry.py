@@ -17,7 +17,10 @@ from typing import Any
 import pytest
 import yaml
 
+import rlgan
+from rlgan import extensions
 from rlgan.base.errors import CheckpointError, ConfigError, TrackingError
+from rlgan.generators import PluginGenerator
 from rlgan.storage.export import load_run_generator
 from rlgan.tracking import fetch, find_generator, register
 from rlgan.tracking.registry import REQUIREMENTS, REQUIREMENTS_OF_LANGUAGE_MODELS
@@ -186,6 +189,61 @@ def test_a_model_is_loaded_with_the_code_that_was_logged(
     assert answer["seed 2"] == exported.sample(5, TEMPERATURE, seed=2) != answer["seed 1"]
     assert len(set(answer["cold"])) == 1
     assert answer["fresh"][0] != answer["fresh"][1], "nobody wants the same text for ever"
+
+
+NETWORK = """
+import scipy.sparse
+from torch import nn
+
+from helpers_of_a_test.sizes import width
+
+
+class Own(nn.Module):
+    def __init__(self, space):
+        super().__init__()
+        self.embedding = nn.Embedding(space.vocab_size, width())
+        self.output = nn.Linear(width(), space.vocab_size)
+
+    def forward(self, tokens):
+        return self.output(self.embedding(tokens))
+"""
+
+
+def test_a_network_of_ones_own_is_served_where_neither_its_file_nor_what_it_imports_is(
+    run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "path"
+    (path / "helpers_of_a_test").mkdir(parents=True)
+    (path / "helpers_of_a_test" / "__init__.py").touch()
+    (path / "helpers_of_a_test" / "sizes.py").write_text("import pyarrow\n\ndef width():\n    return 3\n")
+    file = tmp_path / "network.py"
+    file.write_text(NETWORK)
+    monkeypatch.syspath_prepend(path)
+    own = register_toy(run_dir, PluginGenerator.model_validate(f"{file}:Own"))
+    expected = load_run_generator(own.run_dir).sample(5, TEMPERATURE, seed=1)
+    pinned = (own.model_dir / "requirements.txt").read_text().split()
+    more = [f"{name}=={version(name)}" for name in ("scipy", "pyarrow")]
+    assert pinned == [*(f"{name}=={version(name).partition('+')[0]}" for name in REQUIREMENTS), *more]
+    assert sorted(one.name for one in (own.model_dir / "code").iterdir()) == ["helpers_of_a_test", "rlgan"]
+
+    file.unlink()
+    shutil.rmtree(path)
+    command = [sys.executable, "-c", LOAD.format(preparation=WITH)]
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": own.uri, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(PROJECT)}
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["seed 1"] == expected
+
+    # Whoever samples from it here is asked whether its code may be executed.
+    monkeypatch.setattr(extensions.memory, "sources", {})
+    sample = ("sample", "--model", "models:/toy/1", "--tracking-uri", own.uri, "--num", 5, "--seed", 1)
+    answer = ask(capsys, *sample)
+    assert answer.status == 2 and "--trust-code (trust_code=True in Python)" in answer.err
+    with refused(CheckpointError, "plugin_not_at_hand", match=r"^models:/toy/1: .*models:/toy/1/generator.json.*"):
+        rlgan.load("models:/toy/1", tracking_uri=own.uri).sample(5)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(own.model_dir / "code")
+        assert ask(capsys, *sample, "--trust-code").out.splitlines() == expected
 
 
 # ------------------------------------------------------------------------------------------------------ fetching

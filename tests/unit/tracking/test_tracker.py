@@ -53,20 +53,20 @@ def resume(run_dir: Path, after: int, *units: int, **settings: Any) -> None:
 def test_every_number_is_in_the_file_without_any_server(tmp_path: Path) -> None:
     tracker = Tracker(TrackingSettings(enabled=False), tmp_path)
     tracker.start("a", {}, {})
-    tracker.log_metrics({"x": 0.1, "n": 2, "nan": math.nan, "inf": math.inf}, step=1, phase="mle", unit=1)
-    tracker.log_metrics({"y": 1e-300}, step=0, phase="final", unit=None)
+    tracker.log_metrics({"x": 0.1, "n": 2, "nan": math.nan, "inf": math.inf}, step=1, phase="mle", iteration=1)
+    tracker.log_metrics({"y": 1e-300}, step=0, phase="final", iteration=None)
     tracker.log_artifact(tmp_path / "absent.txt")
     tracker.finish("FINISHED")
     first, second = (json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines())
     assert first.pop("time") <= second.pop("time")
     assert first == {
-        "unit": 1,
+        "iteration": 1,
         "phase": "mle",
         "step": 1,
         "metrics": {"x": 0.1, "n": 2.0, "nan": None, "inf": None},
     }
-    assert second == {"unit": None, "phase": "final", "step": 0, "metrics": {"y": 1e-300}}
-    assert [row["unit"] for row in tracker.rows()] == [1, None]
+    assert second == {"iteration": None, "phase": "final", "step": 0, "metrics": {"y": 1e-300}}
+    assert [row["iteration"] for row in tracker.rows()] == [1, None]
 
 
 def test_mlflow_is_imported_only_when_a_tracked_run_starts(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ from pathlib import Path
 from rlgan.tracking import Tracker, TrackingSettings
 tracker = Tracker(TrackingSettings(enabled=False), Path({str(tmp_path)!r}))
 tracker.start("a", {{}}, {{}})
-tracker.log_metrics({{"x": 1.0}}, step=1, phase="mle", unit=1)
+tracker.log_metrics({{"x": 1.0}}, step=1, phase="mle", iteration=1)
 tracker.finish("FINISHED")
 assert "mlflow" not in sys.modules
 """
@@ -86,12 +86,12 @@ assert "mlflow" not in sys.modules
 def test_going_back_drops_what_will_be_done_again(tmp_path: Path) -> None:
     tracker = Tracker(TrackingSettings(enabled=False), tmp_path)
     log_units(tracker, 1, 2, 3, 4)
-    tracker.log_metrics({"final/x": 1.0}, step=0, phase="final", unit=None)
+    tracker.log_metrics({"final/x": 1.0}, step=0, phase="final", iteration=None)
     before = tracker.rows()
     tracker.truncate_after(2)
     assert tracker.rows() == before[:2]
     log_units(tracker, 3)
-    assert [row["unit"] for row in tracker.rows()] == [1, 2, 3]
+    assert [row["iteration"] for row in tracker.rows()] == [1, 2, 3]
 
 
 def test_a_row_cut_off_by_a_crash_is_left_out(tmp_path: Path) -> None:
@@ -104,14 +104,14 @@ def test_a_row_cut_off_by_a_crash_is_left_out(tmp_path: Path) -> None:
     assert tracker.rows() == whole
     tracker.truncate_after(5)
     log_units(tracker, 3)
-    assert [row["unit"] for row in tracker.rows()] == [1, 2, 3]
+    assert [row["iteration"] for row in tracker.rows()] == [1, 2, 3]
 
 
 def test_a_damaged_row_is_named(tmp_path: Path) -> None:
     tracker = Tracker(TrackingSettings(enabled=False), tmp_path)
     log_units(tracker, 1, 2, 3)
     path = tmp_path / "metrics.jsonl"
-    text = path.read_text().replace('{"unit": 2,', '{"unit" 2,')
+    text = path.read_text().replace('{"iteration": 2,', '{"iteration" 2,')
     path.write_text(text)
     with refused(CheckpointError, "damaged_metrics_line", {"line": 2}, match="metrics.jsonl"):
         tracker.truncate_after(3)
@@ -128,7 +128,7 @@ def test_a_full_disk_ends_the_run_and_says_so(tmp_path: Path) -> None:
             log_units(tracker, 3)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert [row["unit"] for row in tracker.rows()] == [1, 2]
+    assert [row["iteration"] for row in tracker.rows()] == [1, 2]
 
 
 # ------------------------------------------------------------------------------------------------------ the server
@@ -141,7 +141,7 @@ def test_a_run_is_in_mlflow_as_it_was(run_dir: Path) -> None:
     params |= {f"p.{number}": number for number in range(250)}
     tracker.start("the name", params, {"preset": "quick", "seed": "3"})
     log_units(tracker, 1, 2)
-    tracker.log_metrics({"final/nan": math.nan, "final/inf": math.inf}, step=0, phase="final", unit=None)
+    tracker.log_metrics({"final/nan": math.nan, "final/inf": math.inf}, step=0, phase="final", iteration=None)
     tracker.log_artifact(run_dir / "table.txt")
     tracker.log_artifact(run_dir / "metrics.jsonl", "numbers")
     tracker.finish("FINISHED")
@@ -181,7 +181,7 @@ def test_the_first_run_makes_the_database_without_a_word(tmp_path: Path, capfd: 
 def test_calls_are_as_large_as_mlflow_allows(run_dir: Path, flaky: Flaky) -> None:
     metrics = {f"m/{number}": float(number) for number in range(2_100)}
     tracker = Tracker(TrackingSettings(), run_dir)
-    tracker.log_metrics(metrics, step=1, phase="mle", unit=1)
+    tracker.log_metrics(metrics, step=1, phase="mle", iteration=1)
     tracker.start("a", {f"p.{number}": number for number in range(250)}, {})
     tracker.finish("FINISHED")
     # At most 100 parameters, and 1,000 of all kinds; the last call brings the tag too.
@@ -326,7 +326,7 @@ def test_a_dead_server_is_told_once_and_holds_nothing_up(tmp_path: Path) -> None
     (warning,) = track(tmp_path, *range(1, 101), uri=REFUSING)
     assert warning.startswith(f"MLflow at {REFUSING} does not accept metrics (MlflowException: API request to ")
     assert f"all metrics are in {tmp_path / 'metrics.jsonl'}" in warning
-    assert [row["unit"] for row in Tracker(TrackingSettings(), tmp_path).rows()] == list(range(1, 101))
+    assert [row["iteration"] for row in Tracker(TrackingSettings(), tmp_path).rows()] == list(range(1, 101))
 
 
 def test_an_address_that_mlflow_does_not_know_is_told_too(tmp_path: Path) -> None:
@@ -432,8 +432,8 @@ def test_an_experiment_that_cannot_be_made_is_told(run_dir: Path, flaky: Flaky) 
 def test_a_refused_row_does_not_hold_up_the_others(run_dir: Path) -> None:
     tracker = Tracker(TrackingSettings(), run_dir)
     log_units(tracker, 1)
-    tracker.log_metrics({"not@allowed": 1.0}, step=2, phase="mle", unit=2)
-    tracker.log_metrics({"neither@allowed": 1.0}, step=3, phase="mle", unit=3)
+    tracker.log_metrics({"not@allowed": 1.0}, step=2, phase="mle", iteration=2)
+    tracker.log_metrics({"neither@allowed": 1.0}, step=3, phase="mle", iteration=3)
     log_units(tracker, 4)
     with pytest.warns(
         UserWarning, match=r"MLflow refused row 2 of .*metrics.jsonl \(MlflowException: .*\)\. It is kept"
@@ -620,3 +620,24 @@ def test_a_machine_without_git_gives_the_other_tags(
     repository("add", ".")
     monkeypatch.setenv("PATH", "")
     assert run_tags("quick", 5) == IDENTITY
+
+
+def test_rows_of_0_1_0_are_read_and_the_file_goes_on_with_the_words_of_now(tmp_path: Path) -> None:
+    tracker = Tracker(TrackingSettings(enabled=False), tmp_path)
+    rows = [{"unit": number, "phase": "mle", "step": 1, "metrics": {"timing/unit_s": 2.0}} for number in (1, 2, 3)]
+    end = {"unit": None, "phase": "final", "step": 0, "metrics": {}}
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [*rows, end]))
+    assert [(row["iteration"], "unit" in row) for row in tracker.rows()] == [
+        (1, False),
+        (2, False),
+        (3, False),
+        (None, False),
+    ]
+    assert tracker.rows()[0]["metrics"] == {"timing/iteration_s": 2.0}
+    tracker.truncate_after(2)
+    log_units(tracker, 3)
+    assert [json.loads(line)["iteration"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == [
+        1,
+        2,
+        3,
+    ]

@@ -36,7 +36,7 @@ def tracked(run_dir: Path, metrics: dict[str, float], table: str | None, **tags:
     tracker = Tracker(TrackingSettings(), run_dir)
     inputs = (DataInput("poems.txt, train", "f" * 64, "training", "/data/poems.txt", ("text",), {}),)
     tracker.start("a", {}, {"preset": "seqgan", "seed": "3"}, inputs)
-    tracker.log_metrics(metrics, step=0, phase="final", unit=None)
+    tracker.log_metrics(metrics, step=0, phase="final", iteration=None)
     if table is not None:
         (run_dir / TABLE).write_text(table)
         tracker.log_artifact(run_dir / TABLE)

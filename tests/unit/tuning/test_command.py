@@ -87,7 +87,10 @@ def test_a_dry_run_shows_what_varies_and_writes_nothing(capsys: pytest.CaptureFi
     assert answer.status == 0
     assert "objective kl_sum: eval/kl_forward + eval/kl_reverse, lower is better" in answer.out
     assert "  credit: Choice(values=('terminal', 'monte_carlo'))" in answer.out
-    assert "× weights by the density ratio of sequences, so reward=" in answer.out
+    reasons = [line for line in answer.out.splitlines() if re.match(r"  \d+ × ", line)]
+    assert len(reasons) == 8 and re.search(r"  and \d+ less frequent reasons\n", answer.out)
+    counts = [int(line.split()[0]) for line in reasons]
+    assert counts == sorted(counts, reverse=True) and "reward=" in answer.out
     assert [path.name for path in tmp_path.iterdir()] == ["mine.toml"]
 
 

@@ -16,9 +16,9 @@ from rlgan.base.errors import ConfigError
 from rlgan.tuning.judge.importance import (
     Effect,
     Estimate,
+    Feature,
     Importance,
     Interaction,
-    Unit,
     estimate,
     importances,
     shuffle_losses,
@@ -181,21 +181,21 @@ def test_strong_terms_come_before_weak_ones() -> None:
 def test_shuffling_agrees_with_a_slow_twin() -> None:
     rng = np.random.default_rng(0)
     x, y = rng.random((5, 3)), rng.random(5)
-    one = Unit(np.array([0]), np.array([True, True, False, True, True]))
-    two = Unit(np.array([1, 2]), np.ones(5, dtype=bool))
+    one = Feature(np.array([0]), np.array([True, True, False, True, True]))
+    two = Feature(np.array([1, 2]), np.ones(5, dtype=bool))
     orders = np.array([[4, 0, 2, 1, 3], [1, 2, 3, 4, 0], [0, 1, 2, 3, 4]])
 
     def model(row: Any) -> float:
         return float(row[0] * row[1] + row[2] ** 2)
 
-    def twin(units: list[Unit]) -> float:
+    def twin(features: list[Feature]) -> float:
         def error(rows: Any) -> float:
             return sum((model(row) - target) ** 2 for row, target in zip(rows, y, strict=True)) / 5
 
         losses = []
         for order in orders:
             rows = [list(row) for row in x]
-            for unit in units:
+            for unit in features:
                 places = [place for place in range(5) if unit.active[place]]
                 sources = [source for source in order if unit.active[source]]
                 for place, source in zip(places, sources, strict=True):
@@ -212,11 +212,11 @@ def test_shuffling_by_hand() -> None:
     # f(x) = x = y on 0, 1, 2: all 6 permutations together move each row to each place twice, so the mean squared error
     # is the mean of (i − j)² over all pairs: (0 + 1 + 4 + 1 + 0 + 1 + 4 + 1 + 0) / 9 = 12 / 9, twice the variance 2/3.
     x = np.array([[0.0], [1.0], [2.0]])
-    unit = Unit(np.array([0]), np.ones(3, dtype=bool))
+    unit = Feature(np.array([0]), np.ones(3, dtype=bool))
     orders = np.array(list(permutations(range(3))))
     assert shuffle_losses(lambda rows: rows[:, 0], x, x[:, 0], [[unit]], orders) == pytest.approx([12 / 9])
     # Active in the first two alone: half of the permutations swap them, (1 + 1 + 0) / 3 each.
-    unit = Unit(np.array([0]), np.array([True, True, False]))
+    unit = Feature(np.array([0]), np.array([True, True, False]))
     assert shuffle_losses(lambda rows: rows[:, 0], x, x[:, 0], [[unit]], orders) == pytest.approx([1 / 3])
 
 

@@ -1,0 +1,112 @@
+"""Sampling of a causal language model against `model.generate` of transformers: tokens a second, the same model.
+
+    python -m benchmarks.lm_sampling [--repeats 3] [--rows 64] [--new 128] [--group 8] ...
+
+One process and thread, turn by turn, float32, random weights, temperature 1, no token that ends a sequence, so that
+both draw the same number of tokens. Once each row has a prompt of its own, and once `--group` rows share one. That
+rlgan draws from the model's distribution is tested (`tests/unit/test_causal_lm.py`); here the mean log-probability of
+what each side drew stands beside its time, computed by one forward pass of the model. Times are CPU seconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks.common import machine, ratios, spread
+from benchmarks.lm_common import write_model
+from rlgan.base.pretrained import ModelFolder
+from rlgan.base.seeding import stream
+from rlgan.base.threads import torch_threads
+from rlgan.envs.sequence_space import SequenceSpace
+from rlgan.generators import CausalLM, build_generator
+from rlgan.sampling.sampler import sampler_of
+
+TINY_MARKS = ("heavy",)
+
+
+def tiny(folder: Path) -> list[str]:
+    return ["--repeats", "1", "--rows", "4", "--group", "2", "--new", "4", "--prompt", "3", "--vocab", "270"] + [
+        "--width", "16", "--layers", "1",
+    ]  # fmt: skip
+
+
+def cpu_seconds(function: Callable[[], Tensor]) -> tuple[float, Tensor]:
+    started = time.process_time()
+    result = function()
+    return time.process_time() - started, result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    for name, value in {
+        "repeats": 3, "rows": 64, "group": 8, "new": 128, "prompt": 32, "vocab": 4096, "width": 256, "layers": 4,
+    }.items():  # fmt: skip
+        parser.add_argument(f"--{name}", type=int, default=value)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder, torch_threads(1):
+        compare(options, Path(folder))
+
+
+def compare(options: argparse.Namespace, folder: Path) -> None:
+    """Print both sides and their ratio."""
+    import transformers
+
+    size = write_model(folder, options.vocab, options.width, options.layers, options.prompt + options.new)
+    model: Any = transformers.AutoModelForCausalLM.from_pretrained(str(folder), dtype=torch.float32).eval()
+    vocab = model.config.vocab_size
+    space = SequenceSpace(vocab, options.new, condition=SequenceSpace(vocab, options.prompt))
+    generator = build_generator(CausalLM(weights=ModelFolder(path=str(folder))), space)
+    generator.take_files()
+    sampler = sampler_of(generator.eval().requires_grad_(False), space, chunk_rows=options.rows)
+    model.generation_config.eos_token_id = None
+    print(machine())
+    print(f"{size:,} weights, {options.rows} rows of {options.new} new tokens behind {options.prompt}, 1 thread")
+    rng = random.Random(0)
+    for rows_a_prompt in (1, options.group):
+        number = options.rows // rows_a_prompt
+        prompts = torch.tensor([[rng.randrange(vocab) for _ in range(options.prompt)] for _ in range(number)])
+        conditions = prompts.repeat_interleave(rows_a_prompt, 0)
+
+        def ours(seed: int, given: Tensor = conditions) -> Tensor:
+            return sampler.sample(len(given), stream(seed, "benchmark"), conditions=given).tokens
+
+        def theirs(seed: int, given: Tensor = conditions) -> Tensor:
+            torch.manual_seed(seed)
+            found: Tensor = model.generate(
+                given, attention_mask=torch.ones_like(given), do_sample=True, top_k=0, top_p=1.0,
+                max_new_tokens=options.new, min_new_tokens=options.new, pad_token_id=0,
+            )  # fmt: skip
+            return found[:, given.shape[1] :]
+
+        taken: dict[str, list[float]] = {"rlgan": [], "generate": []}
+        likelihood: dict[str, list[float]] = {"rlgan": [], "generate": []}
+        for repeat in range(options.repeats + 1):
+            for name, draw in (("generate", theirs), ("rlgan", ours)):
+                spent, tokens = cpu_seconds(lambda draw=draw, repeat=repeat: draw(repeat))  # type: ignore[misc]
+                assert tokens.shape == (options.rows, options.new)
+                with torch.no_grad():
+                    nll = -float(generator.conditional(conditions).logprobs(tokens).mean())
+                if repeat:  # the first warms up
+                    taken[name].append(spent)
+                    likelihood[name].append(nll)
+        tokens_drawn = options.rows * options.new
+        print(f"{rows_a_prompt} rows a prompt:")
+        for name, seconds in taken.items():
+            print(
+                f"  {name}: {spread([tokens_drawn / one for one in seconds], 0)} tokens a CPU second; "
+                f"NLL {spread(likelihood[name], 4)} nats a token"
+            )
+        print(f"  tokens a second, rlgan / generate: {spread(ratios(taken['generate'], taken['rlgan']))}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""A run between two iterations, as its checkpoint keeps it; held while code of the user's own may raise in the next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+from rlgan.base.weights import Base
+from rlgan.config.config import Config
+from rlgan.extensions import plugins_in
+from rlgan.storage.bases import without_copies
+from rlgan.training.callbacks import CALLBACKS
+from rlgan.training.trainer import Trainer
+
+from .data import DATA
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A run between two iterations.
+
+    Attributes:
+        position: iterations done.
+        state: for a checkpoint.
+        bases: what its networks have frozen.
+    """
+
+    position: int
+    state: dict[str, Any]
+    bases: tuple[Base, ...]
+
+
+def may_raise(config: Config) -> bool:
+    """Whether code of the user's own runs inside of iterations: where it raises, there is nothing to go on from."""
+    return any(plugin.plugin_kind != "callback" for plugin in plugins_in(config))
+
+
+def whole(trainer: Trainer, fingerprint: str, callbacks: Mapping[str, Any], *, copied: bool) -> Whole:
+    """A run as it stands.
+
+    Args:
+        trainer: of the run, between two iterations.
+        fingerprint: of its task.
+        callbacks: their states.
+        copied: whether it is to stay as it is while training goes on.
+    """
+    state = {**trainer.state(), DATA: fingerprint, CALLBACKS: callbacks}
+    bases = trainer.bases
+    if copied:
+        state = deepcopy(state, without_copies(bases))
+    return Whole(trainer.position.iterations, state, bases)
