@@ -62,7 +62,7 @@ def stopped(capsys: pytest.CaptureFixture[str], num_iterations: int, *arguments:
 
 def command(text: str, after: str) -> list[str]:
     """What a message says is to be typed, for `ask`."""
-    found = re.search(rf"{re.escape(after)}: rlgan (.*)", text)
+    found = re.search(rf"(?m){re.escape(after)}: rlgan (.*?)(?: \[\w+\])?$", text)  # an error's code stands behind it
     assert found is not None, text
     return shlex.split(found[1])
 
