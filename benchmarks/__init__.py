@@ -5,6 +5,7 @@ ends with `if __name__ == "__main__"` is a benchmark, is found by itself (tests/
 beside `main`
 
     TINY_MARKS = ("ray",)              # only where it begins Ray ("ray") or takes more than two seconds ("heavy")
+    NEEDS = ("transformers",)          # only where it needs libraries that not every Python has
 
     def tiny(folder: Path) -> list[str]:
         return ["--repeats", "1"]      # the arguments of a form that ends in a few seconds and measures nothing

@@ -29,12 +29,13 @@ from rlgan.training.trainer import Trainer
 from rlgan.workers.assembly import build_parts
 
 TINY_MARKS = ("heavy",)
+NEEDS = ("transformers", "datasets", "trl")
 
 GROUP = 8
 
 
 def tiny(folder: Path) -> list[str]:
-    return ["--repeats", "1", "--width", "16", "--layers", "1", "--vocab", "270", "--prompts", "2", "--completion", "6"]
+    return ["--repeats", "1", "--width", "16", "--layers", "1", "--prompts", "2", "--completion", "6"]
 
 
 def reward(completions: list[str], **kwargs: Any) -> list[float]:

@@ -27,12 +27,13 @@ from rlgan.training.trainer import Trainer
 from rlgan.workers.assembly import build_parts
 
 TINY_MARKS = ("heavy",)
+NEEDS = ("transformers", "peft")
 
 _MIB = 2**20
 
 
 def tiny(folder: Path) -> list[str]:
-    return ["--vocab", "270", "--width", "16", "--layers", "1", "--updates", "1"]
+    return ["--width", "16", "--layers", "1", "--updates", "1"]
 
 
 def configuration(folder: Path, prompt: int, completion: int, updates: int) -> Config:
@@ -55,7 +56,7 @@ def configuration(folder: Path, prompt: int, completion: int, updates: int) -> C
 
 def growth(folder: Path, updates: int) -> None:
     """What the process holds while a small model makes many updates."""
-    write_model(folder / "model", 270, 32, 2, 32)
+    write_model(folder / "model", 4096, 32, 2, 32)
     config = configuration(folder, 16, 16, updates)
     task = build_task(config.task)
     early = 0

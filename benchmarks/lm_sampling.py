@@ -31,6 +31,7 @@ from rlgan.generators import CausalLM, build_generator
 from rlgan.sampling.sampler import sampler_of
 
 TINY_MARKS = ("heavy",)
+NEEDS = ("transformers", "peft")
 
 
 def tiny(folder: Path) -> list[str]:

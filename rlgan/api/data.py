@@ -129,8 +129,10 @@ def _demonstrations(given: Given) -> Asked:
 
     if given.model is None:
         raise ConfigError(
-            "demonstrations: model is missing, whose tokens they are cut into. Give the folder of a language model, or "
-            "its name on the hub.",
+            (
+                "demonstrations: model is missing, and its tokeniser is needed. Give the folder of a language model, "
+                "or its name on the hub."
+            ),
             code="api_lacks_model",
         )
     name = "data" if given.demonstrations is None else "demonstrations"
@@ -143,7 +145,7 @@ def _demonstrations(given: Given) -> Asked:
         )
     if given.tokens is not None:
         raise ConfigError(
-            "tokens: has no effect beside model, whose own tokens are used. Remove it.", code="api_tokens_of_model"
+            "tokens: has no effect with model, which has its own tokens. Remove it.", code="api_tokens_of_model"
         )
     task = {"kind": "demonstrations", "model": model_source(str(given.model)).model_dump(mode="json")}
     if (path := _path(name, shown)) is not None:
@@ -185,8 +187,10 @@ def _record(where: str, value: Any) -> dict[str, Any]:
             record[str(field)] = json.loads(json.dumps(held, ensure_ascii=False, default=_plain))
         except (TypeError, ValueError) as error:
             raise DataError(
-                f"{where}: field {field!r} is {held!r:.80}, which cannot be written as JSON ({error}). Make it text, a "
-                "number, a list or a dictionary, or remove it.",
+                (
+                    f"{where}: field {field!r} is {held!r:.80}, which cannot be written as JSON ({error}). Convert it "
+                    "to text, a number, a list or a dictionary, or remove it."
+                ),
                 code="data_not_json",
                 fields={"where": where},
             ) from None

@@ -13,8 +13,9 @@ from .runs import LATEST_HELP, named
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what the verb takes."""
     parser.description = (
-        "Writes the generator of a run as a folder that transformers loads, with its tokenizer, generation config "
-        "and a model card: all weights, or the adapter alone where one was trained."
+        "Write the generator of a run as a folder that transformers can load, with its tokenizer, generation "
+        "config and a model card. If the run trained an adapter, only the adapter is written, unless --merge is "
+        "given."
     )
     of_run = parser.add_argument_group("run")
     of_run.add_argument(
@@ -22,10 +23,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     add_trust(of_run)
     settings = parser.add_argument_group("settings")
-    settings.add_argument("--to", required=True, type=Path, metavar="DIR", help="folder to write; new, or empty")
     settings.add_argument(
-        "--merge", action="store_true", help="of a run that trained an adapter: merge it into the model's weights"
+        "--to", required=True, type=Path, metavar="DIR", help="folder to write; it must be new or empty"
     )
+    settings.add_argument("--merge", action="store_true", help="merge the adapter of the run into the model's weights")
 
 
 def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:

@@ -45,7 +45,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=None,
         metavar="TEXT",
-        help="what to write for, instead of --input; may be given several times",
+        help="prompt, instead of --input; may be given several times",
     )
     data.add_argument(
         "--column",
@@ -115,7 +115,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     settings.add_argument(
         "--stream",
         action="store_true",
-        help="show each token as it is sampled, one sequence after another, with its line breaks",
+        help="print each token when it is sampled, one sequence after another",
     )
     settings.add_argument("--seed", type=int, metavar="N", default=None, help="random seed (default 0)")
     add_trust(of_run)
@@ -173,7 +173,7 @@ def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
     if options.prompt is not None and (options.input is not None or options.num is not None):
         other = "--input" if options.input is not None else "--num"
         raise ConfigError(
-            f"--prompt: one sequence is written for each prompt, and {other} says something else. Remove one of them.",
+            f"--prompt: one sequence is written for each prompt, so {other} has no effect. Remove one of them.",
             code="prompt_beside_input",
         )
     if options.stream and (options.beam is not None or options.replace_unknown):

@@ -90,8 +90,10 @@ class AdversarialReward(RewardFunction, ConditionalRewardFunction):
         """
         if self._encoding is None:
             raise ConfigError(
-                "as_trl: this discriminator judges token ids, and how texts become such is not known. Take it from a "
-                "run's folder by rlgan.discriminator_reward.",
+                (
+                    "as_trl: this discriminator judges token ids, and its tokeniser is not known. Take it from a run's "
+                    "folder with rlgan.discriminator_reward."
+                ),
                 code="reward_without_encoding",
             )
         return TextReward(self, self._encoding(), self._name)

@@ -61,8 +61,8 @@ class PluginReward(FinishedReward, TakesPlugin):
     map_weight: float = 1.0
     """Factor of the map."""
     normalise_terms: bool = False
-    """Whether each term is normalised before the terms are added: less its mean, over its standard deviation plus 1e-4,
-    both over the sequences of a group (normalize_then_sum of TRL)."""
+    """Whether to normalise each term before the sum: minus its mean, divided by its standard deviation plus 1e-4,
+    over the sequences of a group (normalize_then_sum of TRL)."""
     timeout_s: Annotated[float, FreeOnResume()] = Field(60.0, gt=0.0)
     """Maximum number of seconds for a call of a function. If a call takes longer, the run stops and keeps its last
     checkpoint."""

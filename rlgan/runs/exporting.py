@@ -54,7 +54,7 @@ def export(run_dir: Path, to: Path, *, merges: bool = False, trust_code: bool = 
     """
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise CheckpointError(
-            f"--to {to}: exists and is not an empty folder. Name another one.",
+            f"--to {to}: exists and is not an empty folder. Use another folder.",
             code="export_folder_taken",
             fields={"path": to},
         )
@@ -127,9 +127,9 @@ def _card(config: Config, kept: KeptData, run_dir: Path, saved: SavedModel, expo
         **({"sha256 of the model beside the adapter": saved.digest} if saved.digest else {}),
         "task": f"{task.kind}; completions of at most {exported.space.max_length} tokens{prompts}",
         "seed": config.seed,
-        "reward": config.reward.kind if config.schedule.adversarial_updates else "none: likelihood alone",
+        "reward": config.reward.kind if config.schedule.adversarial_updates else "none: maximum likelihood only",
         "discriminator": "none" if config.discriminator is None else config.discriminator.kind,
-        "epochs of likelihood": config.schedule.mle_epochs,
+        "epochs of maximum likelihood": config.schedule.mle_epochs,
         "generator updates": config.schedule.adversarial_updates * config.schedule.g_steps,
     }
     lines += ["## Training", "", *(f"- {key}: {value}" for key, value in facts.items()), ""]
@@ -153,7 +153,7 @@ def _use(saved: SavedModel, exported: ExportedGenerator) -> list[str]:
     is_chat = exported.reading is not None and exported.reading.is_chat
     asked = '[{"role": "user", "content": "..."}]' if is_chat else '"..."'
     return [
-        *([f"# needs the library peft, and the model {saved.base}"] if saved.is_adapter else []),
+        *([f"# needs the library peft and the model {saved.base}"] if saved.is_adapter else []),
         "from transformers import pipeline",
         "",
         'write = pipeline("text-generation", "path/of/this/folder")',
@@ -188,7 +188,7 @@ def _table(run_dir: Path) -> list[str]:
     return [
         "## Figures",
         "",
-        "On the test split; the run beside its controls. What each figure means: docs/metrics.md of rlgan.",
+        "On the test split: the run and its controls. For the meaning of each metric see docs/metrics.md of rlgan.",
         "",
         to_markdown(rows, shown),
         "",

@@ -201,8 +201,10 @@ class ExportedGenerator:
         """
         if not self.generator.draws_tokens or self.generator.own_sampler(self.space, draw, 1) is not None:
             raise ConfigError(
-                f"--stream: {type(self.generator).__name__} writes whole sequences and not one token after another. "
-                "Remove it.",
+                (
+                    f"--stream: {type(self.generator).__name__} generates whole sequences instead of one token after "
+                    "another. Remove it."
+                ),
                 code="stream_of_whole_sequences",
             )
         conditions = None if source is None else self.read_sources([source], path).conditions

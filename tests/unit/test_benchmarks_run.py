@@ -76,6 +76,8 @@ def test_a_benchmark_runs(
     request: pytest.FixtureRequest,
 ) -> None:
     module = importlib.import_module(f"benchmarks.{name}")
+    for library in getattr(module, "NEEDS", ()):
+        pytest.importorskip(library)
     if "ray" in marks(BENCHMARKS[name]):
         request.getfixturevalue("ray_session")
         monkeypatch.setattr(module, "own_cluster", in_the_session, raising=False)

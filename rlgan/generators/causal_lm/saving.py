@@ -65,8 +65,10 @@ def _save_adapter(
 ) -> SavedModel:
     if source is None:
         raise ConfigError(
-            "--merge: is missing. This run trained an adapter beside random weights, which no other folder has. Add "
-            "--merge for a folder with all weights.",
+            (
+                "--merge: is missing. This run trained an adapter on random weights, which are in no other folder. Add "
+                "--merge to write all weights."
+            ),
             code="export_adapter_of_nothing",
         )
     own = _frozen(network)
@@ -77,8 +79,10 @@ def _save_adapter(
     assert digest is not None and found is not None
     if digest.digest != found.digest:
         raise CheckpointError(
-            f"{source.shown}: holds other weights (sha256 {found.digest}) than the adapter was trained beside "
-            f"({digest.digest}). Bring the model back as it was, or add --merge for a folder with all weights.",
+            (
+                f"{source.shown}: contains other weights (sha256 {found.digest}) than those the adapter was trained "
+                f"with ({digest.digest}). Restore the model, or add --merge to write all weights."
+            ),
             code="export_other_base",
             fields={"path": source.shown},
         )
