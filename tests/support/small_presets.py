@@ -52,6 +52,9 @@ def small(name: str, **workers: Any) -> Config:
     changes |= {f"workers.{setting}": value for setting, value in workers.items()}
     if isinstance(config.schedule.teacher_forcing, MixedPrefix):
         changes["schedule.teacher_forcing.start"] = 2
+    if config.schedule.d_fakes == "rollouts":
+        changes["adversary.sequences_per_round"] = changes["schedule.g_batch"]
+        changes["schedule.d_steps"] = 1
     if config.shares_embeddings:
         changes["discriminator.embedding"] = changes["generator.embedding"]
     return from_dict(to_dict(override(config.model_copy(update={"controls": ()}), changes)))

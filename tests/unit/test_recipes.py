@@ -469,6 +469,24 @@ GRPO: Recipe = SFT | {  # TRL's defaults (trl 1.16), but for two steps a batch, 
     "optimizers.generator": ADAM | {"lr": 1e-4, "clip_norm": 1.0},
 }  # fmt: skip
 
+GAD: Recipe = GRPO | {  # Ye et al. 2025 (docs/algorithms/gad.md); sizes are ours
+    "discriminator": {
+        "kind": "sequence_classifier", "weights.kind": "generator", "pooling": "own", "granularity": "sequence",
+        "training.kind": "whole", "max_length": None, "dtype": "float32", "checkpointing": False, "config": None,
+        "tokens": None, "generator": None,
+    },
+    "adversary": BATCHES | {"batch": 72, "sequences_per_round": 64, "decoding.kind": "drawn"},
+    "adversary.loss": {"kind": "bradley_terry", "temperature": 1.0, "label_smoothing": 0.0},
+    "reward": {"kind": "logit"},
+    "normalisation": {"kind": "group_deviation", "epsilon": 1e-6, "bessel": True},
+    "reference": {"kind": "loss", "weight": 1e-3, "times_ratio": False},
+    "schedule": GRPO["schedule"] | {
+        "discriminator_rounds": 50, "d_steps": 1, "d_epochs": 1, "d_fakes": "rollouts"
+    },
+    "optimizers.generator": ADAM | {"lr": 1e-4, "clip_norm": 0.2},
+    "optimizers.discriminator": ADAM | {"lr": 1e-4, "clip_norm": 0.2},
+}  # fmt: skip
+
 SCHEDULED_SAMPLING: Recipe = MLE | {
     # Docs: half of the inputs after 30 epochs.
     "schedule": MLE["schedule"] | {
@@ -534,6 +552,7 @@ RECIPES: dict[str, Recipe] = {
     "mle": MLE,
     "sft": SFT,
     "grpo": GRPO,
+    "gad": GAD,
     "mle_continued": MLE_CONTINUED,
     "constant_reward": CONSTANT_REWARD,
     "random_reward": RANDOM_REWARD,
