@@ -170,7 +170,7 @@ class Gumbel(Objective):
         if self.straight_through and self.fakes != "soft":
             raise ConfigError(
                 f"objective.fakes={self.fakes!r}: has no effect, because straight-through rows are already tokens. "
-                "Leave it soft.",
+                "Set it to soft.",
                 code="fakes_no_effect",
                 fields={"objective.fakes": self.fakes},
             )

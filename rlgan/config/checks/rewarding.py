@@ -117,6 +117,6 @@ def comparisons_within_a_batch(fields: Fields) -> Iterator[Problem]:
         yield Problem(
             "group_without_comparison",
             {"schedule.g_group": group},
-            f"has no effect with baseline={baseline.kind!r} and normalisation={fields.normalisation.kind!r}. Leave it "
-            "null.",
+            f"has no effect with baseline={baseline.kind!r} and normalisation={fields.normalisation.kind!r}. Set it "
+            "to null.",
         )
