@@ -102,6 +102,13 @@ def well_known_source(names: Sequence[str]) -> str | None:
     return found[0] if found else well_known_text(names)
 
 
+def well_known_prompt(names: Sequence[str]) -> str | None:
+    """The column that is a source or, where there is none, a conversation or a text."""
+    known = folded(names)
+    found = [known[name] for name in (*WELL_KNOWN_SOURCES, *CHAT_FIELDS) if name in known]
+    return found[0] if found else well_known_text(names)
+
+
 def well_known_pairs(names: Sequence[str]) -> list[tuple[str, str]]:
     """The columns that are a source and its target, as often as that is so."""
     known = folded(names)

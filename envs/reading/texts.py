@@ -9,8 +9,16 @@ from typing import Any, cast
 from rlgan.base.errors import DataError
 
 from .characters import Spaces, one_line
-from .chats import is_chat
-from .columns import Path, Wanted, looks_like_header, paths_to_texts, well_known_source, well_known_text
+from .chats import Turn, is_chat
+from .columns import (
+    Path,
+    Wanted,
+    looks_like_header,
+    paths_to_texts,
+    well_known_prompt,
+    well_known_source,
+    well_known_text,
+)
 from .fasta import fasta_sequences
 from .how import How
 from .json_records import json_array, json_lines, json_type, one_object
@@ -35,6 +43,7 @@ class TextFile:
         notes: what was read, left out and changed.
         num_units: how many lines, records or rows were read.
         noun: what one text is called: "line" where lines are the texts, else "text".
+        turns: place among the texts → role and text of each message, of those that were conversations.
     """
 
     path: str
@@ -44,6 +53,7 @@ class TextFile:
     notes: list[str] = field(default_factory=list)
     num_units: int = 0
     noun: str = "text"
+    turns: dict[int, list[Turn]] = field(default_factory=dict)
 
     @property
     def strings(self) -> Sequence[str]:
@@ -68,7 +78,9 @@ class TextFile:
         return [f"first {self.noun}, {self.unit} {self.numbers[place]}: {shown(self.texts[place])}"]
 
 
-def read_texts(path: str, how: How, wanted: Wanted, description: str, *, lists: bool = False) -> TextFile:
+def read_texts(
+    path: str, how: How, wanted: Wanted, description: str, *, lists: bool = False, chats: bool = False
+) -> TextFile:
     """Read a file of which every record is, or has, one text.
 
     Args:
@@ -77,11 +89,14 @@ def read_texts(path: str, how: How, wanted: Wanted, description: str, *, lists: 
         wanted: where the text stands in records that have several columns.
         description: what the file should be, for errors: "a text file with one sequence a line".
         lists: whether a text may be a list of strings or of messages (the parts of a source).
+        chats: whether a field of whole conversations may be the text, beside those with other well-known names.
 
     Raises:
         DataError: the file cannot be read, its records have no such text, or there is none.
     """
     well_known = well_known_source if lists else well_known_text
+    if chats:
+        well_known = well_known_prompt
     opened = open_file(path, how, description, lambda cells: well_known(cells) is not None, always_table=False)
     if opened.format == "lines":
         found = _of_lines(opened, how, wanted)
@@ -164,6 +179,7 @@ def _of_records(
     unit, values = unit_of(opened), Values()
     numbers, texts = Numbers(), list[Text]()
     path: Path | None = None
+    conversations: dict[int, list[Turn]] = {}
     known = well_known(opened.parquet.names) if opened.parquet is not None and wanted.column is None else None
     name = str(wanted.column) if wanted.column is not None else known
     for number, found in records_of(opened, None if name is None else [name]):
@@ -179,6 +195,7 @@ def _of_records(
             value = path.value_in(where, record, wanted, bool(texts))
             turns = values.turns(where, path.name, value) if lists else None
             if turns is not None:
+                conversations[len(texts)] = turns
                 text = [said for _, said in turns] if len(turns) > 1 else turns[0][1]
             else:
                 text = (values.texts if lists else values.text)(where, path.name, value, wanted)
@@ -190,7 +207,7 @@ def _of_records(
     notes = [*opened.notes, *about, *values.notes(), *skipped(opened.blank)]
     if opened.format != "jsonl":
         notes.insert(0, f"read {count(len(texts), unit)}")
-    return TextFile(opened.path, texts, numbers.done(), unit, notes, len(texts))
+    return TextFile(opened.path, texts, numbers.done(), unit, notes, len(texts), turns=conversations)
 
 
 def _path_of(

@@ -223,6 +223,7 @@ def _sources(
     options: argparse.Namespace, exported: ExportedGenerator
 ) -> tuple[Sequence[Source] | None, str, Sequence[int] | None]:
     """What is written for, where it is from, and on which lines it stands; None where nothing is given."""
+    from rlgan.envs.model_tokens import as_messages
     from rlgan.envs.reading import How, Wanted, count, known_encoding, read_texts
 
     if options.prompt is not None:
@@ -237,6 +238,7 @@ def _sources(
         Wanted("source", "--column", options.column),
         "a text file with one source per line",
         lists=exported.reading is not None,
+        chats=exported.reading is not None and exported.reading.is_chat,
     )
     number = len(raw.texts)
     # In the middle it is an error, for answers stand line by line.
@@ -247,7 +249,18 @@ def _sources(
     first = raw.first_text() if raw.noun == "text" else []
     for note in (*raw.notes, *skipped, *first):
         print(f"{options.input}: {note}", file=sys.stderr)
-    return raw.texts[:number], options.input, raw.numbers[:number]
+    sources: list[Source] = list(raw.texts[:number])
+    if exported.reading is not None and exported.reading.is_chat:
+        num_answered = 0
+        for place, turns in raw.turns.items():
+            messages = as_messages(turns)
+            if messages[-1]["role"] == "assistant" and len(messages) > 1:
+                num_answered, messages = num_answered + 1, messages[:-1]
+            sources[place] = messages
+        if num_answered:
+            what = count(num_answered, "conversation")
+            print(f"{options.input}: left out the last answer of {what}: that is what is sampled", file=sys.stderr)
+    return sources, options.input, raw.numbers[:number]
 
 
 def _has_text(text: str | list[str]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -53,5 +54,15 @@ def test_prompts_are_answered_as_the_run_answers_them(tmp_path: Path, capsys: py
     one = ask(capsys, *command, "--prompt", asked[0])
     streamed = ask(capsys, *command, "--prompt", asked[0], "--stream")
     assert streamed.status == 0 and one_line(streamed.out.removesuffix("\n")) == one.out.removesuffix("\n")
+    # A file of conversations: with their roles, and without the answer that is asked for.
+    before = [{"role": "system", "content": "be short"}, {"role": "user", "content": "how are you, 3?"}]
+    answered = [*before, {"role": "assistant", "content": "fine"}]
+    by_hand = load_run_generator(run_dir).answer([before], "test", Decoding(Draw(0.5)), seed=4)[0]
+    for name, record in {"messages": answered, "prompt": before, "conversations": before}.items():
+        file = tmp_path / f"{name}.jsonl"
+        file.write_text(json.dumps({name: record}) + "\n")
+        told = ask(capsys, *command, "--input", file)
+        assert told.status == 0 and told.out.rstrip("\n") == one_line(by_hand[0]), told
+        assert ("left out the last answer of 1 conversation" in told.err) == (name == "messages")
     without = ask(capsys, *command)
     assert without.status == 2 and "--prompt" in without.err
