@@ -69,6 +69,13 @@ class PluginError(RlganError, RuntimeError):
     """
 
 
+class MemoryShortError(RlganError, MemoryError):
+    """A part of a run is out of memory; the command line exits with 1.
+
+    The run's last checkpoint is kept, and the run can be resumed with other settings.
+    """
+
+
 class TrackingError(RlganError, RuntimeError):
     """A tracking server or its model registry cannot be reached, or has not what is asked of it."""
 

@@ -7,14 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
-from .errors import RlganError
-
-
-class MemoryShortError(RlganError, MemoryError):
-    """A part of a run is out of memory; the command line exits with 1.
-
-    The run's last checkpoint is kept, and the run can be resumed with other settings.
-    """
+from .errors import MemoryShortError
 
 
 def is_out_of_memory(error: BaseException) -> bool:

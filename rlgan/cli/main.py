@@ -16,8 +16,14 @@ from importlib import import_module
 from typing import Any, NoReturn, cast
 
 from rlgan import __version__
-from rlgan.base.errors import ConfigError, PluginError, RlganError, UploadError, nearest
-from rlgan.base.memory import MemoryShortError
+from rlgan.base.errors import (
+    ConfigError,
+    MemoryShortError,
+    PluginError,
+    RlganError,
+    UploadError,
+    nearest,
+)
 
 from .advice import typeable
 from .options import add_plugin_timeout, plugins_in_time, split_overrides

@@ -16,9 +16,16 @@ from types import FrameType
 from typing import Any
 
 from rlgan.base.activity import stage
-from rlgan.base.errors import CallbackError, CheckpointError, PluginError, RlganError, StorageError, UploadError
+from rlgan.base.errors import (
+    CallbackError,
+    CheckpointError,
+    MemoryShortError,
+    PluginError,
+    RlganError,
+    StorageError,
+    UploadError,
+)
 from rlgan.base.files import cannot_write, write_atomically
-from rlgan.base.memory import MemoryShortError
 from rlgan.base.threads import torch_threads
 from rlgan.config.config import Config
 from rlgan.config.paths import flatten, from_kept, to_dict

@@ -89,7 +89,7 @@ def test_a_mended_function_is_accepted_and_written_down(
     # From now on the run is one of the new source.
     forget()
     assert main(["train", "--resume", str(folder)]) == 0
-    assert main(accept) == 2 and "[accept_changed_of_complete_run]" in capsys.readouterr().err
+    assert main(accept) == 2 and "[accept_changed_without_change]" in capsys.readouterr().err
 
 
 def test_the_option_without_effect_is_refused(

@@ -39,6 +39,7 @@ SHARES = {
     "scratchgan": (0.25, 0.25, 0.25),
     "lm_ratio": (0.2, 0.2, 0.2),
     "mediator": (0.2, 0.2, 0.2),
+    "density_ratio": (0.2, 0.2, 0.2),
     "wgan_reinforce": (0.6, 0.35, 0.45),
     "st_gumbel": (0.2, 0.2, 0.2),
     "gumbel": (0.4, 0.4, 0.4),

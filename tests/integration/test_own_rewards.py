@@ -189,7 +189,7 @@ def test_a_stopped_run_goes_on_with_the_copy_in_its_folder(
     forget()
     resume = ["train", "--resume", str(tmp_path / "stopped")]
     capsys.readouterr()
-    assert main(resume) == 2 and "[code_not_trusted]" in capsys.readouterr().err
+    assert main(resume) == 2 and "[plugin_not_at_hand]" in capsys.readouterr().err
     assert not extensions.memory.modules
     assert main([*resume, "--trust-code"]) == 0
     assert_ends_alike(tmp_path / "whole", tmp_path / "stopped")

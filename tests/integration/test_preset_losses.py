@@ -48,7 +48,7 @@ class Side:
     """Networks of a preset, and a batch that is judged by them just as they are: no frozen copies, gradient and all."""
 
     def __init__(self, name: str) -> None:
-        self.config: Config = small(name)
+        self.config: Config = small(name).settled()
         self.task: Task = build_task(self.config.task)
         torch.manual_seed(0)
         self.generator: Generator = build_generator(self.config.generator, self.task.space).eval()

@@ -23,6 +23,7 @@ from rlgan.layers.optimizers import Adam
 from rlgan.policy.credit import MonteCarlo, RewardToGo
 from rlgan.runs.data import absolute
 from rlgan.runs.run import RunRequest, run
+from rlgan.storage.bases import read_base
 from rlgan.storage.checkpoint import load_latest
 from rlgan.training.trainer import Trainer
 from rlgan.tuning.sweep import _space
@@ -127,8 +128,9 @@ def test_a_run_is_resumed_and_sampled_from_without_the_file(
         )
     answer = ask(capsys, "sample", "--run", whole, "--num", 3)
     assert answer.status == 0 and len(answer.out.splitlines()) == 3, answer
-    table = load_file(whole / "generator.safetensors")["embedding.pretrained"]
-    names = json.loads((whole / "generator.json").read_text())["token_names"]
+    described = json.loads((whole / "generator.json").read_text())
+    table, names = read_base(whole, described["base"])["embedding.pretrained"], described["token_names"]
+    assert "embedding.pretrained" not in load_file(whole / "generator.safetensors")
     assert table[names.index("cat")].tolist() == list(FOUND["cat"])
 
 

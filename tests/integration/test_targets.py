@@ -108,7 +108,7 @@ def test_workers_score_as_one_would_whatever_the_shards(shard_size: int, task: T
     assert torch.equal(whole.scores, reference_bleu(task.space, whole.tokens, beginnings.targets))
     assert whole.continuation_scores.shape == (8, 3, 2) and float(whole.continuation_scores.max()) > 0.0
     worker = RolloutWorker(plan, config.generator, None)
-    sampler = worker._build_sampler(weights)
+    sampler = worker._build_policy(weights).sampler
     for part, shard in zip(parts, shards, strict=True):
         here = collect(plan, shard, sampler, sampler, None)
         assert torch.equal(here.scores, part.scores)

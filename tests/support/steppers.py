@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from rlgan.generators import Stepper
+from rlgan.generators import Generator, Stepper
 from rlgan.rollouts import collecting
 from rlgan.rollouts.collecting import RolloutPlan, Search, Shard
 from rlgan.sampling.records import Rollouts
@@ -15,6 +15,7 @@ from rlgan.sampling.sampler import StepperSampler
 
 def collect(plan: RolloutPlan, shard: Shard, policy: Stepper, rollout_policy: Stepper | None, *rest: Any) -> Rollouts:
     continuing = None if rollout_policy is None else _sampler(plan, rollout_policy)
+    rest = tuple(one.conditional if isinstance(one, Generator) else one for one in rest)
     return collecting.collect(plan, shard, _sampler(plan, policy), continuing, *rest)
 
 

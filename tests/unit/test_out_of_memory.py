@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from rlgan.base.devices import bfloat16_cost
-from rlgan.base.memory import MemoryShortError, is_out_of_memory, naming_what_to_lower
+from rlgan.base.errors import MemoryShortError
+from rlgan.base.memory import is_out_of_memory, naming_what_to_lower
 from rlgan.generators.lstm import LSTMGenerator
 from rlgan.layers.optimizers import SGD
 from rlgan.rollouts.collecting import Shard

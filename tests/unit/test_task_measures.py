@@ -86,7 +86,7 @@ def test_a_new_text_task_gets_the_measures_of_text() -> None:
 
 
 def test_real_data_of_one_text_has_no_self_bleu_and_all_else() -> None:
-    task = poems(test=rows(2)[:1])
+    task = poems(valid=rows(1)[:1])
     measured = Evaluator(task, SETTINGS, seed=0).measure_real().metrics
     assert "eval/bleu_4" in measured and not any(name.startswith("eval/self_bleu") for name in measured)
 
