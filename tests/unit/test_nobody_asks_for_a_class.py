@@ -15,11 +15,6 @@ SHARED = ("rlgan/base/pretrained.py", "rlgan/layers/pretrained/")
 # Where another room's settings are distinguished by their class, and why; everywhere else declarations are read.
 ALLOWED = {
     "rlgan/config/config.py": 1,  # files that any network's embeddings begin from
-    # What a network of transformers begins as, and which of its weights are trained: its own settings, of `layers`.
-    "rlgan/generators/causal_lm/architecture.py": 3,
-    "rlgan/generators/causal_lm/network.py": 1,
-    "rlgan/generators/causal_lm/saving.py": 1,
-    "rlgan/generators/causal_lm/settings.py": 4,
 }
 
 
