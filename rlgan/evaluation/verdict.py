@@ -378,7 +378,7 @@ def _with_interval(figure: Uncertain) -> str:
 
 # ------------------------------------------------------------------------------------------------------- words
 
-_UNKNOWN = "but not of training (evaluation.equal_trainings is 0, or no control is trained like the run)"
+_UNKNOWN = "not of training (evaluation.equal_trainings is 0, or no control trains like the run)"
 
 
 def _of_the_difference(
@@ -419,7 +419,7 @@ def _of_chance(num_trainings: int, trained_again: str | None, num_controls: int,
     if num_trainings > 1:
         of = f"of samples, and of training (estimated from {num_trainings} trainings of {trained_again})"
     else:
-        of = f"and of samples, {_UNKNOWN}"
+        of = f"and samples, {_UNKNOWN}"
     comma = "," if num_trainings > 1 else ""
     return f"Intervals: {100 * confidence:.3g} % ({controls}). They include the variance of test sequences{comma} {of}."
 

@@ -117,7 +117,7 @@ def too_slow(what: str, timeout_s: float) -> str:
     """What to say of an import or a preset that takes longer than it may."""
     return (
         f"{what} after {timeout_s:g} seconds. Move slow work into the function that needs it, or increase "
-        f"--plugin-timeout ({PLUGIN_TIMEOUT} in Python)."
+        "--plugin-timeout (RLGAN_PLUGIN_TIMEOUT in Python)."
     )
 
 

@@ -202,8 +202,8 @@ class ExportedGenerator:
         if not self.generator.draws_tokens or self.generator.own_sampler(self.space, draw, 1) is not None:
             raise ConfigError(
                 (
-                    f"--stream: {type(self.generator).__name__} generates whole sequences instead of one token after "
-                    "another. Remove it."
+                    f"{type(self.generator).__name__}: generates whole sequences instead of one token after another, "
+                    "so they cannot be streamed. Ask for them without streaming."
                 ),
                 code="stream_of_whole_sequences",
             )

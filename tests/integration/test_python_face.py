@@ -193,7 +193,7 @@ def test_the_examples_of_the_page_run_as_they_stand(tmp_path: Path, monkeypatch:
     names: dict[str, Any] = {}
     page = (PROJECT / "docs/python.md").read_text("utf-8")
     pieces = [block for block in blocks(page) if block.language == "python" and "from ray" not in block.text]
-    assert len(pieces) == 6
+    assert len(pieces) == 7
     for piece in pieces:
         exec(compile(piece.text, f"docs/python.md:{piece.first}", "exec"), names)
     assert (tmp_path / "curves.png").exists() and (tmp_path / "runs/brief/data.jsonl").exists()

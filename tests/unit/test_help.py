@@ -40,12 +40,12 @@ def test_help_fits_eighty_columns(help_of, words: tuple[str, ...]) -> None:  # t
 @pytest.mark.parametrize(
     ("verb", "groups"),
     [
-        ("train", ["options", "data", "settings", "run"]),
-        ("sample", ["options", "run", "data", "settings"]),
-        ("evaluate", ["options", "run", "settings", "data"]),
-        ("tune", ["options", "data", "run", "settings"]),
+        ("train", ["options", "data", "settings", "run", "code of your own"]),
+        ("sample", ["options", "run", "data", "settings", "code of your own"]),
+        ("evaluate", ["options", "run", "settings", "data", "code of your own"]),
+        ("tune", ["options", "data", "run", "settings", "code of your own"]),
         ("compare", ["options", "run"]),
-        ("show-config", ["options", "data", "settings", "output"]),
+        ("show-config", ["options", "data", "settings", "output", "code of your own"]),
     ],
 )
 def test_options_stand_in_groups(help_of, verb: str, groups: list[str]) -> None:  # type: ignore[no-untyped-def]

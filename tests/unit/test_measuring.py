@@ -37,7 +37,7 @@ def test_a_generator_that_collapses_is_reported_once(caplog: pytest.LogCaptureFi
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     assert "effective rank of the next-token" in record.message
-    assert "4.9; adversarial training began with 10.0" in record.message
+    assert "is 4.9; at the start of adversarial training it was 10.0" in record.message
 
 
 def test_without_a_share_nothing_is_watched(caplog: pytest.LogCaptureFixture) -> None:

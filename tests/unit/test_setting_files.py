@@ -117,19 +117,19 @@ def test_a_file_that_is_not_there_or_not_text_is_refused(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("text", "wrong", "line"),
+    ("text", "wrong", "line", "code"),
     [
-        ("seed: 1\ngenerator:\n  hiden: 16\n", "generator.hiden", 3),
-        ("seed: 1\ngenerator:\n  hidden: many\n", "generator.hidden='many'", 3),
-        ("seed: 1\nsed: 2\n", "sed: no such setting", 2),
+        ("seed: 1\ngenerator:\n  hiden: 16\n", "generator.hiden", 3, "setting_unknown"),
+        ("seed: 1\ngenerator:\n  hidden: many\n", "generator.hidden='many'", 3, "setting_value"),
+        ("seed: 1\nsed: 2\n", "sed: no such setting", 2, "setting_unknown"),
     ],
 )
 def test_a_wrong_setting_is_told_with_its_line(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, text: str, wrong: str, line: int
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, text: str, wrong: str, line: int, code: str
 ) -> None:
     answer = ask(capsys, "show-config", "seqgan", "--config", written(tmp_path, text, "mine.yaml"))
     assert answer.status == 2 and wrong in answer.err
-    assert answer.err.endswith(f"It is set in {tmp_path / 'mine.yaml'}, line {line}.\n")
+    assert answer.err.endswith(f"It is set in {tmp_path / 'mine.yaml'}, line {line}. [{code}]\n")
 
 
 def test_a_setting_that_an_option_sets_again_is_not_the_files_mistake(

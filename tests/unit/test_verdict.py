@@ -172,7 +172,7 @@ def test_nothing_is_claimed_where_the_chance_of_training_is_not_known() -> None:
         found = judge(KL_SUM, run, [control], trainings)
         assert found.outcome == "no significant difference" and found.comparisons[0].total.training_error is None
         assert found.sentences[0].endswith(": no claim, because the variance between trainings is not known.")
-        assert "but not of training (evaluation.equal_trainings is 0, or no control" in found.statement
+        assert "not of training (evaluation.equal_trainings is 0, or no control" in found.statement
 
 
 def test_the_words() -> None:

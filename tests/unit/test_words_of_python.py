@@ -120,7 +120,8 @@ def test_what_is_named_in_python_is_there() -> None:
     """Names that messages end up with are arguments of the functions that they speak of, or settings."""
     from rlgan.api import words
 
-    takes = [set(inspect.signature(one).parameters) for one in (rlgan.train, rlgan.load, rlgan.Run.sample)]
+    takes = [set(inspect.signature(one).parameters) for one in (rlgan.train, rlgan.load, rlgan.recommend)]
+    takes += [set(inspect.signature(one).parameters) for one in (rlgan.Run.sample, rlgan.Run.export)]
     known = set().union(*takes, inspect.signature(rlgan.tune).parameters, SweepSettings.model_fields)
     known |= set(inspect.signature(rlgan.Run.extend).parameters)
     known |= set(inspect.signature(rlgan.Run.resume).parameters)

@@ -66,4 +66,4 @@ def test_it_is_told_in_words() -> None:
     assert str(described(None, None)).endswith("(5 seeds of 3.8 min).")
     assert "race" not in str(described(100.0, None, seeds=0))
     # 60 + 20 · 30 + 1.2 · 1125 = 2010 s = .5583 hours, rounded up.
-    assert "--hours 0.56;" in str(described(100.0, 500.0))
+    assert "Use --hours 0.56 to fit all," in str(described(100.0, 500.0))
