@@ -71,7 +71,7 @@ def main() -> None:
     config = with_workers(
         config_of(4), cpus_per_rollout=0.5, cpus_discriminator=1.0, call_timeout_s=40.0, start_timeout_s=0.0
     )
-    refused(config, task, ConfigError, r"ask for 3 CPUs \(1 × discriminator: 1 CPUs each; 4 × .* has 2 CPUs")
+    refused(config, task, ConfigError, r"need 3 CPUs \(1 × discriminator: 1 CPUs each; 4 × .* has 2 CPUs")
     print("too small a cluster is refused", flush=True)
 
     done: list[dict[str, float]] = []
@@ -108,7 +108,7 @@ def main() -> None:
         blind = with_workers(config_of(1), **{role: 0.5})
         refused(blind, task, ray.exceptions.ActorDiedError, rf"workers\.{role}=0\.5: torch .* finds no GPU")
     greedy = with_workers(config_of(1), gpus_per_rollout=1.0, gpus_discriminator=1.0)
-    refused(greedy, task, ConfigError, r"ask for 0\.4 CPUs and 2 GPUs .* has \d+ CPUs and 1 GPUs")
+    refused(greedy, task, ConfigError, r"need 0\.4 CPUs and 2 GPUs .* has \d+ CPUs and 1 GPUs")
     wide = with_workers(config_of(1), cpus_discriminator=3.0)
     refused(wide, task, ConfigError, r"no node of the cluster has 3 CPUs")
     print("GPUs that are not there are missed", flush=True)
