@@ -92,9 +92,9 @@ def test_trials_that_stand_badly_are_stopped_and_one_that_fails_is_recorded(
 
 
 def test_a_sweep_that_cannot_be_is_refused_before_anything_is_written(tmp_path: Path) -> None:
-    with refused(ConfigError, "sweep_setting", match="--grace.* none.* asha"):
+    with refused(ConfigError, "scheduler_option", match="--grace.* none.* asha"):
         sweep(request(tmp_path / "a", grace=0.5), print)
-    with refused(ConfigError, "sweep_setting", match="--search grid.* pbt"):
+    with refused(ConfigError, "search_with_scheduler", match="--search grid.* pbt"):
         sweep(request(tmp_path / "a", scheduler="pbt"), print)
     with refused(ConfigError, "scheduler_needs_scales", match="baseline, schedule.d_steps"):
         sweep(request(tmp_path / "c", scheduler="pbt", search=None), print)
