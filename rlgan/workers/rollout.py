@@ -11,7 +11,7 @@ import logging
 import math
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Generic, TypeVar
@@ -84,10 +84,11 @@ class _Policy:
         network: in evaluation mode, without gradients.
         plan: common to the run.
         base: digest of what it reads and nobody trains; None where there is nothing of that kind.
+        loaded: names of the weights that were put into it.
     """
 
-    def __init__(self, network: Generator, plan: RolloutPlan, base: str | None) -> None:
-        self.network, self.plan, self.base = network, plan, base
+    def __init__(self, network: Generator, plan: RolloutPlan, base: str | None, loaded: Set[str]) -> None:
+        self.network, self.plan, self.base, self.loaded = network, plan, base, loaded
 
     @cached_property
     def sampler(self) -> Sampler:
@@ -125,14 +126,17 @@ class RolloutWorker:
         generator = load_weights(build_generator(self._generator, self._plan.space), weights.tensors, weights.base)
         # Frozen, so that a stepper need not copy it.
         network = generator.to(self._device).eval().requires_grad_(False)
-        return _Policy(network, self._plan, None if weights.base is None else weights.base.digest)
+        return _Policy(
+            network, self._plan, None if weights.base is None else weights.base.digest, frozenset(weights.tensors)
+        )
 
     def _rebuild_policy(self, policy: _Policy, weights: Weights) -> _Policy:
         """The network of old weights with new ones: none has to be made, and a base stays where it is."""
         base = None if weights.base is None else weights.base.digest
-        if base != policy.base or not policy.network.keeps_nothing:
+        # A network that is frozen cannot tell which weights are missing: they must be those that it was built with.
+        if base != policy.base or not policy.network.keeps_nothing or weights.tensors.keys() != policy.loaded:
             return self._build_policy(weights)
-        return _Policy(load_weights(policy.network, weights.tensors), self._plan, base)
+        return _Policy(load_weights(policy.network, weights.tensors), self._plan, base, policy.loaded)
 
     def _build_scorer(self, weights: Weights) -> Scorer:
         assert self._discriminator is not None

@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from rlgan.base.weights import weights_of
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.testing import all_sequences, random_sequences
 from rlgan.envs.transition import sequence_mask
-from rlgan.generators import LSTM, Generator, LSTMGenerator
+from rlgan.generators import LSTM, Generator, LSTMGenerator, build_generator
 from rlgan.metrics import reference_bleu, reference_rouge_l
 from rlgan.policy.credit import CreditSettings, MonteCarlo, Prefix, Terminal, monte_carlo_values
 from rlgan.policy.experience import token_values
@@ -20,6 +21,7 @@ from rlgan.policy.reward_base import Finished, Scored
 from rlgan.policy.rewards import BesideTargets, ReferenceBleu, ReferenceRouge
 from rlgan.rollouts.collecting import RolloutPlan, Shard
 from rlgan.sampling.records import Rollouts, concatenate
+from rlgan.workers.rollout import LocalRollouts, RolloutWorker
 from tests.support import reference
 from tests.support.steppers import collect, monte_carlo_search
 from tests.support.tabular import TOY_SPACE, TabularDiscriminator, TabularGenerator
@@ -441,3 +443,17 @@ def test_shards_of_different_weights_are_refused(field: str) -> None:
     shards = [shard_of(), shard_of(dataclasses.replace(SHARD, **{field: 99}))]
     with pytest.raises(ValueError, match="different"):
         concatenate(shards)
+
+
+def test_a_network_that_is_loaded_again_misses_no_weight() -> None:
+    settings = LSTM(embedding=4, hidden=4)
+    worker = RolloutWorker(plan(ENDING, None), settings, None)
+    pool = LocalRollouts(worker)
+    torch.manual_seed(1)
+    first, second = (weights_of(build_generator(settings, ENDING), version) for version in (1, 1))
+    before = pool.collect([SHARD], pool.publish(first))[0]
+    del second.tensors["output.bias"]
+    with pytest.raises(RuntimeError, match=r"output\.bias"):
+        pool.collect([SHARD], pool.publish(second))
+    # What was there is not half of another.
+    assert torch.equal(pool.collect([SHARD], pool.publish(first))[0].logprobs, before.logprobs)
