@@ -182,6 +182,10 @@ class Verdict:
     share: Share | None
     sentences: tuple[str, ...]
 
+    def __str__(self) -> str:
+        """The sentences, a line each."""
+        return "\n".join(self.sentences)
+
     @property
     def statement(self) -> str:
         """The sentences as one paragraph."""

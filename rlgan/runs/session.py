@@ -286,7 +286,7 @@ class Session:
         if errors:
             self._progress.say(
                 f"warning: the checkpoint after {self._kept_position} iterations is saved without the state of a "
-                "callback, which starts again with --resume"
+                "callback, which starts anew when the run is resumed"
             )
             raise errors[0]
 
@@ -395,7 +395,7 @@ class Session:
             shorter.append(f"--controls {','.join(self._config.controls)}")
         self._say_wrapped(
             f"the final table takes about {in_words(left)}; training took {in_words(trained_s)}. To shorten it in "
-            f"another run, reduce {', '.join(shorter)}. Ctrl-C keeps the run; with --resume the table starts again."
+            f"another run, reduce {', '.join(shorter)}. Ctrl-C keeps the run; a resumed run makes the table anew."
         )
 
     def _say_wrapped(self, text: str) -> None:

@@ -280,7 +280,7 @@ def test_a_long_table_is_told_before_it_begins_with_what_makes_it_shorter(
 ) -> None:
     monkeypatch.setattr(Progress, "seconds_left", lambda self: 3600.0)
     answer = ask(capsys, "train", "--config", config_file, "--out", tmp_path / "run")
-    (described,) = re.findall(r"(?s)^the final table takes about 60 min.*?starts again", answer.out, re.M)
+    (described,) = re.findall(r"(?s)^the final table takes about 60 min.*?table\s+anew", answer.out, re.M)
     named = re.findall(r"(--[\w.-]+) (\S+?)[,.] ", " ".join(described.split()))
     assert [option for option, _ in named] == [
         "--evaluation.final-sequences",

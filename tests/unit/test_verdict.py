@@ -281,3 +281,7 @@ def test_of_equal_temperatures_the_nearest_to_1_is_taken() -> None:
 def test_groups_left_out_by_hand() -> None:
     assert without_each(np.array([1.0, 2.0, 6.0]), np.array([1.0, 1.0, 2.0])).tolist() == [8 / 3, 7 / 3, 1.5]
     assert in_groups(np.array([1.0, 2.0, 4.0]), np.array([0, 1, 0]), 3).tolist() == [5.0, 2.0, 0.0]
+
+
+def test_a_verdict_prints_as_its_sentences() -> None:
+    assert str(not_judged("nothing stands beside it")) == "This run is not judged: nothing stands beside it."
