@@ -154,9 +154,9 @@ class Minibatches:
         for some in drawn.split(self.prompts_at_once(group)):
             first = some * group
             rows = (first.unsqueeze(1) + torch.arange(group)).flatten()
-            real, given = reals.rows(first)
-            fake, given_too = fakes.rows(rows)
-            assert given is not None and given_too is not None
+            real, real_conditions = reals.rows(first)
+            fake, fake_conditions = fakes.rows(rows)
+            assert real_conditions is not None and fake_conditions is not None
             tokens = torch.cat([real, fake]).to(self._device)
             is_real = (torch.arange(len(tokens)) < len(first)).to(self._device)
             number_of = torch.arange(len(first))
@@ -164,7 +164,7 @@ class Minibatches:
                 tokens,
                 sequence_mask(self._space, tokens),
                 is_real,
-                torch.cat([given, given_too]).to(self._device),
+                torch.cat([real_conditions, fake_conditions]).to(self._device),
                 torch.zeros_like(is_real),
                 tokens[is_real],
                 tokens[~is_real],
@@ -194,8 +194,8 @@ class Minibatches:
     def _with_mismatched(self, batch: Minibatch, true_pairs: TruePairs, rng: torch.Generator) -> Minibatch:
         """The same, and its reals once more under conditions of others."""
         assert batch.conditions is not None
-        reals, given = batch.reals.to(CPU), batch.conditions[batch.is_real].to(CPU)
-        rows, others = (index.to(self._device) for index in true_pairs.mismatched(given, reals, rng))
+        reals, true_conditions = batch.reals.to(CPU), batch.conditions[batch.is_real].to(CPU)
+        rows, others = (index.to(self._device) for index in true_pairs.mismatched(true_conditions, reals, rng))
         conditions = batch.conditions[batch.is_real][others]
         added = torch.ones(len(others), dtype=torch.bool, device=self._device)
         return replace(

@@ -66,11 +66,11 @@ def texts_of(task: Task, records: Records | None = None) -> Texts:
         task: whose. What a language model writes may have lines, and keeps them.
         records: of its training sequences, as far as functions ask for them.
     """
-    given = task.conditions
+    conditions = task.conditions
     show = partial(decode, in_one_line=task.model_tokens is None)
     return Texts(
         partial(show, task.space, task.token_names, task.joining),
-        None if given is None else partial(show, given.space, given.token_names, given.joining),
+        None if conditions is None else partial(show, conditions.space, conditions.token_names, conditions.joining),
         records,
     )
 
@@ -390,12 +390,12 @@ def shown_row(rows: Finished, row: int, texts: Texts) -> str:
 def mapped(rows: Finished, function: Callable[[Tensor], Tensor]) -> Finished:
     """The same function of every tensor that is there."""
     others = (rows.conditions, rows.targets, rows.rows)
-    given, beside, numbers = (None if part is None else function(part) for part in others)
+    condition_texts, beside, numbers = (None if part is None else function(part) for part in others)
     return replace(
         rows,
         tokens=function(rows.tokens),
         mask=function(rows.mask),
-        conditions=given,
+        conditions=condition_texts,
         targets=beside,
         rows=numbers,
     )

@@ -173,10 +173,10 @@ class _Population:
 
     _ledger: Ledger
     _interval: int
-    _untold: list[dict[str, Any]]
+    _unreported: list[dict[str, Any]]
 
     def _begin(self, ledger: Ledger, interval: int) -> None:
-        self._ledger, self._interval, self._untold = ledger, interval, []
+        self._ledger, self._interval, self._unreported = ledger, interval, []
         farthest = max((self._round_before(entry) for entry in ledger.unfinished()), default=0)
         self._next_perturbation_sync = farthest + interval
 
@@ -215,7 +215,7 @@ class _Population:
         changed = _changes(trial.config)
         point |= {name: changed[name] for name in point if name in changed}
         # Tune asks its scheduler before it tells of the result for which it asks.
-        self._untold.append(
+        self._unreported.append(
             {
                 "index": index,
                 "donor": donor,
@@ -227,8 +227,8 @@ class _Population:
 
     def tell(self) -> None:
         """Write into the ledger who took over."""
-        while self._untold:
-            self._ledger.exploited(**self._untold.pop(0))
+        while self._unreported:
+            self._ledger.exploited(**self._unreported.pop(0))
 
 
 class _Pbt(_Population, PopulationBasedTraining):

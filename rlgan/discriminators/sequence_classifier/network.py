@@ -86,8 +86,8 @@ class SequenceClassifierDiscriminator(Discriminator):
 
     @property
     def _most_tokens(self) -> int:
-        given = self._space.condition
-        return self._space.max_length + 2 + (0 if given is None else given.max_length)
+        condition = self._space.condition
+        return self._space.max_length + 2 + (0 if condition is None else condition.max_length)
 
     def take_files(self) -> tuple[str, ...]:
         """Take weights and tokenizer of its folder; see `Discriminator.take_files`."""
@@ -217,14 +217,14 @@ def _plain(logits: Tensor) -> Tensor:
 
 def _architecture(settings: SequenceClassifier, space: SequenceSpace) -> tuple[Any, IdReader | None]:
     """What transformers builds it from, and how ids are read; None where text is."""
-    given = space.condition
-    shift = 0 if given is None or shares_alphabet(space) else space.vocab_size
+    condition = space.condition
+    shift = 0 if condition is None or shares_alphabet(space) else space.vocab_size
     if isinstance(settings.weights, FreshClassifier):
-        size = space.vocab_size + (given.vocab_size if given is not None and shift else 0)
-        boundary = None if given is None else size
+        size = space.vocab_size + (condition.vocab_size if condition is not None and shift else 0)
+        boundary = None if condition is None else size
         pad_id = size + (boundary is not None)
-        # The start, what is given, the boundary, the sequence.
-        positions = 2 + space.max_length + (0 if given is None else given.max_length)
+        # The start, the condition, the boundary, the sequence.
+        positions = 2 + space.max_length + (0 if condition is None else condition.max_length)
         ids = {"pad_token_id": pad_id, "bos_token_id": None, "eos_token_id": None}
         config = fresh_architecture(settings.weights, pad_id + 1, positions, num_labels=1, **ids)
         return config, IdReader(space, shift, boundary)
@@ -318,9 +318,11 @@ def _require_fit(
         )
     if reads_text:
         return
-    given = space.condition
-    needed = space.max_length + (0 if given is None else given.max_length - (given.end_id == space.vocab_size))
-    needed += given is None and settings.reads_files  # the start
+    condition = space.condition
+    needed = space.max_length + (
+        0 if condition is None else condition.max_length - (condition.end_id == space.vocab_size)
+    )
+    needed += condition is None and settings.reads_files  # the start
     most = _positions(model.config)
     if most is not None and most < needed:
         raise ConfigError(

@@ -137,12 +137,12 @@ class TextReader:
         space = self._space
         assert space.spelling is not None
         said = self._encoded(space.spelling.texts(tokens, mask, space.end_id))
-        given: list[Any] = [None] * len(said)
+        conditioned: list[Any] = [None] * len(said)
         if conditions is not None:
             assert space.condition is not None and space.condition.spelling is not None
             shown = sequence_mask(space.condition, conditions)
-            given = self._encoded(space.condition.spelling.texts(conditions, shown, space.condition.end_id))
-        rows = [self._row(*pair) for pair in zip(given, said, strict=True)]
+            conditioned = self._encoded(space.condition.spelling.texts(conditions, shown, space.condition.end_id))
+        rows = [self._row(*pair) for pair in zip(conditioned, said, strict=True)]
         longest = max(1, *(len(ids) for ids, _ in rows))
         ids, segments = (torch.zeros(len(rows), longest, dtype=torch.int64) for _ in range(2))
         mask = torch.zeros(len(rows), longest, dtype=torch.bool)
@@ -159,20 +159,22 @@ class TextReader:
         found: list[Any] = self._tokenizer.encode_batch(texts, add_special_tokens=False)
         return found
 
-    def _row(self, given: Any | None, said: Any) -> tuple[list[int], list[int]]:
+    def _row(self, condition: Any | None, said: Any) -> tuple[list[int], list[int]]:
         """Ids of a row, and the segment of each."""
-        is_pair = given is not None
+        is_pair = condition is not None
         marks = 1 + is_pair if self._is_causal else self._tokenizer.num_special_tokens_to_add(is_pair)
         room = self._max_length - int(marks)
         said.truncate(room)
-        if given is not None:
-            given.truncate(room - len(said.ids), direction="left")
+        if condition is not None:
+            condition.truncate(room - len(said.ids), direction="left")
         if self._mark is None:
             row = (
-                self._tokenizer.post_process(said, None) if given is None else self._tokenizer.post_process(given, said)
+                self._tokenizer.post_process(said, None)
+                if condition is None
+                else self._tokenizer.post_process(condition, said)
             )
             return row.ids, row.type_ids
-        before = [] if given is None else [*given.ids, self._mark]
+        before = [] if condition is None else [*condition.ids, self._mark]
         return [*before, *said.ids, self._mark], [0] * len(before) + [int(is_pair)] * (len(said.ids) + 1)
 
 
@@ -197,9 +199,9 @@ def as_buffer(content: bytes) -> Tensor:
 
 def shares_alphabet(space: SequenceSpace) -> bool:
     """Whether conditions are written with the tokens of sequences, but for the mark that ends them."""
-    given = space.condition
-    if given is None or given.vocab_size - (given.end_id == space.vocab_size) > space.vocab_size:
+    condition = space.condition
+    if condition is None or condition.vocab_size - (condition.end_id == space.vocab_size) > space.vocab_size:
         return False
-    if space.spelling is None or given.spelling is None:
-        return given.end_id == space.vocab_size
-    return given.spelling.names[: space.vocab_size] == space.spelling.names[: given.vocab_size]
+    if space.spelling is None or condition.spelling is None:
+        return condition.end_id == space.vocab_size
+    return condition.spelling.names[: space.vocab_size] == space.spelling.names[: condition.vocab_size]

@@ -162,7 +162,7 @@ class Stage:
         before = {other.index: other.done for other in self.get_live_trials()}
         decision = self.scheduler.on_trial_result(self, member, result)
         self.ledger.result(member.index, member.done, value, {}, 1.0)
-        waiting = list(self.scheduler._untold)
+        waiting = list(self.scheduler._unreported)
         if waiting:
             self.compared.append(before)
         self.tell()
