@@ -50,6 +50,10 @@ _OF_OLD_RUNS = {"not told apart": NO_DIFFERENCE}
 Outcome = Annotated[_Outcomes, BeforeValidator(lambda value: _OF_OLD_RUNS.get(value, value))]
 
 _SAMPLES_DO_NOT_TELL = "oracle_ratio knows the exact distribution. Training on a fixed data set cannot gain as much."
+_A_STREAM_TELLS = (
+    "Real sequences were drawn anew each time (task.mode=stream): what the run gains less than oracle_ratio is not for "
+    "want of data."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +83,13 @@ class Ends:
         run: the run.
         continued: as many likelihood updates without an adversary.
         ceiling: rewarded by the exact ratio.
+        of_stream: whether real sequences were drawn anew each time, so that data never ran out.
     """
 
     run: Evidence
     continued: Evidence
     ceiling: Evidence
+    of_stream: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,7 +265,7 @@ def judge(
         *_of_the_difference(measure, run.temperature, comparisons, outcome, is_known),
         "One seed: no evidence about the method.",
         _of_chance(len(trainings), trained_again, len(comparisons), confidence),
-        *([] if share is None else [share.sentence, _SAMPLES_DO_NOT_TELL]),
+        *([] if ends is None or share is None else [share.sentence, _of_data(ends)]),
     )
     return Verdict(
         outcome=outcome,
@@ -368,6 +374,10 @@ def _share(measure: Measure, ends: Ends, trainings: Floats) -> Share:
         f"Share of the headroom captured: {value:+.2f} [{low:+.2f}, {high:+.2f}] (0 = mle_continued, 1 = oracle_ratio, "
         "at τ=1).",
     )
+
+
+def _of_data(ends: Ends) -> str:
+    return _A_STREAM_TELLS if ends.of_stream else _SAMPLES_DO_NOT_TELL
 
 
 def _undefined(reason: str) -> Share:

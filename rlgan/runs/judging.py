@@ -112,8 +112,11 @@ def judge_run(
             trainings.append(evaluator.evidence(one.generator, temperature, number, has_groups=False).sides)
     ends = None
     if contest.ceiling is not None and contest.continued is not None and measure == KL_SUM:
-        at_one = [evidence(one, 1.0) for one in (contest.run, contest.continued, contest.ceiling)]
-        ends = Ends(*at_one) if all(one.is_finite for one in at_one) else None
+        run_at_one, continued, ceiling = (
+            evidence(one, 1.0) for one in (contest.run, contest.continued, contest.ceiling)
+        )
+        if run_at_one.is_finite and continued.is_finite and ceiling.is_finite:
+            ends = Ends(run_at_one, continued, ceiling, of_stream=task.stream is not None)
     run = entrants.pop(contest.run.name)
     sides = np.array(trainings) if trainings else no_trainings()
     trained_again = contest.equal[0].name if contest.equal else None

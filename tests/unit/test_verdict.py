@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from dataclasses import replace
@@ -232,6 +233,12 @@ def test_a_share_needs_a_headroom_that_is_significant() -> None:
         assert "final/headroom_captured" not in found.figures()
     unknown = shared(ends(1.5, 2.0, 1.0), no_trainings())
     assert unknown.share is not None and unknown.share.value is None
+
+
+def test_of_a_stream_no_data_is_wanting() -> None:
+    found = shared(dataclasses.replace(ends(1.5, 2.0, 1.0), of_stream=True))
+    assert "task.mode=stream" in found.statement and "fixed data set" not in found.statement
+    assert "task.mode=stream" not in shared(ends(1.5, 2.0, 1.0)).statement
 
 
 def test_what_is_logged() -> None:
