@@ -25,7 +25,7 @@ from rlgan.base.problems import Problem
 from rlgan.base.search_priors import Choice, NotSearched
 from rlgan.base.seeding import global_stream, stream
 from rlgan.base.settings import Settings
-from rlgan.base.weights import Tensors, Weights, as_base, base_of, load_weights, trained_of
+from rlgan.base.weights import Tensors, Weights, as_base, base_of, load_weights, network_of, trained_of
 from rlgan.discriminators import DiscriminatorSettings, PlainScorer, Scorer, build_discriminator
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.transition import sequence_mask
@@ -244,11 +244,13 @@ class Adversary:
         self._reals, self._heldout_reals = reals, heldout_reals
         self._judges_tokens = network.granularity == "token"
         with initial_stream(seed):
-            self.network = build_discriminator(network, space).to(device)
+            if start is None:
+                self.network = build_discriminator(network, space)
+            else:
+                self.network = network_of(lambda: build_discriminator(network, space), start)
         load_pretrained(self.network, pretrained)
-        if start is not None:
-            load_weights(self.network, start)
         self.base = base_of(self.network)
+        self.network.to(device)
         self._trained = [one for one in self.network.parameters() if one.requires_grad]
         self._optimizer = build_optimizer(optimizer, self._trained)
         self._policy: Generator | None = None

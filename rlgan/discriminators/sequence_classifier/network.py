@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from rlgan.base.errors import ConfigError, ShapeError
+from rlgan.base.placeholders import give_trained_memory
 from rlgan.base.pretrained import HubModel, ModelFolder, require_language_models
 from rlgan.discriminators.discriminator import Discriminator, PlainScorer, Scorer
 from rlgan.envs.model_tokens import ModelTokens
@@ -26,6 +27,7 @@ from rlgan.layers.pretrained import (
     FreshClassifier,
     LoRA,
     base_model,
+    built,
     fresh_architecture,
     keep_untrained_in,
     load_files,
@@ -97,9 +99,7 @@ class SequenceClassifierDiscriminator(Discriminator):
         number = load_files(
             self.network,
             weights,
-            "AutoModelForSequenceClassification",
             may_lack=self._may_be_new,
-            num_labels=1,
             ignore_mismatched_sizes=True,
         )
         trained = sum(one.numel() for one in self.parameters() if one.requires_grad)
@@ -266,8 +266,7 @@ def _positions(config: Any) -> int | None:
 def _build(settings: SequenceClassifier, config: Any) -> nn.Module:
     import transformers
 
-    with quiet():
-        model = transformers.AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
+    model = built(lambda: transformers.AutoModelForSequenceClassification.from_config(config, dtype=torch.float32))
     if model.config.pad_token_id is None:
         # Without it transformers reads the verdict of a batch from the padding.
         model.config.pad_token_id = model.config.eos_token_id if isinstance(model.config.eos_token_id, int) else 0
@@ -295,6 +294,7 @@ def _build(settings: SequenceClassifier, config: Any) -> nn.Module:
         network = with_adapters(model, settings.training, "discriminator", "SEQ_CLS", whole)
     if settings.dtype == "bfloat16":
         keep_untrained_in(network, torch.bfloat16)
+    give_trained_memory(network)
     return network
 
 
