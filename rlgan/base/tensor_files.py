@@ -5,9 +5,11 @@ The library's readers map the file, so that whoever writes over it changes what 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
+from io import BufferedReader
 from pathlib import Path
 
 import torch
@@ -24,7 +26,7 @@ _MOST_HEADER_BYTES = 100_000_000  # as safetensors itself has it
 
 
 def read_tensors(path: Path) -> Tensors:
-    """All tensors of a file, side by side in one piece of memory; the file may be changed or removed afterwards.
+    """All tensors of a file, each in memory of its own; the file may be changed or removed afterwards.
 
     Raises:
         OSError: it is not there, or cannot be read.
@@ -37,25 +39,33 @@ def read_tensors(path: Path) -> Tensors:
         try:
             header = json.loads(file.read(size))
             header.pop("__metadata__", None)
-            content = bytearray(max((entry["data_offsets"][1] for entry in header.values()), default=0))
-            if (found := file.readinto(content)) < len(content):
-                raise ValueError(f"{len(content) - found} bytes are missing")
-            return {name: _tensor(name, content, **entry) for name, entry in header.items()}
+            entries = sorted(header.items(), key=lambda entry: entry[1]["data_offsets"])
+            return {name: _tensor(file, 8 + size, **entry) for name, entry in entries}
         except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise ValueError(f"{path.name} is damaged or incomplete: {error}") from None
 
 
-def _tensor(name: str, content: bytearray, dtype: str, shape: list[int], data_offsets: list[int]) -> Tensor:
-    if (kind := _DTYPES.get(dtype)) is None:
-        raise ValueError(f"{name} has the dtype {dtype}")
-    first, end = data_offsets
-    if not (count := (end - first) // kind.itemsize):
-        return torch.empty(shape, dtype=kind)
-    return torch.frombuffer(content, dtype=kind, count=count, offset=first).view(shape)
+def _tensor(file: BufferedReader, start: int, dtype: str, shape: list[int], data_offsets: list[int]) -> Tensor:
+    if dtype not in _DTYPES:
+        raise ValueError(f"it has numbers of the kind {dtype}")
+    # Memory that torch reserves begins where a matrix product rounds alike in every process.
+    tensor = torch.empty(shape, dtype=_DTYPES[dtype])
+    content, (first, end) = bytes_of(tensor).reshape(-1).data, data_offsets
+    file.seek(start + first)
+    if len(content) != end - first or file.readinto(content) < len(content):
+        raise ValueError(f"{len(content)} bytes of {shape} numbers are not there")
+    return tensor
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
     """Write a file of tensors, and wait until it is on the disk.
+
+    Args:
+        path: of the file.
+        tensors: name → tensor; they may share memory, or be views of others.
+
+    Returns:
+        SHA-256 of the file.
 
     Raises:
         OSError: the disk is full or cannot be written.
@@ -71,10 +81,17 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
         header[name] = {"dtype": names[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [first, end]}
     head = json.dumps(header, separators=(",", ":")).encode()
     head += b" " * (-len(head) % 8)
+    digest = hashlib.sha256()
     with path.open("wb") as file:
-        file.write(len(head).to_bytes(8, "little"))
-        file.write(head)
+
+        def put(content: bytes | memoryview) -> None:
+            digest.update(content)
+            file.write(content)
+
+        put(len(head).to_bytes(8, "little"))
+        put(head)
         for name in order:
-            file.write(bytes_of(tensors[name]).data)
+            put(bytes_of(tensors[name].detach().cpu()).data)
         file.flush()
         os.fsync(file.fileno())
+    return digest.hexdigest()

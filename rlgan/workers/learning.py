@@ -199,7 +199,9 @@ class GeneratorLearner(TorchLearner):
 
     def apply_gradients(self, gradients_dict: dict[Hashable, Tensor]) -> None:
         """Step the phase's optimiser; called by RLlib."""
-        self._phase_optimizers[self._phase].step()
+        optimizer = self._phase_optimizers[self._phase]
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)  # until the next batch they would only take memory
         self._is_first_step = False
         advance()
 

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from rlgan.base.devices import CPU
 from rlgan.base.errors import ConfigError, ShapeError
 from rlgan.base.placeholders import give_trained_memory
 from rlgan.base.pretrained import HubModel, ModelFolder, require_language_models
@@ -90,6 +91,10 @@ class SequenceClassifierDiscriminator(Discriminator):
     def _most_tokens(self) -> int:
         condition = self._space.condition
         return self._space.max_length + 2 + (0 if condition is None else condition.max_length)
+
+    def num_read(self, tokens: Tensor, mask: Tensor, conditions: Tensor | None = None) -> Tensor:
+        """Tokens of each row as the model reads it; see `Discriminator.num_read`."""
+        return self.reader()(tokens, mask, conditions).mask.sum(1, keepdim=True).to(CPU)
 
     def take_files(self) -> tuple[str, ...]:
         """Take weights and tokenizer of its folder; see `Discriminator.take_files`."""
