@@ -4,8 +4,8 @@
     python -m benchmarks.lm_memory --growth 200
 
 The first trains an adapter of a model with random weights (100 million by default) by the preset grpo with a reference,
-writes a checkpoint and goes on from it, all in this process; first with whole rows of `--tokens` tokens in a part of a
-batch, then with a row a part and activations computed again. Each run is a process of its own, and so is one of the
+writes a checkpoint and goes on from it, all in this process; first with `--tokens` tokens in a part of a batch, then
+with a row a part, activations that are computed again, and 4 sequences drawn at once. Each run is a process of its own, and so is one of the
 same run with a model of almost no size: what that takes (Python, torch, Ray, transformers) is subtracted, and the rest
 is divided by the size of the model. Peaks are the greatest resident memory of the process. The second makes so many
 updates of a small model, and prints what the process holds after a tenth of them and at the end.
@@ -136,9 +136,11 @@ def adapter(folder: Path, options: argparse.Namespace) -> None:
     """What travels, and the peak of the driver."""
     settings: dict[str, dict[str, Any]] = {
         f"{options.tokens} tokens at once": {"workers.tokens_at_once": options.tokens},
-        "a row at once, activations computed again": {
+        "least of all": {
             "workers.tokens_at_once": _POSITIONS,
             "generator.checkpointing": True,
+            "workers.chunk_rows": 4,
+            "workers.shard_sequences": 4,
         },
     }
     for number, (name, more) in enumerate(settings.items()):
