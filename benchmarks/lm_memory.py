@@ -5,10 +5,10 @@
 
 The first trains an adapter of a model with random weights (100 million by default) by the preset grpo with a reference,
 writes a checkpoint and goes on from it, all in this process; first with `--tokens` tokens in a part of a batch, then
-with a row a part, activations that are computed again, and 4 sequences drawn at once. Each run is a process of its own, and so is one of the
-same run with a model of almost no size: what that takes (Python, torch, Ray, transformers) is subtracted, and the rest
-is divided by the size of the model. Peaks are the greatest resident memory of the process. The second makes so many
-updates of a small model, and prints what the process holds after a tenth of them and at the end.
+with a row a part, activations that are computed again, and 4 sequences drawn at once. Each run is a process of its own,
+and so is one of the same run with a model of almost no size: what that takes (Python, torch, Ray, transformers) is
+subtracted, and the rest is divided by the size of the model. Peaks are the greatest resident memory of the process. The
+second makes so many updates of a small model, and prints what the process holds after a tenth of them and at the end.
 """
 
 from __future__ import annotations
