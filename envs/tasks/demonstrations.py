@@ -332,6 +332,7 @@ def _task(
             test_sources=torch.from_numpy(ids["test"].wholes),
             train_records=_records(ids["train"].split.shown),
             valid_records=_records(ids["valid"].split.shown),
+            test_records=_records(ids["test"].split.shown),
         )
         notes.append(f"prompts: at most {reading.max_length} tokens")
     for split in _SPLITS:
