@@ -213,7 +213,7 @@ def demonstrations_task(
     test: Sequence[Mapping[str, Any]] | None = None,
     **settings: Any,
 ) -> Task:
-    """A task of demonstrations that are there already, as records: what a plug-in of one's own data returns.
+    """A task of demonstrations that are there already, as records: what a plug-in of your own data returns.
 
     Args:
         rows: records, in any shape that a file may have; also a split of the library datasets.

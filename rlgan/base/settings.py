@@ -94,7 +94,7 @@ class OfTheStart:
 
 @dataclass(frozen=True, slots=True)
 class FollowsData:
-    """A size that follows data of one's own, unless it is set, where the preset's is no paper's (`presets.sizes`).
+    """A size that follows data of your own, unless it is set, where the preset's is no paper's (`presets.sizes`).
 
     Attributes:
         of: path of the settings of which it does: a network may stand elsewhere, too, where nothing chooses for it.

@@ -237,7 +237,7 @@ class Evaluator:
             )
 
     def is_higher_better(self, measure: Measure) -> bool | None:
-        """Whether a figure of a metric of one's own is better where it is higher; None of what ships."""
+        """Whether a figure of a metric of your own is better where it is higher; None of what ships."""
         own = metric_of(self._settings.metrics, measure)
         return None if own is None else own.direction == "max"
 

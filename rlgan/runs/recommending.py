@@ -1,4 +1,4 @@
-"""Presets for data of one's own: which, and how long each takes on this machine, by a short probe.
+"""Presets for data of your own: which, and how long each takes on this machine, by a short probe.
 
 A probe is a run in small: a few batches of likelihood, a few sequences in a generator update and a discriminator's
 round, a part of a measurement. What each took, times how much larger it is in the whole run, is what the plan of that
