@@ -8,7 +8,7 @@ import re
 import pytest
 import torch
 
-from rlgan.config.paths import flatten, to_dict
+from rlgan.config.paths import flatten, override, to_dict
 from rlgan.evaluation.evaluator import EvaluationSettings, Measurement
 from rlgan.presets.quick import quick
 from rlgan.presets.registry import PRESETS, preset
@@ -59,6 +59,13 @@ def test_what_it_names_are_settings_of_the_run(name: str) -> None:
     config = preset(name)
     for path in re.findall(r"\b(?:optimizers|objective|schedule)\.[\w.]*\w", advice := against_collapse(config)):
         assert path in flatten(to_dict(config)) or path in advice.partition("set ")[2], path
+
+
+def test_what_a_run_does_already_is_not_proposed() -> None:
+    config = override(quick(), {"schedule.selection": "best", "schedule.selection.measure": "kl_sum"})
+    assert "schedule.selection" not in against_collapse(config)
+    config = override(quick(), {"schedule.teacher_forcing": "none"})
+    assert "set schedule.teacher_forcing to mixed" in against_collapse(config)
 
 
 def test_without_a_share_nothing_is_watched(caplog: pytest.LogCaptureFixture) -> None:
