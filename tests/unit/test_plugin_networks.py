@@ -307,12 +307,16 @@ def test_reading_a_configuration_executes_nothing(tmp_path: Path) -> None:
     assert again == settings and again.reads_conditions
 
 
-def test_settings_take_their_source_along(tmp_path: Path) -> None:
+def test_settings_take_their_source_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extensions.memory, "sources", {})
+    monkeypatch.setattr(extensions.memory, "modules", {})
     path = tmp_path / "mine.py"
     path.write_text(Path(FILE).read_text("utf-8"), "utf-8")
     settings = PluginGenerator.model_validate({"name": f"{path}:Gru"})
     sent = pickle.dumps(settings)
     path.unlink()
+    extensions.memory.sources.clear()  # as another process is, which never read the file
+    extensions.memory.modules.clear()
     torch.manual_seed(0)
     expected = build_generator(own("Gru"), SPACE).state_dict()
     torch.manual_seed(0)
