@@ -315,10 +315,10 @@ def test_settings_take_their_source_along(tmp_path: Path, monkeypatch: pytest.Mo
     settings = PluginGenerator.model_validate({"name": f"{path}:Gru"})
     sent = pickle.dumps(settings)
     path.unlink()
-    extensions.memory.sources.clear()  # as another process is, which never read the file
-    extensions.memory.modules.clear()
     torch.manual_seed(0)
     expected = build_generator(own("Gru"), SPACE).state_dict()
+    extensions.memory.sources.clear()  # as another process is, which never read the file
+    extensions.memory.modules.clear()
     torch.manual_seed(0)
     found = build_generator(pickle.loads(sent), SPACE).state_dict()
     assert all(torch.equal(found[name], value) for name, value in expected.items())
