@@ -88,9 +88,9 @@ class OwnMetric(Plugin):
     def note(self) -> str:
         """How to read it, in a line."""
         what = {"min": "lower is better", "max": "higher is better"}.get(
-            self.direction, f"use {self.figure}{GAP}, the distance from real data"
+            self.direction, f"{self.figure}{GAP} is its distance from real data"
         )
-        return f"{self.figure}{f' ({self.unit})' if self.unit else ''}: {self.name}, {what}"
+        return f"{self.figure}{f' ({self.unit})' if self.unit else ''}: your metric {self.name}; {what}"
 
 
 def is_own(name: str) -> bool:

@@ -93,7 +93,7 @@ def test_evaluator_measures_them_of_samples_and_of_real_sequences(task: Task, wr
     real = evaluator.measure_real()
     assert real.metrics["eval/own_length"] == mean_length(task.decode(real.tokens))
     (note,) = evaluator.notes
-    assert note.startswith("own_length (characters): ") and "use own_" in note
+    assert note.startswith("own_length (characters): ") and "is its distance from real data" in note
     # Nothing else moves by them.
     without = Evaluator(task, settings.model_copy(update={"metrics": ()}), 0).measure(generator)
     assert {name: measured.metrics[name] for name in without.metrics} == without.metrics
