@@ -20,6 +20,9 @@ from .settings import IsFile, Settings
 CONFIG_FILE = "config.json"
 """Says which architecture a model has."""
 
+CLASSIFIER_READS = "rlgan_reads"
+"""Entry of the config.json of an exported discriminator: what of a prompt and a completion it reads, and how."""
+
 TOKENIZER_FILES = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja",
     "generation_config.json", CONFIG_FILE,

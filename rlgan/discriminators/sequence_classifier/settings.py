@@ -85,6 +85,11 @@ class SequenceClassifier(Architecture):
         return isinstance(self.weights, ModelFolder | HubModel)
 
     @property
+    def began_as(self) -> ModelFolder | HubModel | None:
+        """The model whose files it begins with; None of others."""
+        return self.weights if isinstance(self.weights, ModelFolder | HubModel) else None
+
+    @property
     def begins_as_generator(self) -> bool:
         """As `weights` says."""
         return isinstance(self.weights, GeneratorWeights)
