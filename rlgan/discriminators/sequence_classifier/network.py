@@ -37,7 +37,7 @@ from rlgan.layers.pretrained import (
 
 from .reading import IdReader, Reader, TextReader, as_buffer, shares_alphabet, tokenizer_of
 from .saving import save_classifier
-from .settings import SequenceClassifier, content_of
+from .settings import OutputAlone, SequenceClassifier, content_of
 
 _TOKENS_AT_ONCE = 1 << 14  # tokens whose states are held at once in scoring
 _LONGEST_TEXT = 512  # tokens of a text, for a model that has no bound of its own
@@ -122,7 +122,7 @@ class SequenceClassifierDiscriminator(Discriminator):
 
     def may_be_new(self, name: str) -> bool:
         """Whether a weight is of the output, which a model that was trained for something else has not."""
-        return not name.startswith(f"{base_model(self.network).base_model_prefix}.") or ".pooler." in name
+        return _is_output(base_model(self.network), name)
 
     def forward(self, tokens: Tensor, mask: Tensor, conditions: Tensor | None = None) -> Tensor:
         """Real-logits; see `Discriminator.forward`.
@@ -221,6 +221,11 @@ class SequenceClassifierDiscriminator(Discriminator):
         return PlainScorer(self)
 
 
+def _is_output(model: Any, name: str) -> bool:
+    """Whether a weight belongs to the output, which begins behind the features of the last layer."""
+    return not name.startswith(f"{model.base_model_prefix}.") or ".pooler." in name
+
+
 def _plain(logits: Tensor) -> Tensor:
     return logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
 
@@ -306,6 +311,9 @@ def _build(settings: SequenceClassifier, config: Any) -> nn.Module:
         whole = [name for name, part in model.named_children() if name not in known and any(part.parameters())]
         whole += ["pooler"] if getattr(body, "pooler", None) is not None else []
         network = with_adapters(model, settings.training, "discriminator", "SEQ_CLS", whole)
+    if isinstance(settings.training, OutputAlone):
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(_is_output(model, name))
     if settings.dtype == "bfloat16":
         keep_untrained_in(network, torch.bfloat16)
     return network
