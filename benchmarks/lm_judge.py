@@ -2,10 +2,10 @@
 
     python -m benchmarks.lm_judge --data captions.txt --encoder FOLDER [--seeds 0,1,2] [--rounds 5] ...
 
-For each seed the generator of `quick` learns the file by likelihood, as `quick` ends that phase. Then each judge
-sees the same rounds: fresh fakes of this generator and as many training sequences, one pass each. Its AUC is of test
-sequences against other fakes, none of which it has seen. `cnn` has `quick`'s own round besides (1,000 sequences, five
-rounds), for it costs next to nothing. Seconds are CPU seconds of this process, which other programs move little.
+The generator of `quick` learns the file by likelihood, once. Then, for each seed, each judge sees the same rounds: fresh
+fakes of this generator and as many training sequences, one pass each. Its AUC is of test sequences against other fakes,
+none of which it has seen; seeds differ in new weights, order and fakes. `cnn` has `quick`'s own rounds besides (1,000
+sequences), for they cost next to nothing. Seconds are CPU seconds of this process, which other programs move little.
 """
 
 from __future__ import annotations
@@ -67,11 +67,14 @@ def tiny(folder: Path) -> list[str]:
 
 def trained_generator(config: Config, task: Task) -> Any:
     """The generator at the end of pretraining."""
+    started, epochs = time.process_time(), 0
     with build_parts(config, task) as parts:
         trainer = Trainer(config, task, parts)
         while trainer.next_phase == "mle":
             trainer.step(measure=False)
+            epochs += 1
         weights = parts.learners.weights().complete
+    print(f"generator: {epochs} epochs in {time.process_time() - started:.0f} s", flush=True)
     return load_weights(build_generator(config.generator, task.space), weights).eval()
 
 
@@ -124,7 +127,7 @@ def main() -> None:
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--judges", default=";".join(JUDGES), help="some of them, with semicolons")
     for name, value in {
-        "rounds": 5, "sequences": 256, "own-sequences": 1000, "heldout": 500, "mle-epochs": 0, "threads": 1,
+        "rounds": 5, "sequences": 128, "own-sequences": 1000, "heldout": 400, "mle-epochs": 0, "threads": 1,
     }.items():  # fmt: skip
         parser.add_argument(f"--{name}", type=int, default=value)
     options = parser.parse_args()
@@ -142,8 +145,8 @@ def main() -> None:
     arms += [(name, name, options.sequences) for name in options.judges.split(";")]
     found: dict[str, list[dict[str, float]]] = {name: [] for name, _, _ in arms}
     with torch_threads(options.threads):
+        generator = trained_generator(base, task)
         for seed in seeds:
-            generator = trained_generator(override(base, {"seed": seed}), task)
             for name, judge, sequences in arms:
                 changes = dict(JUDGES[judge])
                 if changes:

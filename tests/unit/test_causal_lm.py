@@ -424,6 +424,24 @@ def test_a_name_of_the_hub_without_a_network_says_how_to_bring_the_files(
         build_generator(CausalLM(weights=HubModel(name="someone/tiny", offline=True)), ALONE)
 
 
+def test_a_hub_that_takes_calls_and_never_answers_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import socket
+
+    import huggingface_hub
+
+    from rlgan.base import pretrained
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(pretrained, "_PATIENCE_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        told = "did not answer within.*hf download someone/tiny --local-dir tiny"
+        with refused(DataError, "model_not_fetched", {"model": "someone/tiny"}, match=told):
+            build_generator(CausalLM(weights=HubModel(name="someone/tiny")), ALONE)
+
+
 def test_a_model_is_a_folder_where_there_is_one_and_else_a_name(tmp_path: Path) -> None:
     assert model_source(str(tmp_path)) == ModelFolder(path=str(tmp_path))
     assert model_source("Qwen/Qwen2.5-0.5B") == HubModel(name="Qwen/Qwen2.5-0.5B")
