@@ -2,10 +2,11 @@
 
     python -m benchmarks.lm_judge --data captions.txt --encoder FOLDER [--seeds 0,1,2] [--rounds 5] ...
 
-The generator of `quick` learns the file by likelihood, once. Then, for each seed, each judge sees the same rounds: fresh
-fakes of this generator and as many training sequences, one pass each. Its AUC is of test sequences against other fakes,
-none of which it has seen; seeds differ in new weights, order and fakes. `cnn` has `quick`'s own rounds besides (1,000
-sequences), for they cost next to nothing. Seconds are CPU seconds of this process, which other programs move little.
+The generator of `quick` learns the file by likelihood, once. Then, for each seed, each judge sees the same rounds of
+fresh fakes of this generator and as many training sequences, one pass each. Its AUC is of test sequences against other
+fakes, none of which it has seen; seeds differ in new weights, order and fakes. `cnn` has `quick`'s own rounds besides
+(1,000 sequences), for they cost next to nothing. Seconds are CPU seconds of this process, which other programs move
+little.
 """
 
 from __future__ import annotations

@@ -102,7 +102,6 @@ class SequenceClassifierDiscriminator(Discriminator):
             "AutoModelForSequenceClassification",
             may_lack=self.may_be_new,
             num_labels=1,
-            ignore_mismatched_sizes=True,
         )
         trained = sum(one.numel() for one in self.parameters() if one.requires_grad)
         reads = "tokens of the task"

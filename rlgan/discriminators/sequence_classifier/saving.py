@@ -152,7 +152,6 @@ def _save_adapter(
         "AutoModelForSequenceClassification",
         may_lack=other.may_be_new,
         num_labels=1,
-        ignore_mismatched_sizes=True,
     )
     own, found = as_base(_frozen(network)), as_base(_frozen(other.network))
     assert own is not None and found is not None
