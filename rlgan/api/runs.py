@@ -266,28 +266,32 @@ class Run:
             return None
         return exported.read_sources(list(sources), "sources").conditions
 
-    def export(self, to: str | Path, *, merge: bool = False) -> Path:
-        """Write its language model as a folder that `transformers` loads, with tokenizer and model card.
+    def export(self, to: str | Path, *, merge: bool = False, discriminator: bool = False) -> Path:
+        """Write its language model, or its discriminator, as a folder that `transformers` loads.
 
-        `AutoModelForCausalLM.from_pretrained(to)` and `pipeline("text-generation", to)` read it; an adapter alone needs
-        `peft` and the model that it was trained beside.
+        With tokenizer and model card. `AutoModelForCausalLM.from_pretrained(to)` and `pipeline("text-generation", to)`
+        read it, and a discriminator `AutoModelForSequenceClassification.from_pretrained(to, num_labels=1)`, with the
+        same logits. An adapter alone needs `peft` and the model that it was trained beside.
 
         Args:
             to: the folder; it must not exist, or be empty.
             merge: whether a trained adapter becomes part of the weights; else it is written alone.
+            discriminator: whether the discriminator is written and not the generator.
 
         Returns:
             The folder.
 
         Raises:
-            ConfigError: its generator is no model of transformers, or there is nothing to merge.
-            CheckpointError: the folder holds something, or the model beside the adapter has changed.
+            ConfigError: what is asked for is no model of transformers, or there is nothing to merge.
+            CheckpointError: the folder holds something, the model beside the adapter has changed, or the run has no
+                discriminator.
         """
         self._require_run("settings to write a model card of")
         with in_words_of_python():
-            from rlgan.runs.exporting import export
+            from rlgan.runs.exporting import export, export_discriminator
 
-            export(self.folder, Path(to), merges=merge, trust_code=self.trusts_code)
+            write = export_discriminator if discriminator else export
+            write(self.folder, Path(to), merges=merge, trust_code=self.trusts_code)
         return Path(to)
 
     def plot(self) -> Figure:

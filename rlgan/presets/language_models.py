@@ -116,6 +116,7 @@ def gad(task: TaskSettings | None = None) -> Config:
             adversarial_updates=200,
             g_batch=64,
             g_group=8,
+            rollout_temperature=0.8,
             d_steps=1,
             d_epochs=1,
             d_fakes="rollouts",
