@@ -86,7 +86,9 @@ class Schedule(Settings):
         ReadIf("adversarial updates"),
     ] = Field(None, ge=2)
     """Number of sequences that baselines and normalisations compare with each other; null compares the whole batch."""
-    rollout_temperature: Annotated[float, NotSearched("part of a method's definition")] = Field(1.0, gt=0.0)
+    rollout_temperature: Annotated[float, NotSearched("part of a method's definition"), ReadIf("rollouts")] = Field(
+        1.0, gt=0.0
+    )
     """Temperature of the policy that learns: it divides the logits of whatever is drawn in training (rollouts, their
     continuations, fakes) and of all log-probabilities that a generator update reads (the policy's, the reference's,
     entropies). Maximum likelihood, evaluation and the kept generator are at 1."""
