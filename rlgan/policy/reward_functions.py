@@ -63,6 +63,9 @@ class PluginReward(FinishedReward, TakesPlugin):
     normalise_terms: bool = False
     """Whether to normalise each term before the sum: minus its mean, divided by its standard deviation plus 1e-4,
     over the sequences of a group (normalize_then_sum of TRL)."""
+    divide_repeats: bool = False
+    """Whether to divide the reward of a sequence by how often it is in the batch, under the same condition (ORGAN); for
+    rewards that are not negative."""
     timeout_s: Annotated[float, FreeOnResume()] = Field(60.0, gt=0.0)
     """Maximum number of seconds for a call of a function. If a call takes longer, the run stops and keeps its last
     checkpoint."""
@@ -122,14 +125,15 @@ class PluginReward(FinishedReward, TakesPlugin):
         return len(self.functions) * self.timeout_s
 
     def check(self, fields: Fields) -> Iterator[Problem]:
-        """Terms that are normalised are those of finished sequences."""
+        """What is compared within a batch is finished sequences."""
+        why = (
+            f"compares finished sequences, but credit={fields.credit.kind!r} also rewards continuations. Use "
+            "credit terminal, or set it to false."
+        )
         if self.normalise_terms and fields.credit.num_continuations:
-            yield Problem(
-                "terms_of_continuations",
-                {"reward.normalise_terms": True},
-                f"compares finished sequences, but credit={fields.credit.kind!r} also rewards continuations. Use "
-                "credit terminal, or set it to false.",
-            )
+            yield Problem("terms_of_continuations", {"reward.normalise_terms": True}, why)
+        if self.divide_repeats and fields.credit.num_continuations:
+            yield Problem("repeats_of_continuations", {"reward.divide_repeats": True}, why)
 
     def scorer(self, task: Task) -> RewardFunctions:
         """See `Reward.scorer`: the functions, which are tried on a few sequences first.
@@ -154,7 +158,11 @@ class PluginReward(FinishedReward, TakesPlugin):
         }
 
     def of_sequences(self, rollouts: Rollouts, task: Task, rng: torch.Generator, group: int | None = None) -> Tensor:
-        """See `Reward.of_sequences`; with `normalise_terms` each term is normalised within the group first."""
+        """See `Reward.of_sequences`; what is set to be is normalised within the group, or divided by repeats."""
+        rewards = self._added(rollouts, task, rng, group)
+        return rewards / repeats(rollouts) if self.divide_repeats else rewards
+
+    def _added(self, rollouts: Rollouts, task: Task, rng: torch.Generator, group: int | None) -> Tensor:
         if not self.normalise_terms:
             return super().of_sequences(rollouts, task, rng, group)
         terms = self.scores_there(rollouts.score_parts)
@@ -244,6 +252,19 @@ def added_up(terms: Tensor, weights: Tensor) -> Tensor:
     is_there = ~terms.isnan()
     total = (terms.nan_to_num(0.0) * weights).sum(1)
     return total.masked_fill(~is_there.any(1), torch.nan)
+
+
+def repeats(rollouts: Rollouts) -> Tensor:
+    """How often each sequence is in its batch, under the same condition.
+
+    Returns:
+        (B,) float32, at least 1.
+    """
+    rows = rollouts.tokens.masked_fill(~rollouts.mask, -1)  # whatever is written behind the end
+    if rollouts.conditions is not None:
+        rows = torch.cat([rollouts.conditions.to(rows.dtype), rows], 1)
+    _, places, counts = torch.unique(rows, dim=0, return_inverse=True, return_counts=True)
+    return counts[places].float()
 
 
 def check_functions(functions: RewardFunctions, task: Task, seed: int) -> None:

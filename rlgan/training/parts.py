@@ -54,7 +54,7 @@ class DiscriminatorHandle(Protocol):
         ...
 
     def state(self) -> dict[str, Any]:
-        """Everything that is needed to go on."""
+        """Everything that is needed to go on; a copy, which training that goes on does not change."""
         ...
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -110,7 +110,7 @@ class Learners(Protocol):
         ...
 
     def state(self) -> dict[str, Any]:
-        """Everything that is needed to go on."""
+        """Everything that is needed to go on; a copy, which training that goes on does not change."""
         ...
 
     def restore(self, state: dict[str, Any]) -> None:

@@ -199,7 +199,10 @@ class Trainer:
         return tuple(base for base in found if base is not None)
 
     def state(self) -> dict[str, Any]:
-        """Everything that is needed to go on as if never stopped: tensors and JSON values only."""
+        """Everything that is needed to go on as if never stopped: tensors and JSON values only.
+
+        Training that goes on changes nothing of it.
+        """
         discriminator = self._parts.discriminator
         state = {
             "position": dataclasses.asdict(self.position),

@@ -859,6 +859,7 @@ def test_every_rule_is_tried() -> None:
         "mixed_with_tokens",
         "actor_waits_for_rewards",
         "terms_of_continuations",
+        "repeats_of_continuations",
         "generator_gives_no_soft_rows",
         "penalty_of_tokens_alone",
         "generator_attends_to_nothing",
