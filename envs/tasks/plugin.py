@@ -122,7 +122,7 @@ def text_task(
     tokens: Literal["words", "characters"] | re.Pattern[str] = "words",
     max_length: int | None = None,
 ) -> Task:
-    """A text task of texts that are there already: what a plug-in of one's own data returns.
+    """A text task of texts that are there already: what a plug-in of your own data returns.
 
     Args:
         name: how messages call it.

@@ -32,7 +32,7 @@ from rlgan.storage.places import Place, fetch, is_uri, open_place
 from rlgan.tracking import row_of
 
 from .pages import page_of
-from .settings import built_callbacks, progress_of
+from .settings import built_callbacks, progress_of, require_numbers
 from .words import in_words_of_python
 
 if TYPE_CHECKING:
@@ -191,6 +191,7 @@ class Run:
         Raises:
             ConfigError: a value is out of range, or sources are missing, or have no effect.
         """
+        require_numbers(num=num, temperature=temperature, top_p=top_p, top_k=top_k, seed=seed)
         temperature = self._temperature if temperature is None else temperature
         with in_words_of_python():
             exported = self._generator()
@@ -323,6 +324,7 @@ class Run:
             ConfigError: it has no adversarial phase, or was ended early; or a longer run would have had other numbers
                 so far, for it selects a generator, or its temperature is spread over all updates.
         """
+        require_numbers(updates=updates)
         return self._go_on(callbacks, quiet, more_updates=updates)
 
     def resume(

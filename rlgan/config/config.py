@@ -43,7 +43,7 @@ Control = Literal["mle_continued", "oracle_ratio", "constant_reward", "random_re
 
 
 class CallbackPlugin(Plugin):
-    """A callback of one's own, see `rlgan.training.callbacks`; its options are those of its class."""
+    """A callback of your own, see `rlgan.training.callbacks`; its options are those of its class."""
 
     plugin_kind: ClassVar[PluginKind] = "callback"
 

@@ -44,7 +44,7 @@ _FORM = (
 )
 _NUM_CHECKED = 8  # texts of the held-out split that metrics are tried on before a run
 OWN = "own_"
-"""Begins the names of all figures of metrics of one's own, so that none is taken for what ships."""
+"""Begins the names of all figures of metrics of your own, so that none is taken for what ships."""
 GAP = "_gap"
 """Ends the name of how far a two-sided metric is from what real sequences have."""
 
@@ -94,7 +94,7 @@ class OwnMetric(Plugin):
 
 
 def is_own(name: str) -> bool:
-    """Whether a quantity of a table is of a metric of one's own."""
+    """Whether a quantity of a table is of a metric of your own."""
     return name.startswith(OWN)
 
 

@@ -25,15 +25,17 @@ from rlgan.base.devices import CPU
 from rlgan.base.errors import ConfigError
 from rlgan.base.problems import Problem
 from rlgan.base.search_priors import NotSearched
+from rlgan.base.seeding import stream_seed
 from rlgan.base.settings import FreeOnResume
 from rlgan.envs.tasks.task import Records, Task
 from rlgan.envs.transition import pad_after_end, sequence_mask
 from rlgan.extensions import PluginKind, TakesPlugin, as_number
+from rlgan.metrics.reward_means import reward_means
 from rlgan.sampling.records import Rollouts
 
 from .groups import separately_normalised
 from .logit_maps import LOGIT_MAPS, DiscriminatorReward, Probability
-from .reward_base import Finished, FinishedReward, LogitMap, Scored, Source
+from .reward_base import Finished, FinishedReward, LogitMap, RewardFigures, Scored, Source
 from .reward_calls import RewardCall, Texts, mapped, shown_row, texts_of
 from .reward_forms import WeightedFunction
 
@@ -146,6 +148,10 @@ class PluginReward(FinishedReward, TakesPlugin):
         check_functions(functions, task, 0)
         return functions.with_records(None if task.conditions is None else task.conditions.train_records)
 
+    def figures(self, task: Task) -> RewardFigures:
+        """See `Reward.figures`: the means of the functions, the map of the logit left out."""
+        return FunctionFigures(RewardFunctions(self.functions, texts_of(task), self.timeout_s))
+
     def described(self, rollouts: Rollouts) -> dict[str, float]:
         """See `Reward.described`: `reward/NAME_mean` and `reward/NAME_std` of each function, and what they logged."""
         if rollouts.score_parts is None:
@@ -217,7 +223,9 @@ class RewardFunctions:
             return self
         wanted = frozenset(name for call in self.calls for name in call.columns_of(records))
         kept = Records(records.prompts, {name: records.columns[name] for name in records.columns if name in wanted})
-        return replace(self, texts=replace(self.texts, records=kept))
+        found = replace(self, texts=replace(self.texts, records=kept))
+        found.__dict__["calls"] = self.calls  # a classifier is not loaded again
+        return found
 
     def __call__(self, finished: Finished) -> Scored:
         """Rewards of a batch; see `SequenceScorer`.
@@ -237,6 +245,40 @@ class RewardFunctions:
         weights = torch.tensor([plugin.weight for plugin in self.plugins], dtype=torch.float64)
         logged = {name: values for one in judged for name, values in one.logged.items()}
         return Scored(added_up(parts, weights).float(), parts.float(), logged)
+
+
+_ROWS_OF_A_CALL = 64
+"""Sequences that functions are called with at once for the final table."""
+
+
+@dataclass(frozen=True)
+class FunctionFigures:
+    """Means of functions over a set of sequences.
+
+    Attributes:
+        functions: without records.
+    """
+
+    functions: RewardFunctions
+
+    def __call__(self, finished: Finished, records: Records | None) -> dict[str, float]:
+        """See `RewardFigures`.
+
+        Raises:
+            PluginError: see `RewardFunctions.__call__`.
+        """
+        functions = self.functions.with_records(records)
+        scored = []
+        for number, first in enumerate(range(0, len(finished.tokens), _ROWS_OF_A_CALL)):
+            part = mapped(finished, lambda rows, first=first: rows[first : first + _ROWS_OF_A_CALL])  # type: ignore[misc]
+            scored.append(functions(replace(part, seed=stream_seed(finished.seed, "part", number))))
+        logged: dict[str, tuple[Any, ...]] = {}
+        for one in scored:
+            for name, values in one.logged.items():
+                logged[name] = logged.get(name, ()) + values
+        parts = [one.parts for one in scored if one.parts is not None]
+        names = [one.short_name for one in functions.plugins]
+        return reward_means(names, torch.cat(parts), torch.cat([one.scores for one in scored]), _means(logged))
 
 
 def added_up(terms: Tensor, weights: Tensor) -> Tensor:

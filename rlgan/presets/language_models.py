@@ -53,7 +53,7 @@ def sft(task: TaskSettings | None = None) -> Config:
 
 @shipped()
 def grpo(task: TaskSettings | None = None) -> Config:
-    """Group-relative policy optimisation of a causal language model by rewards of one's own, with TRL's defaults.
+    """Group-relative policy optimisation of a causal language model by rewards of your own, with TRL's defaults.
 
     Without a reward it is BLEU with what the data has for the same prompt, or with any of the data.
     """
