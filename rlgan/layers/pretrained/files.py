@@ -7,7 +7,6 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +27,6 @@ def load_files(
     network: nn.Module,
     source: ModelFolder | HubModel,
     may_lack: Callable[[str], bool] = lambda name: False,
-    **options: Any,
 ) -> int:
     """Put the weights of a folder or of the hub into a network; adapters stay as they are.
 
@@ -36,7 +34,6 @@ def load_files(
         network: of the model's architecture, perhaps with adapters.
         source: where the files are.
         may_lack: by its name, whether a weight may be missing; the network's own then stays as it is.
-        options: of `from_pretrained`.
 
     Returns:
         Number of weights that were taken.
@@ -65,7 +62,7 @@ def load_files(
                 state_dict=stored,
                 dtype=torch.float32,
                 output_loading_info=True,
-                **options,
+                ignore_mismatched_sizes=True,  # which ones have another shape is told below, with the rest
             )
     except (OSError, ValueError, RuntimeError) as error:
         raise DataError(
@@ -73,7 +70,29 @@ def load_files(
             code="model_weights_unreadable",
             fields={"model": source.shown},
         ) from None
-    lacking = {*about["missing_keys"], *(key[0] for key in about["mismatched_keys"])}
+    other_shapes = {name: (list(found), list(own)) for name, found, own in about["mismatched_keys"]}
+    if shapes := {name: pair for name, pair in sorted(other_shapes.items()) if not may_lack(name)}:
+        first, (found, own) = next(iter(shapes.items()))
+        raise DataError(
+            (
+                f"{source.shown}: {len(shapes)} of its weights have another shape than its config.json says: {first} "
+                f"is {found}, and should be {own}. Restore config.json and weights of one and the same model."
+            ),
+            code="model_weights_of_other_sizes",
+            fields={"model": source.shown, "weight": first},
+        )
+    lacking = {*about["missing_keys"], *other_shapes}
+    held, number = sorted(about["unexpected_keys"]), len(list(loaded.named_parameters()))
+    if held and 2 * len(lacking) > number:
+        raise DataError(
+            (
+                f"{source.shown}: its files contain {number - len(lacking)} of the {number} weights of a "
+                f"{type(loaded).__name__}, which its config.json describes, and others ({', '.join(held[:3])}). "
+                "Restore config.json and weights of one and the same model."
+            ),
+            code="model_weights_of_another",
+            fields={"model": source.shown},
+        )
     if missing := sorted(name for name in lacking if not may_lack(name)):
         raise DataError(
             (
