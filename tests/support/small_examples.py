@@ -32,11 +32,12 @@ def make_small(replace: Callable[[Any, str, Any], None]) -> None:
 
 def _train(train: Callable[..., rlgan.Run]) -> Callable[..., rlgan.Run]:
     def small(preset: str = "quick", **given: Any) -> rlgan.Run:
-        if "data" not in given:
-            return train(preset, **given)  # of demonstrations: those examples are told their sizes
+        if "demonstrations" in given:
+            return train(preset, **given)  # those examples are told their sizes
         axes = _OF_LIKELIHOOD if preset == "mle" else _SMALL
         merged = {axis: {**given.get(axis, {}), **values} for axis, values in axes.items()}
-        return train(preset, **{**given, **merged, "data": _few(given["data"])})
+        less = {"data": _few(given["data"])} if "data" in given else {}  # else a task, of which a test has little
+        return train(preset, **{**given, **merged, **less})
 
     return small
 
