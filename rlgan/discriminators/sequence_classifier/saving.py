@@ -159,9 +159,7 @@ def _save_adapter(
     load_files(
         other.network,
         source,
-        "AutoModelForSequenceClassification",
         may_lack=other.may_be_new,
-        num_labels=1,
     )
     own, found = as_base(_frozen(network)), as_base(_frozen(other.network))
     assert own is not None and found is not None
