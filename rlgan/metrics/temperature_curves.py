@@ -43,7 +43,9 @@ def mean_gain(run: Sequence[Point], other: Sequence[Point], within: Sequence[Seq
 
         (1/(b - a)) ∫_a^b (R_other(f) - R_run(f)) df
 
-    R is a frontier, linear between its points, and [a, b] the forward divergences that all of them reach.
+    R is a frontier, linear between its points. Beyond its end it is as low as there: more forward divergence is no
+    reason to be worse. So [a, b] begins where the last of all frontiers begins, and ends where the first of the run's
+    and those of `within` ends; the other may have ended before.
 
     Args:
         run: points of the run's generator, one a temperature.
@@ -51,10 +53,10 @@ def mean_gain(run: Sequence[Point], other: Sequence[Point], within: Sequence[Seq
         within: of further generators, which narrow [a, b]; so that several gains are of one range.
 
     Returns:
-        Nats a token, positive where the run is better; None where their ranges have no more than one point in common.
+        Nats a token, positive where the run is better; None where that range has no more than one point.
     """
     curves = [np.asarray(frontier(points), dtype=np.float64) for points in (run, other, *within)]
-    low, high = max(curve[0, 0] for curve in curves), min(curve[-1, 0] for curve in curves)
+    low, high = max(curve[0, 0] for curve in curves), min(curve[-1, 0] for curve in (curves[0], *curves[2:]))
     if not low < high:
         return None
     # Linear between all corners, so that the trapezoids are exact.

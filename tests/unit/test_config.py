@@ -278,6 +278,10 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
         "halving_of_no_pretraining at schedule.mle_halve_from=4",
     ),
     (
+        JUDGED | {"schedule": {"d_rate_end": 0.1, "d_steps": 0}},
+        "rate_of_no_rounds at schedule.d_rate_end=0.1",
+    ),
+    (
         JUDGED | {"schedule": {"discriminator_accuracy": 0.8, "discriminator_rounds": 0}},
         "accuracy_of_no_rounds at schedule.discriminator_accuracy=0.8",
     ),
