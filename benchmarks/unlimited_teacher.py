@@ -1,19 +1,24 @@
 """Which judge teaches a student that is too small, of a teacher that can be sampled without end.
 
-    python -m benchmarks.unlimited_teacher [--seeds 1 2 3 4 5] [--judges NAME ...] [--student 8] [--updates 1500]
-        [--alpha 0.3] [--d-steps 2] [--join FILE ...] [--set PATH VALUE ...]
+    python -m benchmarks.unlimited_teacher [--seeds 1 2 3 4 5] [--judges NAME ...] [--without ROW ...]
+        [--student 8] [--updates 150]
+        [--rounds 100]
+        [--alpha 0.3] [--d-steps 1] [--join FILE ...] [--plot FILE.png] [--set PATH VALUE ...]
 
 The teacher is an LSTM oracle (50 tokens, length 12, 32 units), and its sequences are a stream: new ones for every
 likelihood step and every round of a judge, the same numbers for all. All students begin at one maximum-likelihood
-start, make as many updates, and have the same likelihood mixed in with weight alpha.
+start, make as many updates, and have likelihood mixed in with weight alpha. Sizes are those of preset quick_distill.
 
-    mle_continued   the likelihood alone
-    oracle_ratio    rewarded by the exact log p_d - log p_θ: the ceiling
-    the judges      rewarded by what they learned
+    mle_continued              the likelihood alone
+    mle_all_reals              the same with the judge's real sequences, too, in larger batches
+    oracle_ratio               rewarded by the exact log p_d - log p_θ, likelihood mixed in with weight .3; with _3: 3
+    the judges                 rewarded by what they learned
+    density_ratio_distilled    likelihood of as many sequences of its judge's language model p_φ
 
 Measured on the teacher's own sequences at many temperatures: forward KL(p_d‖p_θ) and reverse KL(p_θ‖p_d), nats a token.
-`gain` is how far the reverse KL lies below that of mle_continued at equal forward KL, on average over what all three
-curves reach; `share` is the gain over that of oracle_ratio.
+`gain` is how far the reverse KL lies below that of mle_continued at equal forward KL, on average from where the last of
+the curves begins to where the exact ratio ends (`rlgan.metrics.temperature_curves`); `share` is the gain over that of
+the exact ratio, whose curve is the lowest of its two.
 """
 
 from __future__ import annotations
@@ -40,14 +45,14 @@ from rlgan.discriminators.language_model import LanguageModelDiscriminator
 from rlgan.envs.tasks import Task, build_task
 from rlgan.evaluation.evaluator import Evaluator
 from rlgan.generators import Generator
-from rlgan.metrics.temperature_curves import Point, mean_gain, share_of_gain
+from rlgan.metrics.temperature_curves import Point, frontier, mean_gain, share_of_gain
 from rlgan.presets.controls import control
 from rlgan.presets.registry import preset
 from rlgan.sampling.sampler import sampler_of
 from rlgan.training.trainer import Trainer
 from rlgan.workers.assembly import build_parts
 
-TEMPERATURES = (1.5, 1.35, 1.2, 1.1, 1.0, 0.9, 0.8, 0.7, 0.6, 0.5)
+TEMPERATURES = (1.4, 1.2, 1.1, 1.0, 0.9, 0.8, 0.7, 0.6)
 _SEQUENCES = {"reward": "logit", "credit": "terminal", "adversary.loss": "cross_entropy"}
 JUDGES: dict[str, dict[str, Any]] = {
     "density_ratio": {},
@@ -88,7 +93,7 @@ JUDGES: dict[str, dict[str, Any]] = {
 }
 
 
-CEILINGS = {"oracle_ratio": 0.3, "oracle_ratio_1": 1.0, "oracle_ratio_3": 3.0}
+CEILINGS = {"oracle_ratio": 0.3, "oracle_ratio_3": 3.0}
 """Rows of the exact ratio, and the weight of likelihood beside it. The ceiling is the lowest of them."""
 
 
@@ -109,8 +114,10 @@ def judged_by(name: str, arguments: argparse.Namespace, seed: int) -> Config:
 
 def by_likelihood(base: Config) -> Config:
     """The start: the student's network by likelihood alone, at a rate that falls, until it gains nothing more."""
-    schedule = base.schedule.model_copy(update={"adversarial_updates": 0})
-    return control(base.model_copy(update={"schedule": schedule}), "mle_continued")
+    config, names = preset("mle", base.task), ("mle_epochs", "mle_patience", "mle_batch", "mle_halve_from")
+    own = {name: getattr(base, name) for name in ("seed", "generator", "workers", "optimizers")}
+    schedule = config.schedule.model_copy(update={name: getattr(base.schedule, name) for name in names})
+    return config.model_copy(update=own | {"schedule": schedule})
 
 
 def ceiling(base: Config, alpha: float) -> Config:
@@ -160,11 +167,11 @@ def one_seed(
     start = learned.start
     if "start" not in known:
         yield "start", row(learned)
-    configs = {"mle_continued": control(base, "mle_continued"), "mle_all_reals": with_all_reals(base)}
+    configs = {"mle_continued": control(base, "mle_continued")}
     configs |= {name: ceiling(base, alpha) for name, alpha in CEILINGS.items()}
-    configs |= {name: judged_by(name, arguments, seed) for name in names}
+    configs |= {name: judged_by(name, arguments, seed) for name in names} | {"mle_all_reals": with_all_reals(base)}
     for name, config in configs.items():
-        if name in known:
+        if name in known or name in arguments.without:
             continue
         learned = learn(config, task, start)
         yield name, row(learned)
@@ -249,8 +256,8 @@ def table(rows: Mapping[str, Mapping[int, Row]]) -> str:
         for seed, row in found.items():
             if seed in rows.get("mle_continued", {}):
                 continued = rows["mle_continued"][seed].points
-                gains.append(mean_gain(row.points, continued))
                 exact = [point for one in CEILINGS for point in rows[one][seed].points]
+                gains.append(mean_gain(row.points, continued, beside=(exact,)))
                 shares.append(share_of_gain(row.points, continued, exact))
         cells = [
             name,
@@ -263,6 +270,27 @@ def table(rows: Mapping[str, Mapping[int, Row]]) -> str:
         ]
         text.append("| " + " | ".join(cells) + " |")
     return "\n".join(text)
+
+
+def plot(rows: Mapping[str, Mapping[int, Row]], path: Path) -> None:
+    """Draw the frontier of every seed, a colour a row; the two rows of the exact ratio are one."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.5, 5.0), layout="constrained")
+    axes = figure.subplots()
+    shown = [name for name in rows if name not in CEILINGS] + ["oracle_ratio"] * any(name in rows for name in CEILINGS)
+    for name, colour in zip(shown, mpl.color_sequences["tab10"], strict=False):
+        seeds = {seed for one in (CEILINGS if name == "oracle_ratio" else [name]) for seed in rows.get(one, {})}
+        for number, seed in enumerate(sorted(seeds)):
+            drawn = CEILINGS if name == "oracle_ratio" else (name,)
+            points = [point for one in drawn for point in rows[one][seed].points if seed in rows[one]]
+            forward, reverse = zip(*frontier(points), strict=True)
+            axes.plot(forward, reverse, color=colour, marker=".", lw=1, alpha=0.7, label=None if number else name)
+    axes.set_xlabel("forward KL, nats a token (lower: more coverage)")
+    axes.set_ylabel("reverse KL, nats a token (lower: more quality)")
+    axes.legend(frameon=False)
+    figure.savefig(path, dpi=100)
 
 
 def _interval(values: Sequence[float | None], number: int, digits: int = 3) -> str:
@@ -285,19 +313,22 @@ def tiny(folder: Path) -> list[str]:
     }
     words = [word for path, value in sizes.items() for word in ("--set", path, str(value))]
     judges = ["--judges", "density_ratio", "causal", "cnn"]
-    return ["--seeds", "1", "--updates", "2", "--student", "4", *judges, *words]
+    sizes_of_run = ["--updates", "2", "--rounds", "2", "--student", "4"]
+    return ["--seeds", "1", *sizes_of_run, *judges, "--plot", str(folder / "curves.png"), *words]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--seeds", type=int, nargs="*", default=[1, 2, 3, 4, 5])
     parser.add_argument("--judges", nargs="*", default=list(JUDGES), choices=list(JUDGES), metavar="NAME")
+    parser.add_argument("--without", nargs="*", default=[], metavar="ROW", help="rows beside the judges to leave out")
     parser.add_argument("--student", type=int, default=8, help="units and embedding of the student")
-    parser.add_argument("--updates", type=int, default=300)
-    parser.add_argument("--rounds", type=int, default=600, help="rounds of the judge before the first update")
+    parser.add_argument("--updates", type=int, default=150)
+    parser.add_argument("--rounds", type=int, default=100, help="rounds of the judge before the first update")
     parser.add_argument("--alpha", type=float, default=0.3, help="weight of the likelihood that is mixed in")
-    parser.add_argument("--d-steps", type=int, default=2, help="rounds of the judge after each generator update")
+    parser.add_argument("--d-steps", type=int, default=1, help="rounds of the judge after each generator update")
     parser.add_argument("--join", type=Path, nargs="*", default=[], metavar="FILE", help="what earlier calls printed")
+    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the curves of all temperatures")
     add_changes(parser)
     arguments = parser.parse_args()
     rows: dict[str, dict[int, Row]] = {}
@@ -310,6 +341,8 @@ def main() -> None:
         for name, row in one_seed(arguments.judges, arguments, seed, known):
             rows.setdefault(name, {})[seed] = row
             print(row.line(seed, name), flush=True)
+    if arguments.plot is not None:
+        plot(rows, arguments.plot)
     print(f"\nstudent {arguments.student}, {arguments.updates} updates, alpha {arguments.alpha:g}\n\n{table(rows)}")
 
 

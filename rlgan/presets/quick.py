@@ -39,7 +39,7 @@ SMALL_TEACHER = OracleTask(
     mode="stream",
     num_train=12_800,
     num_valid=128,
-    num_test=3_000,
+    num_test=2_000,
 )
 """A teacher that can be sampled without end; a student of 8 units is too small for it."""
 
@@ -98,15 +98,16 @@ def quick_distill(task: TaskSettings | None = None) -> Config:
         update={
             "generator": base.generator if base.task.gives_conditions else LSTM(embedding=8, hidden=8),
             # Likelihood goes on where telling apart has nothing left to learn from.
-            "adversary": AdversarySettings(batch=128, sequences_per_round=64, loss=PrefixCrossEntropy(likelihood=1.0)),
+            "adversary": AdversarySettings(batch=128, sequences_per_round=256, loss=PrefixCrossEntropy(likelihood=1.0)),
             "schedule": Schedule(
-                mle_epochs=10,
+                mle_epochs=6,
                 mle_batch=128,
-                mle_halve_from=6,
-                discriminator_rounds=600,
-                adversarial_updates=300,
+                mle_halve_from=4,
+                # A round is four steps, on as many reals as fakes.
+                discriminator_rounds=100,
+                adversarial_updates=150,
                 g_batch=128,
-                d_steps=2,
+                d_steps=1,
                 d_epochs=1,
                 g_rate_end=0.1,
                 d_rate_end=0.1,
@@ -117,7 +118,7 @@ def quick_distill(task: TaskSettings | None = None) -> Config:
                 generator=Adam(lr=5e-3, clip_norm=5.0),
                 discriminator=Adam(lr=0.01, clip_norm=5.0),
             ),
-            "evaluation": EvaluationSettings(every=50, mle_every=5, num_sequences=1_000, final_sequences=3_000),
+            "evaluation": EvaluationSettings(every=50, mle_every=3, num_sequences=1_000, final_sequences=2_000),
             # Sequences are short and networks small: a shard is over before it is worth handing out.
             "workers": Workers(threads=1, shard_sequences=128),
         }

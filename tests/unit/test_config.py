@@ -274,6 +274,10 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
         "density_without_likelihood at discriminator.network='latent_conv'",
     ),
     (
+        RATIO | {"discriminator": DensityRatio(start="generator")},
+        "density_of_another_form at discriminator.start='generator'",
+    ),
+    (
         JUDGED | {"schedule": {"mle_halve_from": 4, "mle_epochs": 0}},
         "halving_of_no_pretraining at schedule.mle_halve_from=4",
     ),

@@ -240,6 +240,24 @@ def test_a_run_shows_the_judge_the_generator_that_made_the_fakes_and_resumes(of_
         same_tensors(whole[part], again[part])
 
 
+@pytest.mark.parametrize("epochs", [0, 1])
+def test_a_judge_begins_as_the_generator_that_pretraining_ends_with(epochs: int) -> None:
+    network = LSTM(embedding=4, hidden=6)
+    config = tiny_config(
+        {"mle_epochs": epochs},
+        **ratio_settings(network=network, start="generator") | {"generator": network},
+    )
+    task, recorder = build_task(config.task), Recorder()
+    with build_parts(config, task) as parts:
+        trainer = Trainer(config, task, recorder.around(parts))
+        first: dict[str, float] = {}
+        while not recorder.rounds:
+            first = trainer.step(measure=False).metrics
+    # All logits are 0 before the first round: it ranks nothing, and finds everything as real as not.
+    assert first["discriminator/auc_heldout"] == 0.5
+    assert first["discriminator/mean_prob_real"] == first["discriminator/mean_prob_fake"] == 0.5
+
+
 def same_tensors(one: Any, other: Any) -> None:
     if isinstance(one, Tensor):
         assert torch.equal(one, other)
@@ -254,6 +272,8 @@ def same_tensors(one: Any, other: Any) -> None:
     [
         ({"adversary.buffer": 1_000}, "replay_beside_policy"),
         ({"discriminator.network": "latent_conv"}, "density_without_likelihood"),
+        ({"discriminator.start": "generator"}, "density_of_another_form"),
+        ({"discriminator.network": "transformer", "discriminator.start": "generator"}, "density_of_another_form"),
         ({"adversary.loss": "cross_entropy"}, "loss_tells_apart"),
         ({"discriminator": "cnn_highway"}, "loss_of_a_distribution"),
     ],

@@ -49,6 +49,8 @@ OTHERS: dict[str, Any] = {
     "schedule.g_batch": {"schedule.g_batch": 6},
     "schedule.g_group": {"schedule.g_group": 3, "baseline": "leave_one_out"},
     "schedule.d_steps": {"schedule.d_steps": 2},
+    "schedule.g_rate_end": {"schedule.g_rate_end": 0.1},
+    "schedule.d_rate_end": {"schedule.d_rate_end": 0.1},
     "schedule.mle_patience": {"schedule.mle_patience": 1},
     "schedule.mle_batch": {"schedule.mle_batch": 5},
     "evaluation.every": {"evaluation.every": 2},
