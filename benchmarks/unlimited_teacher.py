@@ -53,7 +53,8 @@ from rlgan.training.trainer import Trainer
 from rlgan.workers.assembly import build_parts
 
 TEMPERATURES = (1.4, 1.2, 1.1, 1.0, 0.9, 0.8, 0.7, 0.6)
-_SEQUENCES = {"reward": "logit", "credit": "terminal", "adversary.loss": "cross_entropy"}
+_OF_CLASSES = {"optimizers.discriminator.lr": 2e-3}
+_SEQUENCES = _OF_CLASSES | {"reward": "logit", "credit": "terminal", "adversary.loss": "cross_entropy"}
 JUDGES: dict[str, dict[str, Any]] = {
     "density_ratio": {},
     "density_ratio_alone": {"adversary.loss.likelihood": 0.0},
@@ -66,7 +67,8 @@ JUDGES: dict[str, dict[str, Any]] = {
         "discriminator.tied": False,
         "adversary.loss": "likelihood",
     },
-    "causal": {
+    "causal": _OF_CLASSES
+    | {
         "discriminator": "causal_lstm",
         "discriminator.embedding": 32,
         "discriminator.hidden": 64,
