@@ -53,7 +53,7 @@ def sft(task: TaskSettings | None = None) -> Config:
 
 @shipped()
 def grpo(task: TaskSettings | None = None) -> Config:
-    """Group-relative policy optimisation of a causal language model by rewards of one's own, with TRL's defaults.
+    """Group-relative policy optimisation of a causal language model by rewards of your own, with TRL's defaults.
 
     Without a reward it is BLEU with what the data has for the same prompt, or with any of the data.
     """
@@ -116,6 +116,7 @@ def gad(task: TaskSettings | None = None) -> Config:
             adversarial_updates=200,
             g_batch=64,
             g_group=8,
+            rollout_temperature=0.8,
             d_steps=1,
             d_epochs=1,
             d_fakes="rollouts",

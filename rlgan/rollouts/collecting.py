@@ -16,7 +16,7 @@ from rlgan.base.seeding import generator_on, stream_seed
 from rlgan.discriminators import Scorer
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.transition import sequence_mask
-from rlgan.generators import Conditional, Generator, Sampler, Samples
+from rlgan.generators import Conditional, Draw, Generator, Sampler, Samples
 from rlgan.layers.relaxation import Relaxation
 from rlgan.policy.credit import CreditSettings
 from rlgan.policy.reward_base import Finished, Scored, SequenceScorer, TrainerState
@@ -34,6 +34,8 @@ class RolloutPlan:
         chunk_rows: most rows advanced together; part of the shard's definition, since rounding depends on it.
         score: what scores sequences and continuations for the reward; None where the reward reads no scores.
         writer: how sequences and continuations are written with a stepper, and judged.
+        draw: the policy: which distribution of the generator everything is drawn from. Log-probabilities, the
+            reference's, too, are of the same.
     """
 
     space: SequenceSpace
@@ -41,6 +43,11 @@ class RolloutPlan:
     chunk_rows: int
     score: SequenceScorer | None = None
     writer: RowWriter = field(default_factory=Batched)
+    draw: Draw = Draw()
+
+    def __post_init__(self) -> None:
+        # A learner would divide by probabilities that a truncated policy has made 0 once its weights have moved.
+        assert not self.draw.truncates
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +158,9 @@ def collect(
         real_logits=_on_cpu(real_logits),
         token_logits=_on_cpu(token_logits),
         continuation_logits=_on_cpu(None if search is None else search.logits),
-        reference_logprobs=_on_cpu(None if reference is None else _logprobs(reference, samples, conditions)),
+        reference_logprobs=_on_cpu(
+            None if reference is None else _logprobs(reference, samples, conditions, plan.draw.temperature)
+        ),
         generator_version=shard.generator_version,
         discriminator_version=shard.discriminator_version,
         prefix_length=prefix_length,
@@ -224,8 +233,8 @@ def _on_cpu(tensor: Tensor | None) -> Tensor | None:
 
 
 @torch.no_grad()
-def _logprobs(reference: Conditional, samples: Samples, conditions: Tensor | None) -> Tensor:
-    return reference(conditions).logprobs(samples.tokens).masked_fill(~samples.mask, 0.0)
+def _logprobs(reference: Conditional, samples: Samples, conditions: Tensor | None, temperature: float) -> Tensor:
+    return reference(conditions).logprobs(samples.tokens, temperature).masked_fill(~samples.mask, 0.0)
 
 
 def _scored(plan: RolloutPlan, score: SequenceScorer, finished: Finished) -> Scored:
