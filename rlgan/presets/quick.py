@@ -92,7 +92,7 @@ def quick(task: TaskSettings | None = None) -> Config:
 
 @shipped()
 def quick_distill(task: TaskSettings | None = None) -> Config:
-    """A student that is too small for its teacher, who can be sampled without end: where an adversary helps."""
+    """A student that is too small for its teacher, who can be sampled without end: where an adversary helped."""
     base = density_ratio(task or SMALL_TEACHER)
     return base.model_copy(
         update={
