@@ -209,6 +209,7 @@ class Round:
         paired: (n, T) int64 the real sequence under each fake's condition; None where the loss compares none within a
             prompt, so that reals are drawn separately.
         group: fakes in a row under one condition; with `paired` only.
+        rate: factor of the optimiser's learning rate.
     """
 
     index: int
@@ -221,6 +222,7 @@ class Round:
     policy: Weights | None = None
     paired: Tensor | None = None
     group: int = 1
+    rate: float = 1.0
 
 
 def initial_stream(seed: int) -> AbstractContextManager[None]:
@@ -355,6 +357,8 @@ class Adversary:
 
     def _train_epochs(self, request: Round, rng: torch.Generator) -> dict[str, float]:
         self.network.train()
+        for group in self._optimizer.param_groups:
+            group["lr"] = request.rate * self._optimizer_settings.lr
         losses: list[float] = []
         norms: list[float] = []
         slopes: list[float] = []
@@ -457,9 +461,7 @@ class Adversary:
         scorer = PlainScorer(self.network) if fresh.tokens.is_floating_point() else self.network.scorer()
         if self._settings.loss.is_of_a_distribution:
             # A distribution over tokens ranks nothing and has no boundary: it is measured as a language model is.
-            nll = -self._judged(scorer, self._heldout_reals.rows(slice(_MOST_HELDOUT))).mean()
-            metrics = {"discriminator/nll_heldout": float(nll)}
-            return metrics if self._policy is None else metrics | self._ratio_metrics(scorer, fresh)
+            return self._distribution_metrics(scorer, fresh)
         number = min(_MOST_HELDOUT, fresh.tokens.shape[0], self._heldout_reals.tokens.shape[0])
         health = discriminator_health(
             self._judged(scorer, self._heldout_reals.rows(slice(number))),
@@ -488,23 +490,36 @@ class Adversary:
 
         return margin_health(scores(request.paired[:number]), scores(request.fakes[:number])).metrics
 
-    def _ratio_metrics(self, scorer: Scorer, fresh: Pairs) -> dict[str, float]:
-        """How log p_φ/p_θ of whole sequences tells unseen reals from fresh fakes."""
-        number = min(_MOST_HELDOUT, fresh.tokens.shape[0], self._heldout_reals.tokens.shape[0])
-        ratios = []
-        for pairs in (self._heldout_reals.rows(slice(number)), fresh.rows(slice(number))):
-            tokens = pairs.tokens.to(self._device)
-            conditions = None if pairs.conditions is None else pairs.conditions.to(self._device)
-            mask = sequence_mask(self._space, tokens)
-            prefixes = self._against_policy(scorer(tokens, mask, conditions), tokens, mask, conditions)
-            ratios.append(prefixes.gather(1, mask.sum(1, keepdim=True) - 1).squeeze(1).to(CPU))
+    def _distribution_metrics(self, scorer: Scorer, fresh: Pairs) -> dict[str, float]:
+        """NLL of unseen reals, a token; and how log p_φ/p_θ of whole sequences tells them from fresh fakes."""
+        reals = self._heldout_reals.rows(slice(_MOST_HELDOUT))
+        logprobs, mask = self._logprobs(scorer, reals)
+        metrics = {"discriminator/nll_heldout": -float(logprobs[mask].mean())}
+        if self._policy is None:
+            return metrics
+        number = min(fresh.tokens.shape[0], reals.tokens.shape[0])
+        some = reals.rows(slice(number)), (logprobs[:number], mask[:number])
+        fakes = fresh.rows(slice(number))
+        ratios = [self._log_ratios(pairs, *known) for pairs, known in (some, (fakes, self._logprobs(scorer, fakes)))]
         health = discriminator_health(*ratios)
-        return {
+        return metrics | {
             "discriminator/auc_heldout": health.auc,
             "discriminator/accuracy_heldout": health.accuracy,
             "discriminator/mean_prob_real": health.mean_prob_real,
             "discriminator/mean_prob_fake": health.mean_prob_fake,
         }
+
+    def _logprobs(self, scorer: Scorer, pairs: Pairs) -> tuple[Tensor, Tensor]:
+        """(n, T) log p_φ of each token, and which are real, where the network computes."""
+        tokens = pairs.tokens.to(self._device)
+        mask = sequence_mask(self._space, tokens)
+        return scorer(tokens, mask, None if pairs.conditions is None else pairs.conditions.to(self._device)), mask
+
+    def _log_ratios(self, pairs: Pairs, logprobs: Tensor, mask: Tensor) -> Tensor:
+        """(n,) log p_φ/p_θ of whole sequences."""
+        conditions = None if pairs.conditions is None else pairs.conditions.to(self._device)
+        prefixes = self._against_policy(logprobs, pairs.tokens.to(self._device), mask, conditions)
+        return prefixes.gather(1, mask.sum(1, keepdim=True) - 1).squeeze(1).to(CPU)
 
     def _part_metrics(self, fresh: Pairs, number: int) -> dict[str, float]:
         """Of each part of a verdict its mean logit by kind of pair, and how it ranks reals against the other kinds.
