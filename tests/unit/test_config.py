@@ -274,8 +274,16 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
         "density_without_likelihood at discriminator.network='latent_conv'",
     ),
     (
+        RATIO | {"discriminator": DensityRatio(start="generator")},
+        "density_of_another_form at discriminator.start='generator'",
+    ),
+    (
         JUDGED | {"schedule": {"mle_halve_from": 4, "mle_epochs": 0}},
         "halving_of_no_pretraining at schedule.mle_halve_from=4",
+    ),
+    (
+        JUDGED | {"schedule": {"d_rate_end": 0.1, "d_steps": 0}},
+        "rate_of_no_rounds at schedule.d_rate_end=0.1",
     ),
     (
         JUDGED | {"schedule": {"discriminator_accuracy": 0.8, "discriminator_rounds": 0}},
@@ -379,6 +387,14 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
     (
         OF_PAIRS | {"adversary": {"gradient_penalty": {"kind": "interpolated"}}},
         "penalty_between_conditions at adversary.gradient_penalty='interpolated'",
+    ),
+    (
+        OF_PAIRS | {"discriminator": PairCnn(), "adversary": {"tokens_at_once": 100}},
+        "parts_of_rows_together at adversary.tokens_at_once=100",
+    ),
+    (
+        JUDGED | {"adversary": {"gradient_penalty": {"kind": "interpolated"}, "tokens_at_once": 100}},
+        "parts_beside_penalty at adversary.tokens_at_once=100",
     ),
     (
         JUDGED | {"adversary": {"mismatched": 1.0}},
@@ -864,6 +880,8 @@ def test_every_rule_is_tried() -> None:
         "penalty_of_tokens_alone",
         "generator_attends_to_nothing",
     }
+    # Of the policy's temperature: test_rollout_temperature.py.
+    tried |= {f"temperature_of_{what}" for what in ("no_tokens", "no_rollouts", "likelihood", "a_policy_read")}
     # Of comparisons within a prompt: test_pairwise_loss.py.
     tried |= {code.partition(":")[0] for code, _, _ in WITHIN_PROMPTS}
     assert len(codes) > 90 and codes - tried == set()

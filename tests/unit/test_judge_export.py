@@ -283,8 +283,8 @@ def test_both_faces_write_it_and_the_card_says_what_it_is(
     assert "text-classification" in card and "num_labels=1" in card and "captions.txt" in card
     rlgan.load(run_dir).export(tmp_path / "adapter", discriminator=True)
     assert (tmp_path / "adapter" / "adapter_model.safetensors").exists()
-    with refused(ConfigError, "classifier_is_adapter"):
-        classifier_of(str(tmp_path / "adapter"))
+    told = ask(capsys, "show-config", "grpo", "--reward", tmp_path / "adapter")
+    assert told.status == 2 and "plugin_folder_of_adapter" in told.err
     texts, expected = judged(run_dir)
     for folder in ("out", "adapter"):
         torch.testing.assert_close(by_transformers(tmp_path / folder, texts), expected, atol=1e-5, rtol=0)
@@ -347,6 +347,13 @@ def test_what_no_folder_can_say_is_refused_with_what_can(made: Make, tmp_path: P
         with refused(ConfigError, code):
             export_discriminator(run_dir, tmp_path / "out", merges=code == "export_judge_nothing_to_merge")
         assert not (tmp_path / "out").exists() and not list(tmp_path.glob(".out-*"))
+
+
+def test_a_reward_that_would_read_prompts_otherwise_than_in_training_is_refused(made: Make, tmp_path: Path) -> None:
+    # It read what the generator's chat template wrote, and its own tokenizer has no such template.
+    export_discriminator(made("chat", judge_of(tmp_path, "encoder", None)), tmp_path / "out")
+    with refused(ConfigError, "classifier_lacks_template"):
+        classifier_of(str(tmp_path / "out"))
 
 
 def test_a_network_of_another_kind_is_refused(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ UNITS: Part = {
     "mle_epochs": 0, "mle_patience": None, "mle_batch": 64, "mle_halve_from": None, "example_weights": "none",
     "mle_inputs.kind": "none", "discriminator_rounds": 0, "discriminator_accuracy": None, "g_steps": 1, "g_group": None,
     "d_steps": 1, "d_epochs": 1, "balance.kind": "fixed", "selection.kind": "none",
-    "d_fakes": "fresh",
+    "d_fakes": "fresh", "g_rate_end": 1.0, "d_rate_end": 1.0, "rollout_temperature": 1.0,
 }  # fmt: skip
 """One round of one epoch an update, from scratch (1:1, none / 0 in 16.2)."""
 
@@ -268,10 +268,10 @@ MEDIATOR: Recipe = LM_RATIO | {
 }
 
 DENSITY_RATIO: Recipe = LM_RATIO | {
-    "discriminator": {"kind": "density_ratio"},
+    "discriminator": {"kind": "density_ratio", "start": "random"},
     "discriminator.network": LSTM | {"embedding": 32, "hidden": 64},  # ours: twice the student's
     "adversary": BATCHES | {"batch": 512, "sequences_per_round": 256},  # ours: a step a round
-    "adversary.loss": {"kind": "prefix_cross_entropy"},  # docs
+    "adversary.loss": {"kind": "prefix_cross_entropy", "likelihood": 0.0},  # docs
     "schedule": LM_RATIO["schedule"] | {"discriminator_rounds": 1_500, "d_steps": 2},  # ours
     "optimizers.discriminator": ADAM | {"lr": 2e-3, "clip_norm": 5.0},  # ours
 }
@@ -421,6 +421,23 @@ SEQGAN_QUICK: Recipe = SEQGAN | {
     "optimizers.discriminator": ADAM | {"lr": 1e-3},
 }  # fmt: skip
 
+QUICK_DISTILL: Recipe = DENSITY_RATIO | {
+    "task": {  # ours
+        "kind": "oracle", "mode": "stream", "vocab_size": 50, "embedding": 32, "hidden": 32, "max_length": 12,
+        "num_train": 12_800,
+    },
+    "generator": LSTM | {"embedding": 8, "hidden": 8},  # ours: too small
+    "adversary": BATCHES | {"batch": 128, "sequences_per_round": 256},  # ours: four steps a round
+    "adversary.loss": {"kind": "prefix_cross_entropy", "likelihood": 1.0},  # docs
+    "schedule": UNITS | {
+        "mle_epochs": 6, "mle_batch": 128, "mle_halve_from": 4, "discriminator_rounds": 100,
+        "adversarial_updates": 150, "g_batch": 128, "g_rate_end": 0.1, "d_rate_end": 0.1,
+    },
+    "optimizers.mle": ADAM | {"lr": 0.01, "clip_norm": 5.0},
+    "optimizers.generator": ADAM | {"lr": 5e-3, "clip_norm": 5.0},
+    "optimizers.discriminator": ADAM | {"lr": 0.01, "clip_norm": 5.0},
+}  # fmt: skip
+
 # ------------------------------------------------------------------------- controls (16.2 names them; docs, Controls)
 
 CONTROL: Recipe = {path: part for path, part in QUICK.items() if path != "discriminator"} | {
@@ -481,7 +498,7 @@ GAD: Recipe = GRPO | {  # Ye et al. 2025 (docs/algorithms/gad.md); sizes are our
     "normalisation": {"kind": "group_deviation", "epsilon": 1e-6, "bessel": True},
     "reference": {"kind": "loss", "weight": 1e-3, "times_ratio": False},
     "schedule": GRPO["schedule"] | {
-        "discriminator_rounds": 50, "d_steps": 1, "d_epochs": 1, "d_fakes": "rollouts"
+        "discriminator_rounds": 50, "d_steps": 1, "d_epochs": 1, "d_fakes": "rollouts", "rollout_temperature": 0.8
     },
     "optimizers.generator": ADAM | {"lr": 1e-4, "clip_norm": 0.2},
     "optimizers.discriminator": ADAM | {"lr": 1e-4, "clip_norm": 0.2},
@@ -525,6 +542,7 @@ RECIPES: dict[str, Recipe] = {
     "quick": QUICK,
     "seqgan": SEQGAN,
     "seqgan-quick": SEQGAN_QUICK,
+    "quick_distill": QUICK_DISTILL,
     "seqgan_prefix": SEQGAN_PREFIX,
     "seqgan_rloo": SEQGAN_RLOO,
     "seqgan_grpo": SEQGAN_GRPO,

@@ -8,14 +8,15 @@ import torch
 from torch import nn
 
 from rlgan.base.errors import ConfigError
+from rlgan.base.placeholders import give_trained_memory
 from rlgan.base.pretrained import require_language_models
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.layers.pretrained import (
     FreshWeights,
     LoRA,
+    built,
     fresh_architecture,
     keep_untrained_in,
-    quiet,
     stored_architecture,
     with_adapters,
 )
@@ -54,6 +55,8 @@ def architecture_of(settings: CausalLM, space: SequenceSpace) -> Any:
 def build_network(settings: CausalLM, space: SequenceSpace) -> nn.Module:
     """A language model with random weights, by torch's global random state, with adapters where they are asked for.
 
+    Where values follow (`rlgan.base.placeholders`) what is not trained is a placeholder.
+
     Raises:
         ConfigError: sequences do not fit into it, adapters fit nowhere, or a library is missing.
         DataError: there is no such model.
@@ -64,10 +67,11 @@ def build_network(settings: CausalLM, space: SequenceSpace) -> nn.Module:
     register()
     config = architecture_of(settings, space)
     _require_room(config, space, settings)
-    with quiet():
-        model = transformers.AutoModelForCausalLM.from_config(
+    model = built(
+        lambda: transformers.AutoModelForCausalLM.from_config(
             config, attn_implementation=IMPLEMENTATION, dtype=torch.float32
         )
+    )
     _require_known(model)
     if settings.checkpointing:
         model.activation_checkpointing_enable({"use_reentrant": False})
@@ -76,6 +80,7 @@ def build_network(settings: CausalLM, space: SequenceSpace) -> nn.Module:
         network = with_adapters(model, settings.training, "generator", "CAUSAL_LM")
     if settings.dtype == "bfloat16":
         keep_untrained_in(network, torch.bfloat16)
+    give_trained_memory(network)
     return network
 
 
