@@ -53,7 +53,10 @@ CNN_HIGHWAY: Part = {  # §1
 
 RES_CONV: Part = {"kind": "res_conv", "window": 5, "members": 1}  # §10: conv5
 
-BATCHES: Part = {"buffer": None, "mismatched": None, "l2_all": None, "weight_clip": None, "clip_every": "step"}
+BATCHES: Part = {
+    "buffer": None, "mismatched": None, "l2_all": None, "weight_clip": None, "clip_every": "step",
+    "tokens_at_once": None,
+}  # fmt: skip
 """Nothing but minibatches of reals and fakes."""
 
 UNITS: Part = {
@@ -459,7 +462,7 @@ SFT: Recipe = {name: part for name, part in MLE.items() if name != "generator"} 
         "kind": "causal_lm", "config": None, "dtype": "float32", "checkpointing": False, "training.kind": "whole",
     },
     "generator.weights": {
-        "kind": "fresh", "architecture": "llama", "width": 128, "layers": 2, "heads": 4, "key_value_heads": None,
+        "kind": "fresh", "positions": None, "architecture": "llama", "width": 128, "layers": 2, "heads": 4, "key_value_heads": None,
         "expansion": 4, "dropout": 0.0, "tied": True,
     },
     "schedule": MLE["schedule"] | {"mle_epochs": 10, "mle_patience": 1, "mle_batch": 16},
