@@ -389,6 +389,14 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
         "penalty_between_conditions at adversary.gradient_penalty='interpolated'",
     ),
     (
+        OF_PAIRS | {"discriminator": PairCnn(), "adversary": {"tokens_at_once": 100}},
+        "parts_of_rows_together at adversary.tokens_at_once=100",
+    ),
+    (
+        JUDGED | {"adversary": {"gradient_penalty": {"kind": "interpolated"}, "tokens_at_once": 100}},
+        "parts_beside_penalty at adversary.tokens_at_once=100",
+    ),
+    (
         JUDGED | {"adversary": {"mismatched": 1.0}},
         "mismatched_without_conditions at adversary.mismatched=1",
     ),

@@ -48,6 +48,7 @@ EXPECTED: dict[type, set[str]] = {
         "workers.gpus_per_rollout", "workers.gpus_discriminator", "workers.gpus_per_learner",
         "workers.start_timeout_s", "workers.max_retries", "workers.call_timeout_s",
         "workers.most_logprob_gap", "workers.tokens_at_once", "workers.chunk_rows", "generator.checkpointing",  # new
+        "adversary.tokens_at_once",  # new
         "discriminator.network.timeout_s", "discriminator.network.checkpointing",  # new
     },
     FollowsData: {
