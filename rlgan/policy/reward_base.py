@@ -123,6 +123,9 @@ class Reward(Settings):
     compares: ClassVar[bool] = False
     """Whether it compares finished sequences, so that it cannot reward prefixes or tokens."""
 
+    needs_lengths: ClassVar[bool] = False
+    """Whether sequences must be able to end at different lengths."""
+
     @property
     def logit_map(self) -> LogitMap | None:
         """The map of the discriminator's logit that it is, or that it mixes with something else; None without one."""

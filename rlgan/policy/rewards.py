@@ -24,7 +24,15 @@ from rlgan.base.problems import Problem
 from rlgan.base.search_priors import NotSearched, Uniform
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.tasks.task import Task
-from rlgan.metrics import CorpusReferences, reference_bleu, reference_rouge_l, strip
+from rlgan.metrics import (
+    CorpusReferences,
+    feature_log_odds,
+    length_bins,
+    lengths_of,
+    reference_bleu,
+    reference_rouge_l,
+    strip,
+)
 from rlgan.sampling.records import Rollouts
 
 from .logit_maps import DiscriminatorReward, Probability
@@ -132,6 +140,26 @@ class RandomReward(Reward):
     def of_sequences(self, rollouts: Rollouts, task: Task, rng: torch.Generator, group: int | None = None) -> Tensor:
         """See `Reward.of_sequences`."""
         return torch.rand(len(rollouts.tokens), generator=rng)
+
+
+class LengthReward(Reward):
+    """Log-odds of a sequence's length, and nothing else: a control, a discriminator that reads the length alone.
+
+    log p_d(length)/p_θ(length) by the counts of the training split and of the batch itself, as the probe of length
+    counts them (`rlgan.metrics.shortcuts`). It is fitted anew to each batch, so it is never behind the generator.
+    """
+
+    not_searched: ClassVar[NotSearched] = NotSearched("a control")
+    kind: Literal["length"] = "length"
+    level: ClassVar[Level] = "sequence"
+    reads: ClassVar[frozenset[Source]] = frozenset({"training_data"})
+    needs_lengths: ClassVar[bool] = True
+
+    def of_sequences(self, rollouts: Rollouts, task: Task, rng: torch.Generator, group: int | None = None) -> Tensor:
+        """See `Reward.of_sequences`."""
+        real, fake = (lengths_of(task.space, tokens) for tokens in (task.train, rollouts.tokens))
+        of_real, of_fake = (one.unsqueeze(1) for one in length_bins(real, fake))
+        return feature_log_odds(of_real, of_fake, of_fake).float()
 
 
 class OracleReward(Reward):
@@ -322,6 +350,7 @@ RewardSettings = Annotated[
     | MetricReward
     | ConstantReward
     | RandomReward
+    | LengthReward
     | Bleu
     | OracleRatio
     | OracleLikelihood

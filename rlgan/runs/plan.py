@@ -166,6 +166,9 @@ def plan_of(config: Config, task: Task, position: Position) -> Plan:
         path, num_trainings = f"table/control {name}", 1 + (num_repeats if name == again else 0)
         number = other.schedule.adversarial_updates * num_trainings
         items[f"{path}/{_PARTS}"] = Item(num_trainings, 0.0, like=_PARTS)
+        if other.has_adversary:
+            rounds = other.schedule.discriminator_rounds * num_trainings
+            items[f"{path}/discriminator"] = Item(rounds, _round_work(other, task))
         items[f"{path}/adversarial"] = Item(number, _update_work(other, task))
         items[f"{path}/row"] = Item(num_temperatures, row)
     if schedule.adversarial_updates:

@@ -35,6 +35,7 @@ def recipe_of(config: Config) -> Recipe:
         config.objective,
         config.schedule.g_group,
         config.tells_log_odds,
+        config.adversary.verdicts == "shuffled",
     )
 
 

@@ -226,9 +226,16 @@ def require_drawable(config: Config, task: Task) -> None:
 
     Raises:
         DataError: fewer training sequences than a batch needs.
-        ConfigError: prefixes as long as the sequences.
+        ConfigError: prefixes as long as the sequences, or a reward of lengths where all are equally long.
     """
     schedule, forcing = config.schedule, config.schedule.teacher_forcing
+    if schedule.adversarial_updates and config.reward.needs_lengths and task.space.end_id is None:
+        raise ConfigError(
+            f"reward={config.reward.kind!r}: rewards lengths, but all sequences of task {task.name} have "
+            f"{task.space.max_length} tokens. Use another reward, or remove it from controls.",
+            code="reward_of_equal_lengths",
+            fields={"reward": config.reward.kind, "max_length": task.space.max_length},
+        )
     if schedule.num_real and task.stream is None:
         needed = schedule.num_real
         if task.conditions is not None:

@@ -47,6 +47,7 @@ REWARDS: dict[str, tuple[str, set[str], bool, bool]] = {
     "reference_rouge": (SEQUENCE, {"targets"}, True, False),
     "constant": (SEQUENCE, set(), False, False),
     "random": (SEQUENCE, set(), False, False),
+    "length": (SEQUENCE, {"training_data"}, False, False),
     "bleu": (SEQUENCE, {"training_data"}, False, False),
     "oracle_ratio": (TOKEN, {"oracle"}, False, False),
     "oracle_likelihood": (TOKEN, {"oracle"}, False, False),
@@ -102,8 +103,8 @@ def test_the_map_of_a_reward_is_itself_or_the_one_it_mixes() -> None:
     mixed = Mixed(map=Ratio())
     assert mixed.logit_map == Ratio() and mixed.logit_map.reads_density_ratio
     assert {one.kind for one in variants(RewardSettings) if one.logit_map is None} == {
-        "log_ratio", "logit_increment", "constant", "random", "oracle_ratio", "oracle_likelihood", "bleu",
-        "reference_bleu", "reference_rouge",
+        "log_ratio", "logit_increment", "constant", "random", "length", "oracle_ratio", "oracle_likelihood",
+        "bleu", "reference_bleu", "reference_rouge",
     }  # fmt: skip
 
 

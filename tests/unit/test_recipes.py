@@ -53,7 +53,14 @@ CNN_HIGHWAY: Part = {  # §1
 
 RES_CONV: Part = {"kind": "res_conv", "window": 5, "members": 1}  # §10: conv5
 
-BATCHES: Part = {"buffer": None, "mismatched": None, "l2_all": None, "weight_clip": None, "clip_every": "step"}
+BATCHES: Part = {
+    "buffer": None,
+    "mismatched": None,
+    "l2_all": None,
+    "weight_clip": None,
+    "clip_every": "step",
+    "verdicts": "own",
+}
 """Nothing but minibatches of reals and fakes."""
 
 UNITS: Part = {
@@ -336,6 +343,7 @@ CSGAN_NMT: Recipe = PLAIN | {
         "batch": 80, "sequences_per_round": 5_000,  # §12: D's batch 40, of each class (docs); 5000 a phase
         "weight_clip": 1.0,  # §12
         "clip_every": "step",  # 19 (8)
+        "verdicts": "own",
     },
     "reward": {"kind": "probability"},  # §12
     "credit": {"kind": "monte_carlo", "num_rollouts": 20, "policy_ema": 0.0},  # §12, ours
