@@ -276,6 +276,10 @@ class DeclaredReward(Protocol):
         """Whether it compares finished sequences."""
 
     @property
+    def is_positive(self) -> bool:
+        """Whether it is never below 0."""
+
+    @property
     def logit_map(self) -> DeclaredMap | None:
         """The function of one logit that it is or has; None without one."""
 
@@ -386,6 +390,10 @@ class DeclaredObjective(Protocol):
     @property
     def relaxes(self) -> bool:
         """Whether drawn tokens are relaxed."""
+
+    @property
+    def contrasts_reals(self) -> bool:
+        """Whether generated sequences are set against real ones by the generator's own log-probabilities."""
 
     @property
     def draws_tokens(self) -> bool:

@@ -243,6 +243,29 @@ def by_example(
     ]
 
 
+def contrasted(rollouts: Rollouts, reals: Tensor, space: SequenceSpace) -> Experience:
+    """Generated sequences as rivals of real ones under the same conditions, each pair with the same weight.
+
+    Args:
+        rollouts: the whole batch, with log-probabilities of its targets.
+        reals: (B, T) int64 those targets.
+        space: theirs.
+    """
+    assert rollouts.target_logprobs is not None
+    batch = len(reals)
+    return Experience(
+        tokens=reals,
+        weights=torch.zeros(reals.shape),
+        old_logprobs=rollouts.target_logprobs,
+        conditions=rollouts.conditions,
+        pair_weights=torch.full((batch,), 1.0 / batch),
+        pair_mask=sequence_mask(space, reals).float(),
+        rivals=rollouts.tokens,
+        rival_mask=rollouts.mask.float(),
+        rival_old_logprobs=rollouts.logprobs,
+    )
+
+
 def _near_the_reference(recipe: Recipe, values: Tensor, rollouts: Rollouts, drawn: Tensor, memory: Memory) -> Penalised:
     """Values less what straying costs, and the next factor of its weight."""
     if recipe.reference.place == "none":

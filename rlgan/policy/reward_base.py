@@ -123,6 +123,8 @@ class Reward(Settings):
     compares: ClassVar[bool] = False
     """Whether it compares finished sequences, so that it cannot reward prefixes or tokens."""
 
+    is_positive: ClassVar[bool] = False
+    """Whether it is never below 0, so that rewards can be weights."""
     needs_lengths: ClassVar[bool] = False
     """Whether sequences must be able to end at different lengths."""
 

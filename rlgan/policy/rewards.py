@@ -134,6 +134,7 @@ class RandomReward(Reward):
 
     not_searched: ClassVar[NotSearched] = NotSearched("a control")
     kind: Literal["random"] = "random"
+    is_positive: ClassVar[bool] = True
     level: ClassVar[Level] = "sequence"
     reads: ClassVar[frozenset[Source]] = frozenset()
 
@@ -210,6 +211,7 @@ class Bleu(Reward):
     """Maximum n-gram order."""
     num_references: int = Field(20, ge=1)
     """Number of references, which are drawn again for each update."""
+    is_positive: ClassVar[bool] = True
     level: ClassVar[Level] = "sequence"
     reads: ClassVar[frozenset[Source]] = frozenset({"training_data"})
 
@@ -238,6 +240,7 @@ class TargetMetric(FinishedReward):
     not_searched: ClassVar[NotSearched] = NotSearched("needs a task with conditions")
     reads: ClassVar[frozenset[Source]] = frozenset({"targets"})
     compares: ClassVar[bool] = True
+    is_positive: ClassVar[bool] = True
 
     @abstractmethod
     def compare(self, space: SequenceSpace, tokens: Tensor, targets: Tensor) -> Tensor:

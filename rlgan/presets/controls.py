@@ -96,8 +96,8 @@ def control(config: Config, name: Control) -> Config:
     else:
         baseline = LeaveOneOut() if config.baseline.reads_density_ratio else config.baseline
         changes |= {"reward": LengthReward() if name == "length_reward" else RandomReward(), "baseline": baseline}
-    if name in ("constant_reward", "random_reward", "length_reward") and config.objective.is_differentiated:
-        # What was differentiated through a discriminator has no discriminator here.
+    if name in ("constant_reward", "random_reward", "length_reward") and not config.objective.reads_reward:
+        # What was differentiated through a discriminator, or was one itself, has none here.
         changes["objective"] = Reinforce(loss_normaliser="sequence")
     varied = config.model_copy(update=changes)
     if not compares_sequences(varied.baseline, varied.normalisation):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rlgan.adversary.losses import BradleyTerry
+from rlgan.adversary.losses import BradleyTerry, CrossEntropy
 from rlgan.adversary.training import AdversarySettings
 from rlgan.config.config import Config, Optimizers, Workers
 from rlgan.discriminators import SequenceClassifier
@@ -13,12 +13,13 @@ from rlgan.evaluation.evaluator import EvaluationSettings
 from rlgan.generators import CausalLM
 from rlgan.layers.optimizers import Adam
 from rlgan.layers.pretrained import FreshWeights
-from rlgan.policy.advantage_scaling import GroupDeviation
+from rlgan.policy.advantage_scaling import GroupDeviation, SelfNormalised
 from rlgan.policy.baselines import GroupMean, NoBaseline
 from rlgan.policy.credit import Terminal
-from rlgan.policy.kl_penalty import LossPenalty
-from rlgan.policy.logit_maps import Logit
-from rlgan.policy.objectives import PPO
+from rlgan.policy.implicit_losses import Bernoulli, ImplicitLossSettings, PairLogistic
+from rlgan.policy.kl_penalty import LossPenalty, NoReference
+from rlgan.policy.logit_maps import Logit, Probability
+from rlgan.policy.objectives import PPO, Implicit, WeightedLikelihood
 from rlgan.policy.rewards import Bleu, ConstantReward, ReferenceBleu
 from rlgan.schedule.phases import Schedule
 
@@ -45,7 +46,12 @@ def sft(task: TaskSettings | None = None) -> Config:
         # A trained model forgets by larger steps; a new one learns nothing by smaller ones.
         optimizers=Optimizers(mle=Adam(lr=1e-3 if weights is None else 2e-5, clip_norm=1.0)),
         evaluation=EvaluationSettings(
-            mle_every=1, num_sequences=200, final_sequences=1_000, temperatures=(1.0, 0.8), encoders=()
+            mle_every=1,
+            num_sequences=200,
+            final_sequences=1_000,
+            # What others are compared with is the best of these.
+            temperatures=(1.0, 0.9, 0.8, 0.7, 0.5),
+            encoders=(),
         ),
         workers=Workers(shard_sequences=64, chunk_rows=64),
     )
@@ -127,4 +133,63 @@ def gad(task: TaskSettings | None = None) -> Config:
             every=20, mle_every=1, num_sequences=200, final_sequences=1_000, temperatures=(1.0, 0.8), encoders=()
         ),
         workers=Workers(shard_sequences=64, shard_fakes=64, chunk_rows=64),
+    )
+
+
+@shipped()
+def gcn(task: TaskSettings | None = None) -> Config:
+    """Generative cooperative networks (Lamprier et al. 2022): likelihood of own answers, weighted by a judge."""
+    base = gad(task)
+    return base.model_copy(
+        update={
+            "adversary": base.adversary.model_copy(update={"loss": CrossEntropy(), "batch": 64}),
+            "reward": Probability(),
+            "baseline": NoBaseline(),
+            "normalisation": SelfNormalised(),
+            "reference": NoReference(),
+            "objective": WeightedLikelihood(loss_normaliser="sequence", epochs=2, minibatches=2),
+        }
+    )
+
+
+@shipped()
+def spin(task: TaskSettings | None = None) -> Config:
+    """SPIN (Chen et al. 2024): demonstrations against the model's own answers, told apart by its own log-ratio."""
+    return _self_play(task, PairLogistic())
+
+
+@shipped()
+def gsil(task: TaskSettings | None = None) -> Config:
+    """GSIL (Xiao et al. 2024): the same as density-ratio estimation, here by logistic regression."""
+    return _self_play(task, Bernoulli())
+
+
+def _self_play(task: TaskSettings | None, loss: ImplicitLossSettings) -> Config:
+    """Ten rounds against the generator of the round before, each of three passes over its pairs."""
+    weights = None if task is None else task.language_model
+    is_new = weights is None
+    return Config(
+        task=task or _COPYING,
+        generator=CausalLM(weights=FreshWeights(width=128, layers=2) if weights is None else weights),
+        discriminator=None,
+        reward=ConstantReward(),
+        credit=Terminal(),
+        baseline=NoBaseline(),
+        objective=Implicit(loss=loss, epochs=3, minibatches=16),
+        schedule=Schedule(
+            mle_epochs=5 if is_new else 1,
+            mle_batch=16,
+            discriminator_rounds=0,
+            adversarial_updates=10,
+            g_batch=512,
+            d_steps=0,
+        ),
+        optimizers=Optimizers(
+            mle=Adam(lr=1e-3 if is_new else 2e-5, clip_norm=1.0),
+            generator=Adam(lr=1e-4 if is_new else 5e-7, clip_norm=1.0),
+        ),
+        evaluation=EvaluationSettings(
+            every=1, mle_every=1, num_sequences=200, final_sequences=1_000, temperatures=(1.0, 0.8), encoders=()
+        ),
+        workers=Workers(shard_sequences=64, chunk_rows=64),
     )

@@ -211,7 +211,10 @@ def _round_work(config: Config, task: Task) -> float:
 def _update_work(config: Config, task: Task) -> float:
     """Of one adversarial iteration."""
     schedule, forcing = config.schedule, config.schedule.teacher_forcing
-    learned = 1.0 + _SAMPLE if config.objective.reads_reward or config.objective.is_differentiated else 0.0
+    objective = config.objective
+    learned = 1.0 + _SAMPLE if objective.reads_reward or objective.is_differentiated else 0.0
+    if objective.contrasts_reals:
+        learned = 2.0 * objective.epochs + _SAMPLE + _LIKELIHOOD
     # A prefix of half the length, and half a sequence drawn behind it.
     learned += config.credit.num_continuations * task.space.max_length / 2 * (_SAMPLE + _LIKELIHOOD)
     forced = schedule.mle_batch if forcing.takes_batches else 0

@@ -70,6 +70,7 @@ class RealSequences:
         reads, self._task = config.reward.reads, task
         self._within_prompts = config.discriminator is not None and config.adversary.loss.within_prompts
         self._compares = "targets" in reads or ("texts" in reads and task.conditions is not None)
+        self._compares = self._compares or config.objective.contrasts_reals
         self._weights: Tensor | None = None
         if config.schedule.example_weights == "tf_idf":
             self._weights = tf_idf_weights(task.space, task.train)
@@ -195,7 +196,7 @@ class RealSequences:
         self, num_sequences: int, copies: int, purpose: tuple[str, int], iteration: int, with_targets: bool = False
     ) -> Beginnings:
         prefix_length = self._schedule.teacher_forcing.prefix_length(iteration)
-        if self._task.conditions is None and not prefix_length:
+        if self._task.conditions is None and not prefix_length and not with_targets:
             return Beginnings()
         different = -(-num_sequences // copies)
         if self._task.stream is not None:

@@ -873,6 +873,11 @@ def test_every_rule_is_tried() -> None:
         "penalty_of_tokens_alone",
         "generator_attends_to_nothing",
         "shuffled_without_rewards",
+        "contrast_of_prefixes",
+        "weights_below_zero",
+        "weights_less_a_penalty",
+        "nothing_is_repeated",
+        "likelihood_below_zero",
     }
     # Of comparisons within a prompt: test_pairwise_loss.py.
     tried |= {code.partition(":")[0] for code, _, _ in WITHIN_PROMPTS}

@@ -67,6 +67,8 @@ OBJECTIVES: dict[str, tuple[bool, bool, bool, tuple[int, int]]] = {
     "ppo": (True, False, False, (4, 1)),
     "gumbel": (False, True, True, (1, 1)),
     "soft": (False, True, True, (1, 1)),
+    "weighted_likelihood": (True, False, False, (2, 2)),
+    "implicit": (False, False, False, (3, 1)),
     "none": (False, False, False, (1, 1)),
 }
 # kind: has an origin, costs of both classes, compares classes, is of a distribution, needs a bound

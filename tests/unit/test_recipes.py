@@ -495,6 +495,29 @@ GAD: Recipe = GRPO | {  # Ye et al. 2025 (docs/algorithms/gad.md); sizes are our
     "optimizers.discriminator": ADAM | {"lr": 1e-4, "clip_norm": 0.2},
 }  # fmt: skip
 
+GCN: Recipe = GAD | {  # Lamprier et al. 2022 (docs/algorithms/gcn.md); sizes are ours
+    "adversary": GAD["adversary"] | {"batch": 64},
+    "adversary.loss": {"kind": "cross_entropy", "label_smoothing": 0.0},
+    "reward": {"kind": "probability"},
+    "baseline": {"kind": "none"},
+    "normalisation": {"kind": "self_normalised"},
+    "reference": {"kind": "none"},
+    "objective": {"kind": "weighted_likelihood", "loss_normaliser": "sequence", "epochs": 2, "minibatches": 2},
+}
+
+SPIN: Recipe = SFT | {  # Chen et al. 2024 (docs/algorithms/spin.md); sizes are ours
+    "objective": {"kind": "implicit", "epochs": 3, "minibatches": 16},
+    "objective.loss": {"kind": "pair_logistic", "scale": 0.1},
+    "schedule": SFT["schedule"] | {
+        "mle_epochs": 5, "mle_patience": None, "adversarial_updates": 10, "g_batch": 512
+    },
+    "optimizers.generator": ADAM | {"lr": 1e-4, "clip_norm": 1.0},
+}  # fmt: skip
+
+GSIL: Recipe = SPIN | {  # Xiao et al. 2024
+    "objective.loss": {"kind": "bernoulli", "scale": 0.01, "shift": 2.0},
+}
+
 SCHEDULED_SAMPLING: Recipe = MLE | {
     # Docs: half of the inputs after 30 epochs.
     "schedule": MLE["schedule"] | {
@@ -561,6 +584,9 @@ RECIPES: dict[str, Recipe] = {
     "sft": SFT,
     "grpo": GRPO,
     "gad": GAD,
+    "gcn": GCN,
+    "spin": SPIN,
+    "gsil": GSIL,
     "mle_continued": MLE_CONTINUED,
     "constant_reward": CONSTANT_REWARD,
     "random_reward": RANDOM_REWARD,
