@@ -280,6 +280,10 @@ class DeclaredReward(Protocol):
         """Whether it is never below 0."""
 
     @property
+    def is_relative(self) -> bool:
+        """Whether it compares logits of a generated and a real sequence under one condition."""
+
+    @property
     def logit_map(self) -> DeclaredMap | None:
         """The function of one logit that it is or has; None without one."""
 

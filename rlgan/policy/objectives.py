@@ -124,10 +124,23 @@ class PPO(Objective):
     """Number of passes over each batch of sequences."""
     minibatches: Annotated[int, Choice((1, 2, 4))] = Field(1, ge=1)
     """Optimiser steps per pass. With one pass of one step nothing is clipped, so it equals `reinforce`."""
+    ratio: Annotated[Literal["token", "sequence"], NotSearched("part of a method's definition")] = "token"
+    """Ratio that is clipped: of every token, or of the whole sequence, which is the product of those of its tokens
+    (TextGAIL). A sequence then has the mean of its tokens' advantages."""
     reads_reward: ClassVar[bool] = True
 
     def check(self, fields: Fields) -> Iterator[Problem]:
-        """Something is clipped."""
+        """Something is clipped, and what is clipped as one is worth one thing."""
+        credit = fields.credit
+        if self.ratio == "sequence" and (
+            "token" in credit.levels or credit.judges_prefixes or credit.num_continuations
+        ):
+            yield Problem(
+                "ratio_of_parts",
+                {"objective.ratio": self.ratio},
+                f"clips whole sequences, but credit={credit.kind!r} gives tokens values of their own. Use credit "
+                "terminal, or set it to token.",
+            )
         if self.epochs == self.minibatches == 1:
             yield Problem(
                 "nothing_is_clipped",
@@ -144,10 +157,14 @@ class PPO(Objective):
 
     def surrogate(self, logprobs: Tensor, old_logprobs: Tensor, weights: Tensor) -> Tensor:
         """See `Objective.surrogate`."""
+        if self.ratio == "sequence":
+            logprobs, old_logprobs, weights = of_whole_sequences(logprobs, old_logprobs, weights)
         return clipped_surrogate(logprobs, old_logprobs, weights, self.clip_low, self.clip_high)
 
     def clipped(self, logprobs: Tensor, old_logprobs: Tensor, weights: Tensor) -> tuple[int, int]:
-        """See `Objective.clipped`."""
+        """See `Objective.clipped`; of whole sequences where these are clipped."""
+        if self.ratio == "sequence":
+            logprobs, old_logprobs, weights = of_whole_sequences(logprobs, old_logprobs, weights)
         return clipped_tokens(logprobs, old_logprobs, weights, self.clip_low, self.clip_high)
 
 
@@ -425,6 +442,22 @@ def clipped_surrogate(
     # Where nothing is learned the ratio must not overflow: infinity times 0 is no number.
     ratio = torch.where(weights != 0, logprobs - old_logprobs, 0.0).exp()
     return -torch.minimum(ratio * weights, ratio.clamp(1.0 - clip_low, 1.0 + clip_high) * weights).sum()
+
+
+def of_whole_sequences(logprobs: Tensor, old_logprobs: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Log-probabilities (B, 1) of sequences, old ones likewise, and weights: the mean over the tokens that have one.
+
+    So the first step has the gradient that it has with a ratio for each token, whatever the normaliser.
+
+    Args:
+        logprobs: (B, T) float32 nats with gradient.
+        old_logprobs: (B, T) float32 nats.
+        weights: (B, T) float32; 0 where nothing is learned.
+    """
+    counts = weights != 0
+    sums = (torch.where(counts, one, 0.0).sum(1, keepdim=True) for one in (logprobs, old_logprobs, weights))
+    new, old, total = sums
+    return new, old, total / counts.sum(1, keepdim=True).clamp_min(1)
 
 
 def clipped_tokens(

@@ -114,6 +114,48 @@ class LogitIncrement(Reward):
         return (logits - before).masked_fill(~rollouts.mask, 0.0)
 
 
+class RelativeProbability(Reward):
+    """σ(u - u_real): how likely a sequence is the real one of two, beside a real one under the same condition.
+
+    Where nothing is given, beside any real one. Source: Wu et al. 2020 (TextGAIL), the softmax of two candidates.
+    """
+
+    not_searched: ClassVar[NotSearched] = NotSearched("part of a method's definition")
+    kind: Literal["relative_probability"] = "relative_probability"
+    level: ClassVar[Level] = "sequence"
+    reads: ClassVar[frozenset[Source]] = frozenset({"discriminator", "demonstrations"})
+    is_relative: ClassVar[bool] = True
+    is_positive: ClassVar[bool] = True
+
+    def check(self, fields: Fields) -> Iterator[Problem]:
+        """Whole sequences are judged, when they are finished."""
+        network, credit = fields.discriminator, fields.credit
+        if network is not None and (network.gives_distribution or network.granularity == "token"):
+            yield Problem(
+                "relative_of_tokens",
+                {"reward": self.kind},
+                f"compares whole sequences, but discriminator={network.kind!r} judges tokens. Use another "
+                "discriminator, or reward logit.",
+            )
+        if credit.judges_prefixes or credit.num_continuations:
+            yield Problem(
+                "relative_of_prefixes",
+                {"reward": self.kind},
+                f"compares each drawn sequence with one real one, but credit={credit.kind!r} rewards prefixes. Use "
+                "credit terminal.",
+            )
+
+    def of_sequences(self, rollouts: Rollouts, task: Task, rng: torch.Generator, group: int | None = None) -> Tensor:
+        """See `Reward.of_sequences`."""
+        if rollouts.real_logits is None or rollouts.target_logits is None:
+            raise ShapeError(
+                "reward='relative_probability' needs logits of the sequences and of real ones, but none are given.",
+                code="relative_needs_logits",
+                fields={"reward": self.kind},
+            )
+        return torch.sigmoid((rollouts.real_logits - rollouts.target_logits).detach())
+
+
 class ConstantReward(Reward):
     """The same reward for every sequence: a control. Without a baseline it is self-imitation."""
 
@@ -349,6 +391,7 @@ RewardSettings = Annotated[
     DiscriminatorReward
     | LogRatio
     | LogitIncrement
+    | RelativeProbability
     | Mixed
     | MetricReward
     | ConstantReward

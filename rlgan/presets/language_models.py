@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rlgan.adversary.losses import BradleyTerry, CrossEntropy
+from rlgan.adversary.losses import BradleyTerry, CrossEntropy, Relativistic
 from rlgan.adversary.training import AdversarySettings
 from rlgan.config.config import Config, Optimizers, Workers
 from rlgan.discriminators import SequenceClassifier
@@ -13,14 +13,15 @@ from rlgan.evaluation.evaluator import EvaluationSettings
 from rlgan.generators import CausalLM
 from rlgan.layers.optimizers import Adam
 from rlgan.layers.pretrained import FreshWeights
-from rlgan.policy.advantage_scaling import GroupDeviation, SelfNormalised
-from rlgan.policy.baselines import GroupMean, NoBaseline
+from rlgan.policy.advantage_scaling import GroupDeviation, NoScaling, SelfNormalised
+from rlgan.policy.baselines import GroupMean, NoBaseline, RunningMoments
 from rlgan.policy.credit import Terminal
 from rlgan.policy.implicit_losses import Bernoulli, ImplicitLossSettings, PairLogistic
 from rlgan.policy.kl_penalty import LossPenalty, NoReference
 from rlgan.policy.logit_maps import Logit, Probability
 from rlgan.policy.objectives import PPO, Implicit, WeightedLikelihood
-from rlgan.policy.rewards import Bleu, ConstantReward, ReferenceBleu
+from rlgan.policy.rewards import Bleu, ConstantReward, ReferenceBleu, RelativeProbability
+from rlgan.policy.teacher_forcing import TeacherForcingByExample
 from rlgan.schedule.phases import Schedule
 
 from .named import shipped
@@ -133,6 +134,26 @@ def gad(task: TaskSettings | None = None) -> Config:
             every=20, mle_every=1, num_sequences=200, final_sequences=1_000, temperatures=(1.0, 0.8), encoders=()
         ),
         workers=Workers(shard_sequences=64, shard_fakes=64, chunk_rows=64),
+    )
+
+
+@shipped()
+def textgail(task: TaskSettings | None = None) -> Config:
+    """TextGAIL (Wu et al. 2020): demonstrations in each batch, a sequence-level ratio, running moments of rewards."""
+    base = gad(task)
+    fraction = TeacherForcingByExample(fraction=0.25, advantage=2.0, decay_updates=100)
+    return base.model_copy(
+        update={
+            "adversary": AdversarySettings(
+                loss=BradleyTerry() if base.task.gives_conditions else Relativistic(), batch=32, sequences_per_round=96
+            ),
+            "reward": RelativeProbability(),
+            "baseline": RunningMoments(),
+            "normalisation": NoScaling(),
+            "reference": NoReference(),
+            "objective": PPO(loss_normaliser="sequence", ratio="sequence", epochs=1, minibatches=16),
+            "schedule": base.schedule.model_copy(update={"g_batch": 128, "g_group": None, "teacher_forcing": fraction}),
+        }
     )
 
 

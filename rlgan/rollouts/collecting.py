@@ -62,6 +62,7 @@ class Shard:
         beam: beams that look for them.
         targets: (num_sequences, T) int64 what each sequence is compared with; None compares with nothing.
         weighs_targets: whether the policy's own log-probabilities of the targets are wanted.
+        judges_targets: whether the discriminator's logits of the targets are wanted.
         is_rewarded: whether the sequences are drawn to be rewarded, so that `RolloutPlan.score` scores them.
         rows: (num_sequences,) int64 training sequences with the same conditions; None where no reward reads it.
         state: how far the run is, for rewards that change as it goes on.
@@ -80,6 +81,7 @@ class Shard:
     beam: int = 1
     targets: Tensor | None = None
     weighs_targets: bool = False
+    judges_targets: bool = False
     is_rewarded: bool = False
     rows: Tensor | None = None
     state: TrainerState = TrainerState()
@@ -148,7 +150,10 @@ def collect(
             real_logits = logits
             if plan.credit.judges_prefixes:
                 token_logits = prefix_logits(samples.tokens, samples.mask, scorer, prefix_length, conditions)
-    target_logprobs = None
+    target_logprobs, target_logits = None, None
+    if shard.judges_targets:
+        assert scorer is not None and targets is not None
+        target_logits = plan.writer.judge(scorer, plan.space, targets, conditions)
     if shard.weighs_targets:
         assert own is not None and targets is not None
         target_logprobs = _logprobs(own, targets, sequence_mask(plan.space, targets), conditions)
@@ -172,6 +177,7 @@ def collect(
         score_parts=_on_cpu(None if scored is None else scored.parts),
         logged={} if scored is None else scored.logged,
         target_logprobs=_on_cpu(target_logprobs),
+        target_logits=_on_cpu(target_logits),
     )
 
 

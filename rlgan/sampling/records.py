@@ -41,6 +41,7 @@ class Rollouts:
         logged: name → B values, what reward functions logged of each sequence; None where one logged nothing.
         target_logprobs: (B, T) float32 nats of the sequences' targets, under the generator that drew the sequences, 0
             after the terminator; None where nobody asks.
+        target_logits: (B,) float32 of the same targets, by the discriminator; likewise.
     """
 
     tokens: Tensor
@@ -61,6 +62,7 @@ class Rollouts:
     score_parts: Tensor | None = None
     logged: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     target_logprobs: Tensor | None = None
+    target_logits: Tensor | None = None
 
 
 def concatenate(shards: Sequence[Rollouts]) -> Rollouts:
@@ -102,6 +104,7 @@ def concatenate(shards: Sequence[Rollouts]) -> Rollouts:
         score_parts=joined("score_parts"),
         logged=_joined_logs(shards),
         target_logprobs=joined("target_logprobs"),
+        target_logits=joined("target_logits"),
     )
 
 

@@ -73,6 +73,7 @@ class Gathering:
             discriminator_version=None if discriminator is None else discriminator.version,
             is_rewarded=config.objective.reads_reward,
             weighs_targets=config.objective.contrasts_reals,
+            judges_targets="demonstrations" in config.reward.reads,
             state=TrainerState(update, self._epochs(update)),
         )
         reference = None if config.reference.place == "none" else self._reference_handle()

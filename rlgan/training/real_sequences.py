@@ -70,7 +70,7 @@ class RealSequences:
         reads, self._task = config.reward.reads, task
         self._within_prompts = config.discriminator is not None and config.adversary.loss.within_prompts
         self._compares = "targets" in reads or ("texts" in reads and task.conditions is not None)
-        self._compares = self._compares or config.objective.contrasts_reals
+        self._compares = self._compares or config.objective.contrasts_reals or "demonstrations" in reads
         self._weights: Tensor | None = None
         if config.schedule.example_weights == "tf_idf":
             self._weights = tf_idf_weights(task.space, task.train)
@@ -93,10 +93,11 @@ class RealSequences:
         batch = self._schedule.mle_batch
         return self._by_likelihood(self._choose(batch, "teacher_forcing", update, index), batch)
 
-    def beside(self, sampled: Experience | None, update: int) -> list[Experience]:
+    def beside(self, sampled: Experience | None, update: int, advantage: float) -> list[Experience]:
         """What is sampled in a generator update and the examples beside it, both over the norm of the whole batch."""
         chosen = self._choose(self._schedule.num_real, "examples", update)
-        real = Experience(tokens=chosen.tokens, weights=self._of_tokens(chosen), conditions=chosen.conditions)
+        weights = advantage * self._of_tokens(chosen)
+        real = Experience(tokens=chosen.tokens, weights=weights, conditions=chosen.conditions)
         return by_example(sampled, real, self._schedule.g_batch, self._task.space, self._objective.loss_normaliser)
 
     def _by_likelihood(self, chosen: _Chosen, minibatch: int) -> Experience:

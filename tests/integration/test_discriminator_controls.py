@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import random
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 import torch
 
 from rlgan.base.errors import ConfigError
-from rlgan.config.config import Config
+from rlgan.config.config import Config, Control
 from rlgan.config.paths import from_dict, to_dict
 from rlgan.discriminators import CausalLSTM, CnnHighway
 from rlgan.envs.tasks import Task, TextTask, build_task
@@ -102,6 +102,18 @@ def test_shuffled_verdicts_have_the_run_s_advantages_in_another_order(config: Co
     first, second = (one.weights[:, 0].view(-1, 4) for one in updates)
     assert torch.equal(first.sort(1).values, second.sort(1).values) and not torch.equal(first, second)
     assert not same(judges[0], judges[-1])  # it learns all the same
+
+
+@pytest.mark.parametrize("name", get_args(Control))
+def test_every_control_of_a_run_whose_judge_learns_from_rollouts_goes_through(
+    config: Config, task: Task, name: Control
+) -> None:
+    # Of a control without rollouts there are none to hand on.
+    if name == "oracle_ratio":
+        return  # a text has no known distribution
+    adversary = config.adversary.model_copy(update={"sequences_per_round": 8})
+    run = changed(config, {"d_fakes": "rollouts", "adversarial_updates": 1, "mle_epochs": 1}, adversary=adversary)
+    trained(control(run, name), task)
 
 
 def test_a_judge_of_tokens_can_be_shuffled_too(config: Config, task: Task) -> None:

@@ -878,6 +878,9 @@ def test_every_rule_is_tried() -> None:
         "weights_less_a_penalty",
         "nothing_is_repeated",
         "likelihood_below_zero",
+        "ratio_of_parts",
+        "relative_of_tokens",
+        "relative_of_prefixes",
     }
     # Of comparisons within a prompt: test_pairwise_loss.py.
     tried |= {code.partition(":")[0] for code, _, _ in WITHIN_PROMPTS}

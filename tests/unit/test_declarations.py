@@ -42,6 +42,7 @@ REWARDS: dict[str, tuple[str, set[str], bool, bool]] = {
     "ratio": (SEQUENCE, OF_LOGITS, True, True),
     "log_ratio": (TOKEN, OF_LOGITS, False, False),
     "logit_increment": (TOKEN, {"discriminator"}, False, False),
+    "relative_probability": (SEQUENCE, {"discriminator", "demonstrations"}, False, False),
     "mixed": (SEQUENCE, {"discriminator", "targets"}, True, False),
     "reference_bleu": (SEQUENCE, {"targets"}, True, False),
     "reference_rouge": (SEQUENCE, {"targets"}, True, False),
@@ -105,8 +106,8 @@ def test_the_map_of_a_reward_is_itself_or_the_one_it_mixes() -> None:
     mixed = Mixed(map=Ratio())
     assert mixed.logit_map == Ratio() and mixed.logit_map.reads_density_ratio
     assert {one.kind for one in variants(RewardSettings) if one.logit_map is None} == {
-        "log_ratio", "logit_increment", "constant", "random", "length", "oracle_ratio", "oracle_likelihood",
-        "bleu", "reference_bleu", "reference_rouge",
+        "log_ratio", "logit_increment", "relative_probability", "constant", "random", "length", "oracle_ratio",
+        "oracle_likelihood", "bleu", "reference_bleu", "reference_rouge",
     }  # fmt: skip
 
 

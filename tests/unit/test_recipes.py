@@ -86,7 +86,7 @@ PLAIN: Recipe = {
 
 REINFORCE: Part = {"kind": "reinforce", "entropy_bonus": 0.0}
 BY_SEQUENCE = REINFORCE | {"loss_normaliser": "sequence"}
-PPO: Part = {"kind": "ppo", "clip_low": 0.2, "clip_high": 0.2, "entropy_bonus": 0.0}  # §17: ε
+PPO: Part = {"kind": "ppo", "clip_low": 0.2, "clip_high": 0.2, "entropy_bonus": 0.0, "ratio": "token"}  # §17: ε
 
 INTERLEAVED: Part = {"kind": "interleaved", "num_updates": 1}  # §14, §12: an update on the real pair after each
 
@@ -395,7 +395,7 @@ ADVERSARIAL_NMT: Recipe = PLAIN | {
         "discriminator_rounds": 500,  # docs
         "adversarial_updates": 10_000,  # ours
     },
-    "schedule.teacher_forcing": {"kind": "by_example", "fraction": 0.5},  # §13
+    "schedule.teacher_forcing": {"kind": "by_example", "fraction": 0.5, "advantage": 1.0, "decay_updates": None},  # §13
     "optimizers.mle": ADADELTA | {"lr": 1.0, "rho": 0.95, "clip_norm": 1.0},  # docs: RNNSearch's
     "optimizers.generator": SGD | {"lr": 1e-3, "clip_norm": 1.0},  # docs
     "optimizers.discriminator": SGD | {"lr": 1e-3, "momentum": 0.9, "nesterov": True},  # §13; docs: .9
@@ -469,7 +469,7 @@ GRPO: Recipe = SFT | {  # TRL's defaults (trl 1.16), but for two steps a batch, 
     "normalisation": {"kind": "group_deviation", "epsilon": 1e-4, "bessel": True},
     "objective": {
         "kind": "ppo", "loss_normaliser": "token", "entropy_bonus": 0.0, "clip_low": 0.2, "clip_high": 0.2,
-        "epochs": 1, "minibatches": 2,
+        "epochs": 1, "minibatches": 2, "ratio": "token",
     },
     "schedule": SFT["schedule"] | {
         "mle_epochs": 5, "mle_patience": None, "adversarial_updates": 200, "g_batch": 64, "g_group": 8
@@ -493,6 +493,19 @@ GAD: Recipe = GRPO | {  # Ye et al. 2025 (docs/algorithms/gad.md); sizes are our
     },
     "optimizers.generator": ADAM | {"lr": 1e-4, "clip_norm": 0.2},
     "optimizers.discriminator": ADAM | {"lr": 1e-4, "clip_norm": 0.2},
+}  # fmt: skip
+
+TEXTGAIL: Recipe = GAD | {  # Wu et al. 2020 (docs/algorithms/textgail.md); sizes are ours
+    "adversary": GAD["adversary"] | {"batch": 32, "sequences_per_round": 96},
+    "reward": {"kind": "relative_probability"},
+    "baseline": {"kind": "running_moments", "momentum": 0.9, "bound": 2.0},
+    "normalisation": {"kind": "none"},
+    "reference": {"kind": "none"},
+    "objective": GAD["objective"] | {
+        "loss_normaliser": "sequence", "ratio": "sequence", "epochs": 1, "minibatches": 16
+    },
+    "schedule": GAD["schedule"] | {"g_batch": 128, "g_group": None},
+    "schedule.teacher_forcing": {"kind": "by_example", "fraction": 0.25, "advantage": 2.0, "decay_updates": 100},
 }  # fmt: skip
 
 GCN: Recipe = GAD | {  # Lamprier et al. 2022 (docs/algorithms/gcn.md); sizes are ours
@@ -584,6 +597,7 @@ RECIPES: dict[str, Recipe] = {
     "sft": SFT,
     "grpo": GRPO,
     "gad": GAD,
+    "textgail": TEXTGAIL,
     "gcn": GCN,
     "spin": SPIN,
     "gsil": GSIL,
