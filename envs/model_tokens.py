@@ -172,7 +172,7 @@ class ModelTokens(Settings):
             DataError: there is no template, or it does not write the assistant's turn.
         """
         said = "rlgan"
-        after = self.answer([{"role": "user", "content": "?"}], said, "its chat template")[1]
+        after = self.answer([{"role": "user", "content": "?"}], said, f"model {self.name}")[1]
         ids = self.loaded(after, add_special_tokens=False)["input_ids"]
         special = set(self.loaded.all_special_ids) | set(self.loaded.added_tokens_decoder)
         return next((int(one) for one in ids if one in special), self.end_of_text)
@@ -238,9 +238,9 @@ class ModelTokens(Settings):
         if self.template is None:
             raise DataError(
                 (
-                    f"{where}: is a conversation, but the tokenizer of {self.name} has no chat template. Use a chat "
-                    "model, put a chat_template.jinja beside its tokenizer.json, or give prompts and completions as "
-                    "text."
+                    f"{where}: the tokenizer of {self.name} has no chat template, which conversations need. Use a chat "
+                    "model, put a chat_template.jinja beside its tokenizer.json, or set task.template to plain, which "
+                    "reads what is said as text."
                 ),
                 code="chat_template_missing",
                 fields={"where": where},
@@ -251,6 +251,13 @@ class ModelTokens(Settings):
             text = self.loaded.apply_chat_template(
                 [dict(one) for one in messages], tokenize=False, add_generation_prompt=add_generation_prompt
             )
+        except jinja2.TemplateSyntaxError as error:
+            raise DataError(
+                f"{where}: the chat template of {self.name} is not valid Jinja (line {error.lineno}: {error.message}). "
+                "Correct chat_template.jinja, or chat_template in tokenizer_config.json.",
+                code="template_no_jinja",
+                fields={"where": where, "line": error.lineno},
+            ) from None
         except (jinja2.TemplateError, ValueError, TypeError) as error:
             roles = ", ".join(one["role"] for one in messages)
             raise DataError(

@@ -316,8 +316,12 @@ def _params(request: SweepRequest) -> dict[str, Any]:
     }
 
 
-def preview(request: SweepRequest) -> list[str]:
+def preview(request: SweepRequest, written: Callable[[str], str] = str) -> list[str]:
     """What a sweep would do; nothing is written, and Ray is not started.
+
+    Args:
+        request: of the sweep.
+        written: how the path of a setting is written: as it is, or as an option.
 
     Returns:
         Lines: the data, the dimensions with what may be tried of each, and how many random points are contradictory.
@@ -338,8 +342,9 @@ def preview(request: SweepRequest) -> list[str]:
         f"objective {objective.name}: {' + '.join(objective.sides)}, lower is better",
         "dimensions:",
     ]
-    lines += [f"  {bundle.name}: {', '.join(bundle.options)}" for bundle in space.bundles]
-    lines += [f"  {axis.name}: {axis.prior}" for axis in space.axes]
+    lines += [f"  {line}" for bundle in space.bundles for line in bundle.described(written)]
+    varied = {axis.path for axis in space.axes}
+    lines += [f"  {axis.described(written, varied)}" for axis in space.axes]
     dropped = sum(proposals.contradictions.values())
     lines.append(f"{dropped} of {_CHECKED + dropped} random points are contradictory and will never be tried:")
     reasons = proposals.contradictions.most_common()

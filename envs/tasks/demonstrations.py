@@ -213,7 +213,7 @@ def demonstrations_task(
     test: Sequence[Mapping[str, Any]] | None = None,
     **settings: Any,
 ) -> Task:
-    """A task of demonstrations that are there already, as records: what a plug-in of one's own data returns.
+    """A task of demonstrations that are there already, as records: what a plug-in of your own data returns.
 
     Args:
         rows: records, in any shape that a file may have; also a split of the library datasets.
@@ -332,6 +332,7 @@ def _task(
             test_sources=torch.from_numpy(ids["test"].wholes),
             train_records=_records(ids["train"].split.shown),
             valid_records=_records(ids["valid"].split.shown),
+            test_records=_records(ids["test"].split.shown),
         )
         notes.append(f"prompts: at most {reading.max_length} tokens")
     for split in _SPLITS:

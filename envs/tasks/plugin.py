@@ -11,7 +11,8 @@ The same options must give the same sequences again: whoever resumes the run com
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -20,6 +21,7 @@ from rlgan.base.errors import ConfigError, DataError, PluginError, RlganError
 from rlgan.base.settings import FreeOnResume
 from rlgan.extensions import Loaded, PluginKind, TimedPlugin, brief, check_options, in_time, note, own_lines
 
+from ..tokenisers import PatternSplitter, split_words
 from ..vocabulary import Vocabulary
 from .lines import padded
 from .task import Sides, Task, TaskMeasure
@@ -117,28 +119,30 @@ def text_task(
     valid: Sequence[str],
     test: Sequence[str],
     *,
-    tokens: Literal["words", "characters"] = "words",
+    tokens: Literal["words", "characters"] | re.Pattern[str] = "words",
     max_length: int | None = None,
 ) -> Task:
-    """A text task of texts that are there already: what a plug-in of one's own data returns.
+    """A text task of texts that are there already: what a plug-in of your own data returns.
 
     Args:
         name: how messages call it.
         train: texts to learn from.
         valid: texts held out for early stopping and selection.
         test: texts held out for the figures that are reported.
-        tokens: what a token is: what stands between spaces, or a character.
+        tokens: what a token is: what stands between spaces, a character, or a match of a pattern, where every character
+            of a text belongs to a match.
         max_length: greatest number of tokens, the terminator included; None: the longest training text and its
             terminator. Longer texts are left out.
 
     Raises:
         DataError: a split is empty, one string, or has something else than strings; or the training texts have fewer
-            than two different tokens.
+            than two different tokens, or a pattern leaves out a part of a text.
     """
     for split, given in (("train", train), ("valid", valid), ("test", test)):
         _require_texts(name, split, given)
+    cut = _cut(tokens)
     splits = {
-        split: [tuple(text.split()) if tokens == "words" else tuple(text) for text in texts]
+        split: [tuple(cut(text)) for text in texts]
         for split, texts in (("train", train), ("valid", valid), ("test", test))
     }
     longest = max((len(text) for text in splits["train"]), default=0) + 1 if max_length is None else max_length
@@ -168,7 +172,7 @@ def text_task(
         valid=encoded["valid"],
         test=encoded["test"],
         token_names=vocabulary.names,
-        joining=tokens,
+        joining="words" if tokens == "words" else "characters",
         notes=tuple(
             f"{name}: {split}: {len(kept[split])} texts, {number} dropped because of their length"
             for split, number in num_left.items()
@@ -176,6 +180,13 @@ def text_task(
         measures=frozenset({"text"}),
         columns=("text",),
     )
+
+
+def _cut(tokens: str | re.Pattern[str]) -> Callable[[str], Sequence[str]]:
+    """What makes tokens of a text."""
+    if isinstance(tokens, re.Pattern):
+        return PatternSplitter(tokens, "error", "the pattern")
+    return split_words if tokens == "words" else list
 
 
 def _called(settings: PluginTask, loaded: Loaded) -> Task:

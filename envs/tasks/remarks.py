@@ -12,9 +12,15 @@ A_HANDFUL = 10
 """Number of held-out sequences below which a note says that their figures mean little."""
 
 
+class Remark(str):
+    """A note that asks its reader to do something, among notes that only say what was read."""
+
+    __slots__ = ()
+
+
 def many_unknown(
     split: str, num_unknown: int, num_tokens: int, tokens: TokenSettings, option: str, side: str = ""
-) -> list[str]:
+) -> list[Remark]:
     """That many tokens of a split are unknown.
 
     Args:
@@ -33,7 +39,7 @@ def many_unknown(
     helps += tokens.helps_unknown(option)
     of = f" of {side}" if side else ""
     return [
-        (
+        Remark(
             f"{split}: {num_unknown / num_tokens:.1%} of the tokens{of} are unknown, which is more than "
             f"{MANY_UNKNOWN:.0%}. Try {', '.join(helps[:-1])}{' or ' if helps[1:] else ''}{helps[-1]}"
         )
@@ -53,7 +59,7 @@ def single_tokens(rows: Rows, tokens: TokenSettings, noun: str = "line") -> list
     ]
 
 
-def a_handful(split: str, number: int, noun: str, option: str) -> list[str]:
+def a_handful(split: str, number: int, noun: str, option: str) -> list[Remark]:
     """That a held-out split has so few sequences that its figures mean little.
 
     Args:
@@ -65,7 +71,7 @@ def a_handful(split: str, number: int, noun: str, option: str) -> list[str]:
     if split == "train" or number >= A_HANDFUL:
         return []
     return [
-        (
+        Remark(
             f"{split}: only {number} {noun}{'' if number == 1 else 's'}; metrics on so few are unreliable. Give more "
             f"data, a larger --task.{split}-fraction, or a separate file ({option} FILE)"
         )

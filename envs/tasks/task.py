@@ -132,6 +132,7 @@ class Conditions:
         test_sources: the same of `test`.
         train_records: the records that `train` was read from; None where they are not kept.
         valid_records: the same of `valid`.
+        test_records: the same of `test`.
     """
 
     space: SequenceSpace
@@ -148,6 +149,7 @@ class Conditions:
     test_sources: Tensor | None = None
     train_records: Records | None = None
     valid_records: Records | None = None
+    test_records: Records | None = None
 
     def decode(self, tokens: Tensor) -> list[str]:
         """Show conditions (B, S) as text, cut at the terminator, which is not shown."""

@@ -122,6 +122,7 @@ def recommend(
             described,
             how_measured,
             named_tokens,
+            own_reward_note,
             recognised,
             recommended,
             shown,
@@ -149,11 +150,14 @@ def recommend(
             kind, of_sides = named_tokens(task_settings)
             given = replace(given, tokens=None if kind == "word" else kind)
             named = of_sides | {path: value for path, value in changes.items() if path not in TOKENS_OF_SIDES}
-        found, lines = [], [*described(summary, task_settings, task.notes), ""]
+        found: list[Recommendation] = []
+        measured: list[Measured] = []
+        lines = [*described(summary, task_settings, task), ""]
         for one in recommended(task_settings, task, changes, budget):
+            measured.append(one)
             found.append(_as_asked(one, given, task_settings.kind, named))
             lines += [*shown(one, _call(found[-1])), ""]
-        lines += how_measured(budget)
+        lines += [*own_reward_note(measured), "", *how_measured(budget)]
     return Recommendations(task_settings.kind, summary, tuple(found), "\n".join(in_python(line) for line in lines))
 
 

@@ -32,7 +32,7 @@ from rlgan.storage.places import Place, fetch, is_uri, open_place
 from rlgan.tracking import row_of
 
 from .pages import page_of
-from .settings import built_callbacks, progress_of
+from .settings import built_callbacks, progress_of, require_numbers
 from .words import in_words_of_python
 
 if TYPE_CHECKING:
@@ -191,6 +191,7 @@ class Run:
         Raises:
             ConfigError: a value is out of range, or sources are missing, or have no effect.
         """
+        require_numbers(num=num, temperature=temperature, top_p=top_p, top_k=top_k, seed=seed)
         temperature = self._temperature if temperature is None else temperature
         with in_words_of_python():
             exported = self._generator()
@@ -265,28 +266,32 @@ class Run:
             return None
         return exported.read_sources(list(sources), "sources").conditions
 
-    def export(self, to: str | Path, *, merge: bool = False) -> Path:
-        """Write its language model as a folder that `transformers` loads, with tokenizer and model card.
+    def export(self, to: str | Path, *, merge: bool = False, discriminator: bool = False) -> Path:
+        """Write its language model, or its discriminator, as a folder that `transformers` loads.
 
-        `AutoModelForCausalLM.from_pretrained(to)` and `pipeline("text-generation", to)` read it; an adapter alone needs
-        `peft` and the model that it was trained beside.
+        With tokenizer and model card. `AutoModelForCausalLM.from_pretrained(to)` and `pipeline("text-generation", to)`
+        read it, and a discriminator `AutoModelForSequenceClassification.from_pretrained(to, num_labels=1)`, with the
+        same logits. An adapter alone needs `peft` and the model that it was trained beside.
 
         Args:
             to: the folder; it must not exist, or be empty.
             merge: whether a trained adapter becomes part of the weights; else it is written alone.
+            discriminator: whether the discriminator is written and not the generator.
 
         Returns:
             The folder.
 
         Raises:
-            ConfigError: its generator is no model of transformers, or there is nothing to merge.
-            CheckpointError: the folder holds something, or the model beside the adapter has changed.
+            ConfigError: what is asked for is no model of transformers, or there is nothing to merge.
+            CheckpointError: the folder holds something, the model beside the adapter has changed, or the run has no
+                discriminator.
         """
         self._require_run("settings to write a model card of")
         with in_words_of_python():
-            from rlgan.runs.exporting import export
+            from rlgan.runs.exporting import export, export_discriminator
 
-            export(self.folder, Path(to), merges=merge, trust_code=self.trusts_code)
+            write = export_discriminator if discriminator else export
+            write(self.folder, Path(to), merges=merge, trust_code=self.trusts_code)
         return Path(to)
 
     def plot(self) -> Figure:
@@ -319,6 +324,7 @@ class Run:
             ConfigError: it has no adversarial phase, or was ended early; or a longer run would have had other numbers
                 so far, for it selects a generator, or its temperature is spread over all updates.
         """
+        require_numbers(updates=updates)
         return self._go_on(callbacks, quiet, more_updates=updates)
 
     def resume(

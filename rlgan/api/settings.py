@@ -143,6 +143,24 @@ def own_task(changes: Mapping[str, Any]) -> TaskSettings | None:
     return as_task({"kind": "plugin", "name": name, "options": options})
 
 
+def require_numbers(**named: Any) -> None:
+    """Refuse true and false where a number is meant; Python takes True for 1.
+
+    Args:
+        named: arguments by their names; None is let pass.
+
+    Raises:
+        ConfigError: one is a truth value.
+    """
+    for name, value in named.items():
+        if isinstance(value, bool):
+            raise ConfigError(
+                f"{name}={value}: expected a number, not true or false. Give a number, or remove it.",
+                code="number_expected",
+                fields={name: value},
+            )
+
+
 def as_task(values: Mapping[str, Any]) -> TaskSettings:
     """Settings of a task from plain values.
 

@@ -63,9 +63,9 @@ def train(
         demonstrations: what a language model learns: the path of a file, or of a folder of `datasets`; or records with
             all their fields, as a list, a table or a `datasets.Dataset`; `model` beside it.
         model: folder of that language model, or its name on the hub. `data` beside it is taken as demonstrations.
-        reward: what a sequence is rewarded by: a name, a function of one's own or its FILE.py:NAME, a list of several,
+        reward: what a sequence is rewarded by: a name, a function of your own or its FILE.py:NAME, a list of several,
             or a mapping of settings.
-        generator: the network: a name, a class of one's own, or a mapping of settings such as {"hidden": 64}.
+        generator: the network: a name, a class of your own, or a mapping of settings such as {"hidden": 64}.
         discriminator: the same of the discriminator.
         callbacks: see each iteration, and may end training; classes are built without arguments.
         out: folder of the run; None names one below `runs`.

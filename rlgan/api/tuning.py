@@ -74,7 +74,7 @@ def tune(
     Ctrl-C ends it after what is under way was kept; `result.end` is then "interrupted", and `resume` goes on with it.
 
     Args:
-        study: name of one that ships, or a file of one's own in .toml or .py.
+        study: name of one that ships, or a file of your own in .toml or .py.
         data: as for `train`; None takes the study's own task.
         pairs: as for `train`.
         source: as for `train`.

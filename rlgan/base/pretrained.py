@@ -20,6 +20,11 @@ from .settings import IsFile, Settings
 CONFIG_FILE = "config.json"
 """Says which architecture a model has."""
 
+CLASSIFIER_READS = "rlgan_reads"
+"""Entry of the config.json of an exported discriminator: what of a prompt and a completion it reads, and how."""
+
+_PATIENCE_S = 10.0  # as the hub's own client waits for the headers of a file
+
 TOKENIZER_FILES = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja",
     "generation_config.json", CONFIG_FILE,
@@ -153,9 +158,15 @@ def _fetched(source: HubModel, files: Sequence[str]) -> Path:
         f"On a machine with network run `hf download {source.name} --local-dir {source.name.rpartition('/')[2]}`, "
         "copy that folder to this machine, and give its path as the model."
     )
+    why_not = "offline is true" if source.offline else None
     try:
+        if why_not is None:
+            why_not = _why_unreachable(source)
         found = snapshot_download(
-            source.name, revision=source.revision, allow_patterns=list(files), local_files_only=source.offline
+            source.name,
+            revision=source.revision,
+            allow_patterns=list(files),
+            local_files_only=why_not is not None,
         )
     except HFValidationError as error:
         raise DataError(
@@ -182,13 +193,32 @@ def _fetched(source: HubModel, files: Sequence[str]) -> Path:
             fields={"model": source.name, "revision": source.revision},
         ) from None
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        why = "offline is true" if source.offline else f"the hub cannot be reached ({_first_line(error)})"
+        why = why_not or f"the hub cannot be reached ({_first_line(error)})"
         raise DataError(
             f"model {source.name}: {why}, and its files are not in {constants.HF_HUB_CACHE}. {by_hand}",
             code="model_not_fetched",
             fields={"model": source.name},
         ) from None
     return Path(found)
+
+
+def _why_unreachable(source: HubModel) -> str | None:
+    """Why the hub gives no answer, as a clause; None where it answers.
+
+    A download has no time limit of its own: where a network swallows what is sent, it would wait for ever.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
+
+    try:
+        HfApi().repo_info(source.name, revision=source.revision, timeout=_PATIENCE_S)
+    except (HFValidationError, RepositoryNotFoundError, RevisionNotFoundError):
+        raise  # an answer, which says what is wrong with the name
+    except Exception as error:  # of whichever library the hub's client sends by: they have no base in common
+        if "Timeout" in type(error).__name__:
+            return f"the hub did not answer within {_PATIENCE_S:.0f} seconds"
+        return f"the hub cannot be reached ({_first_line(error)})"
+    return None
 
 
 def _first_line(error: Exception) -> str:

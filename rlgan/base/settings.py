@@ -20,11 +20,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic.fields import FieldInfo
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from .declarations import Fields
 from .problems import Problem
+
+_TRUTH = PydanticCustomError("bool_as_number", "expected a number, not true or false")
 
 
 class Settings(BaseModel):
@@ -40,6 +43,19 @@ class Settings(BaseModel):
 
     moved: ClassVar[Mapping[str, str]] = {}
     """Names of settings in older versions → their path below this class; both are read."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _truth_is_no_number(cls, values: Any) -> Any:
+        """Python takes True for 1, and a slip of the pen would train with it."""
+        wrong = [
+            InitErrorDetails(type=_TRUTH, loc=(name,), input=value)
+            for name, value in (values.items() if isinstance(values, Mapping) else ())
+            if _has_truth(value) and name in cls.model_fields and _wants_numbers(cls.model_fields[name])
+        ]
+        if wrong:
+            raise ValidationError.from_exception_data(cls.__name__, wrong)
+        return values
 
     def check(self, fields: Fields) -> Iterator[Problem]:
         """What of these settings contradicts the rest of a configuration; a variant has its own rules here.
@@ -78,7 +94,7 @@ class OfTheStart:
 
 @dataclass(frozen=True, slots=True)
 class FollowsData:
-    """A size that follows data of one's own, unless it is set, where the preset's is no paper's (`presets.sizes`).
+    """A size that follows data of your own, unless it is set, where the preset's is no paper's (`presets.sizes`).
 
     Attributes:
         of: path of the settings of which it does: a network may stand elsewhere, too, where nothing chooses for it.
@@ -219,6 +235,25 @@ def members_of(annotation: Any) -> tuple[Any, ...]:
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
         return tuple(member for part in typing.get_args(annotation) for member in members_of(part))
     return (annotation,)
+
+
+def _has_truth(value: Any) -> bool:
+    return isinstance(value, bool) or (isinstance(value, list | tuple) and any(map(_has_truth, value)))
+
+
+def _wants_numbers(field: FieldInfo) -> bool:
+    """Whether a field holds numbers, or lists of them, and no truth values."""
+    types_there = set(_elements_of(field.annotation))
+    return bool(types_there & {int, float}) and not types_there & {bool, Any}
+
+
+def _elements_of(annotation: Any) -> Iterator[Any]:
+    """What a type allows, and what its lists and tuples may hold."""
+    for member in members_of(annotation):
+        yield member
+        if typing.get_origin(member) in (tuple, list):
+            for part in typing.get_args(member):
+                yield from _elements_of(part)
 
 
 def _said(field: FieldInfo, fact: type[F]) -> F | None:

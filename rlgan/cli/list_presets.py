@@ -87,7 +87,7 @@ def _recommend(options: argparse.Namespace, overrides: Mapping[str, str]) -> int
     from rlgan.presets.own_data import summary_of_data
     from rlgan.runs.data import new_task
     from rlgan.runs.progress import Progress
-    from rlgan.runs.recommending import PROBE_S, described, how_measured, recommended, shown
+    from rlgan.runs.recommending import PROBE_S, described, how_measured, own_reward_note, recommended, shown
 
     progress = Progress(lines=sys.stderr)
     with closing(progress), progress.watching():
@@ -98,7 +98,7 @@ def _recommend(options: argparse.Namespace, overrides: Mapping[str, str]) -> int
             task = new_task(settings)
         words = _data_words(settings, overrides)
         if not options.json:
-            print(*described(data, settings, task.notes), "", sep="\n", flush=True)
+            print(*described(data, settings, task), "", sep="\n", flush=True)
         found = []
         for one in recommended(settings, task, overrides, options.seconds or PROBE_S):
             found.append(one)
@@ -107,7 +107,7 @@ def _recommend(options: argparse.Namespace, overrides: Mapping[str, str]) -> int
     if options.json:
         print(json.dumps(_as_json(data, settings, found, words), indent=2, ensure_ascii=False))
     else:
-        print(*how_measured(options.seconds or PROBE_S), sep="\n")
+        print(*own_reward_note(found), "", *how_measured(options.seconds or PROBE_S), sep="\n")
     return 0
 
 

@@ -80,7 +80,7 @@ def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
     with typeable(lambda: tree_with(base, asked_for), _own_options()):
         try:
             if options.dry_run:
-                for line in sweeps.preview(request):
+                for line in sweeps.preview(request, lambda path: f"--{_flag(path)}"):
                     print(line)
                 return 0
             result = sweeps.sweep(request, lambda line: print(line, flush=True))

@@ -6,17 +6,16 @@ What a run does not read, and what changes no number (labels, tracking, checkpoi
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from pydantic_core import PydanticUndefined, to_jsonable_python
+from pydantic_core import PydanticUndefined
 
 from rlgan.base.errors import ConfigError, DataError
 from rlgan.base.settings import IsFile, NeverMovesNumbers, Settings, facts_below, facts_of, is_within
 from rlgan.config.config import Config
-from rlgan.config.paths import flatten, to_dict
+from rlgan.config.paths import flatten, to_dict, typed
 from rlgan.envs.tasks import TaskSettings
 from rlgan.presets.effects import unread
 
@@ -76,7 +75,7 @@ def _idle(config: Config) -> list[str]:
 def _options(config: Config, base: Config) -> Iterator[str]:
     idle = _idle(config)
     for path, value in differences(base, config):
-        text = _text(value)
+        text = typed(value)
         if any(is_within(path, one) for one in idle):
             continue
         name = "--" + path.replace("_", "-")
@@ -109,14 +108,6 @@ def differences(base: Settings | None, target: Settings, prefix: str = "") -> It
             yield from differences(None, value, f"{path}.")
         else:
             yield path, to_dict(value)
-
-
-def _text(value: Any) -> str:
-    if value is None:
-        return "none"
-    if isinstance(value, str):
-        return value
-    return json.dumps(to_jsonable_python(value), ensure_ascii=False)
 
 
 def _short_options(task: TaskSettings) -> list[str]:

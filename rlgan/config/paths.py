@@ -18,7 +18,7 @@ from pydantic_core import ErrorDetails, to_jsonable_python
 
 from rlgan.base.errors import ConfigError, RlganError, nearest
 from rlgan.base.problems import ContradictionError
-from rlgan.base.settings import FollowsData, Settings, is_within, members_of, parts_of, settings_in
+from rlgan.base.settings import FollowsData, Settings, elements_in, is_within, members_of, parts_of, settings_in
 from rlgan.extensions import Plugin, TakesPlugin, names_plugin, reading_a_folder, require_no_namesake
 
 from .config import Config
@@ -103,6 +103,13 @@ def _problems(error: ValidationError) -> list[ErrorDetails]:
         )
 
     return [one for one in problems if is_own(one)]
+
+
+def typed(value: Any) -> str:
+    """A value of a setting as it is typed behind its option."""
+    if value is None:
+        return "none"
+    return value if isinstance(value, str) else json.dumps(to_jsonable_python(value), ensure_ascii=False)
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -550,8 +557,25 @@ _CODES = {
 def _path_of(problem: Mapping[str, Any]) -> str:
     """Dotted path of the setting that one of pydantic's complaints is about."""
     location, kinds = [str(part) for part in problem["loc"]], _kinds()
-    # The first is a field, though one of them has the name of a kind: `reward`.
-    return ".".join(part for index, part in enumerate(location) if index == 0 or part not in kinds)
+    kept: list[str] = []
+    owners: list[type[Settings]] = [Config]
+    for index, part in enumerate(location):
+        fields = [one.model_fields[part] for one in owners if part in one.model_fields]
+        # A field may have the name of a kind: `reward`, `optimizers.generator`.
+        if index == 0 or fields or part not in kinds:
+            kept.append(part)
+        else:
+            fields, owners = [], [one for one in owners if _kind_of(one) == part]
+            continue
+        owners = (
+            [below for field in fields for below in (*settings_in(field), *elements_in(field))] if fields else owners
+        )
+    return ".".join(kept)
+
+
+def _kind_of(owner: type[Settings]) -> str | None:
+    field = owner.model_fields.get("kind")
+    return None if field is None else str(field.default)
 
 
 def _explain(problem: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ from rlgan.envs.sequence_space import SequenceSpace
 from .causal_lstm import CausalLSTM, CausalLSTMDiscriminator
 from .cnn_highway import CnnHighway, CnnHighwayDiscriminator
 from .density_ratio import DensityRatio, build_density_ratio
-from .discriminator import Discriminator, EmbeddingDiscriminator, Granularity, PlainScorer, Scorer
+from .discriminator import Discriminator, EmbeddingDiscriminator, Granularity, PlainScorer, Scorer, TextsOfRun
 from .ensemble import Ensemble
 from .hierarchical_lstm import HierarchicalLSTM, HierarchicalLSTMDiscriminator
 from .interaction_cnn import InteractionCnn, InteractionCnnDiscriminator
@@ -117,6 +117,7 @@ __all__ = [
     "SplitHead",
     "Tabular",
     "TabularDiscriminator",
+    "TextsOfRun",
     "Transformer",
     "TransformerDiscriminator",
     "TripleLSTM",

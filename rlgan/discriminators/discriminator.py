@@ -12,15 +12,21 @@ reads no soft rows.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 from typing_extensions import Self
 
+from rlgan.base.errors import ConfigError
+from rlgan.base.pretrained import HubModel, ModelFolder
 from rlgan.base.settings import Settings
 from rlgan.base.weights import Tensors, frozen_copy
+from rlgan.envs.model_tokens import ModelTokens
 from rlgan.envs.sequence_space import SequenceSpace
+from rlgan.generators.generator import SavedModel
 from rlgan.layers.embeddings import TokenEmbedding
 
 Granularity = Literal["sequence", "token"]
@@ -55,6 +61,11 @@ class Architecture(Settings):
     def reads_files(self) -> bool:
         """Whether it begins with the weights of files (`Discriminator.take_files`)."""
         return False
+
+    @property
+    def began_as(self) -> ModelFolder | HubModel | None:
+        """The model of `transformers` whose files it begins with; None of others."""
+        return None
 
     @property
     def begins_as_generator(self) -> bool:
@@ -97,6 +108,19 @@ class Scorer(Protocol):
         Conditions (B, S) int64 are what they are given; None where they are given nothing.
         """
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class TextsOfRun:
+    """What the texts of a run are.
+
+    Attributes:
+        tokens: of the language model in whose tokens sequences are written; None where they are the task's own.
+        is_chat: whether prompts are put into the chat template of those tokens.
+    """
+
+    tokens: ModelTokens | None
+    is_chat: bool
 
 
 class Discriminator(nn.Module, ABC):
@@ -153,6 +177,30 @@ class Discriminator(nn.Module, ABC):
             DataError: a file is missing or damaged, or holds the weights of another network.
         """
         return ()
+
+    def save_for_transformers(
+        self, folder: Path, source: ModelFolder | HubModel | None, texts: TextsOfRun, *, merges: bool
+    ) -> SavedModel:
+        """Write it as a classifier with one label and its tokenizer, which `transformers` loads.
+
+        Args:
+            folder: exists.
+            source: where the model lies now that an adapter was trained beside; None for random weights.
+            texts: of the run.
+            merges: whether an adapter becomes part of the weights.
+
+        Raises:
+            ConfigError: it is no such model; or there is no adapter to merge, or one alone would belong to no model.
+            CheckpointError: the model at `source` is another one than the adapter was trained beside.
+            DataError: there is no model at `source`.
+        """
+        raise ConfigError(
+            f"{type(self).__name__}: is not a classifier of transformers, so that no such folder can be written. Use "
+            "the run itself as a reward: rlgan.load(RUN).reward(), and its as_trl() for TRL. For a folder train with "
+            "discriminator sequence_classifier.",
+            code="export_judge_no_transformers",
+            fields={"discriminator": type(self).__name__},
+        )
 
     @property
     def rows_at_once(self) -> int:

@@ -91,6 +91,8 @@ class EvaluationSettings(Settings):
     training. null disables."""
     num_shown: int = Field(10, ge=0)
     """Number of samples that are written to samples.txt at each evaluation."""
+    num_rewarded: Annotated[int, ReadIf("own reward")] = Field(500, ge=0)
+    """Number of samples for each row of the final table that your own reward functions score. 0 disables."""
     metrics: tuple[OwnMetric, ...] = ()
     """Your own functions of texts, measured beside the built-in metrics: `FILE.py:NAME,...`, or a JSON list of
     settings."""
@@ -235,7 +237,7 @@ class Evaluator:
             )
 
     def is_higher_better(self, measure: Measure) -> bool | None:
-        """Whether a figure of a metric of one's own is better where it is higher; None of what ships."""
+        """Whether a figure of a metric of your own is better where it is higher; None of what ships."""
         own = metric_of(self._settings.metrics, measure)
         return None if own is None else own.direction == "max"
 

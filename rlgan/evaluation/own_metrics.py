@@ -37,14 +37,14 @@ from rlgan.metrics.quantity import Better, Quantity
 
 Direction = Literal["min", "max", "none"]
 
-_OFFERED = ("references", "prompts")
+_OFFERED = ("references", "training", "prompts")
 _FORM = (
-    "f(texts), which returns a number or a dictionary of numbers; it may also have the parameters `references` and "
-    "`prompts`"
+    "f(texts), which returns a number or a dictionary of numbers; it may also have the parameters `references`, "
+    "`training` and `prompts`"
 )
 _NUM_CHECKED = 8  # texts of the held-out split that metrics are tried on before a run
 OWN = "own_"
-"""Begins the names of all figures of metrics of one's own, so that none is taken for what ships."""
+"""Begins the names of all figures of metrics of your own, so that none is taken for what ships."""
 GAP = "_gap"
 """Ends the name of how far a two-sided metric is from what real sequences have."""
 
@@ -88,13 +88,13 @@ class OwnMetric(Plugin):
     def note(self) -> str:
         """How to read it, in a line."""
         what = {"min": "lower is better", "max": "higher is better"}.get(
-            self.direction, f"use {self.figure}{GAP}, the distance from real data"
+            self.direction, f"{self.figure}{GAP} is its distance from real data"
         )
-        return f"{self.figure}{f' ({self.unit})' if self.unit else ''}: {self.name}, {what}"
+        return f"{self.figure}{f' ({self.unit})' if self.unit else ''}: your metric {self.name}; {what}"
 
 
 def is_own(name: str) -> bool:
-    """Whether a quantity of a table is of a metric of one's own."""
+    """Whether a quantity of a table is of a metric of your own."""
     return name.startswith(OWN)
 
 
@@ -156,6 +156,7 @@ class OwnMetrics:
         self._functions: list[Callable[..., Any]] = []
         self._paths: list[str] = []
         self._real: dict[str, float] | None = None
+        self._of_training: list[str] | None = None
         for metric in self._metrics:
             loaded = metric.load()
             self._functions.append(bound(metric, loaded))
@@ -217,6 +218,12 @@ class OwnMetrics:
             )
         return measured[key]
 
+    def _training(self) -> list[str]:
+        """Texts of the training split; read once, as they may be many."""
+        if self._of_training is None:
+            self._of_training = self._task.decode(self._task.train)
+        return list(self._of_training)
+
     def _of_real(self, metric: OwnMetric, name: str) -> float:
         """A figure of the held-out split."""
         if self._real is None:
@@ -237,6 +244,7 @@ class OwnMetrics:
         texts = task.decode(tokens)
         offers: Mapping[str, Callable[[], list[str]]] = {
             "references": lambda: task.decode(task.test),
+            "training": self._training,
             "prompts": lambda: (
                 [""] * len(texts)
                 if task.conditions is None or conditions is None

@@ -17,11 +17,14 @@ from rlgan.metrics.likelihood import QUANTITIES as LIKELIHOOD
 from rlgan.metrics.nearest import QUANTITIES as NEAREST
 from rlgan.metrics.ngram_frequencies import QUANTITIES as NGRAM_FREQUENCIES
 from rlgan.metrics.quantity import Quantity, found_in
+from rlgan.metrics.reward_means import QUANTITIES as REWARD_MEANS
+from rlgan.metrics.reward_means import is_of_reward
 
 from . import adversarial, learned_language_model, pair_measures
 from .own_metrics import OwnMetric, is_own, metric_of
 
 QUANTITIES: tuple[Quantity, ...] = (
+    *REWARD_MEANS,
     *LIKELIHOOD,
     *pair_measures.QUANTITIES,
     *learned_language_model.QUANTITIES,
@@ -73,10 +76,17 @@ def sign_of(name: str) -> str:
     return "" if found is None else found.arrow
 
 
+def is_users_own(name: str) -> bool:
+    """Whether a figure is of a metric or a reward function of the user's own."""
+    return is_own(name) or is_of_reward(name)
+
+
 def place_of(name: str) -> int:
     """Where a figure stands in the order of `QUANTITIES`; those of the user's own come first."""
     if is_own(name):
         return -1
+    if is_of_reward(name):
+        return -2
     return next((at for at, one in enumerate(QUANTITIES) if found_in([one], name) is not None), len(QUANTITIES))
 
 

@@ -31,6 +31,21 @@ ENTRY_POINTS = "rlgan.plugins"
 
 SHIPPED: Mapping[str, Mapping[str, str]] = {
     "callback": {"tensorboard": "rlgan.callbacks:TensorBoard", "wandb": "rlgan.callbacks:WandB"},
+    "metric": {"molecules": "rlgan.domains.molecules:Molecules"},
+    "reward": {
+        name: f"rlgan.domains.molecules:{name}"
+        for name in (
+            "isomer",
+            "logp",
+            "median",
+            "penalised_logp",
+            "qed",
+            "rediscovery",
+            "similarity",
+            "synthesisability",
+        )
+    },
+    "task": {"molecules": "rlgan.domains.molecules:molecules"},
 }
 """Plug-ins that come with rlgan: kind → name → package.module:NAME."""
 

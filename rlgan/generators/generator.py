@@ -221,16 +221,18 @@ class Distribution(ABC):
             logits = logits / temperature
         return -functional.cross_entropy(logits.flatten(0, 1), tokens.flatten(), reduction="none").view_as(tokens)
 
-    def logprobs_and_entropies(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    def logprobs_and_entropies(self, tokens: Tensor, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
         """Log-probability of each token given its prefix, and entropy of the distribution that it was drawn from.
 
         Args:
             tokens: (B, T) int64.
+            temperature: divides the logits.
 
         Returns:
             Two (B, T) float32, nats. All (B, T, V) log-probabilities are held for it.
         """
-        logprobs = torch.log_softmax(self.logits(tokens), dim=2)
+        logits = self.logits(tokens)
+        logprobs = torch.log_softmax(logits if temperature == 1.0 else logits / temperature, dim=2)
         entropies = -(logprobs.exp() * logprobs).sum(2)
         return logprobs.gather(2, tokens.unsqueeze(2)).squeeze(2), entropies
 

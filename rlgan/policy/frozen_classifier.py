@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 import torch
 
 from rlgan.base.errors import ConfigError, DataError, nearest
-from rlgan.base.pretrained import CONFIG_FILE, TOKENIZER_FILES, require_language_models
+from rlgan.base.pretrained import CLASSIFIER_READS, CONFIG_FILE, TOKENIZER_FILES, require_language_models
 from rlgan.layers.pretrained import quiet
 
 _KIND = "ForSequenceClassification"
@@ -26,7 +26,8 @@ class FrozenClassifier:
         label: which of several labels, by its name or number.
         of: what is the reward: "probability" or "logit" of the label; None is as above.
         reads: "both", the prompt with the completion behind it, in the classifier's chat template where the data is
-            conversations; "completion" alone; or "pair", both as two texts of a classifier of pairs.
+            conversations; "chat", likewise, a text as what the user says; "completion" alone; or "pair", both as two
+            texts of a classifier of pairs. None is what an exported discriminator was trained to read, else "both".
         batch: texts at once.
     """
 
@@ -36,7 +37,7 @@ class FrozenClassifier:
         self,
         label: str | int | None = None,
         of: Literal["probability", "logit"] | None = None,
-        reads: Literal["both", "completion", "pair"] = "both",
+        reads: Literal["both", "chat", "completion", "pair"] | None = None,
         batch: int = 32,
     ) -> None:
         require_language_models(f"reward {self.folder}")
@@ -44,7 +45,7 @@ class FrozenClassifier:
 
         self._column = self.column_of(label)
         self._is_probability = (of or ("logit" if self._column is None else "probability")) == "probability"
-        self._reads, self._batch = reads, batch
+        self._reads, self._batch = reads or self._config().get(CLASSIFIER_READS) or "both", batch
         try:
             with quiet():
                 self._tokenizer: Any = transformers.AutoTokenizer.from_pretrained(self.folder, local_files_only=True)
@@ -68,9 +69,14 @@ class FrozenClassifier:
         self._longest = min(known) if known else None
 
     @classmethod
+    def _config(cls) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((Path(cls.folder) / CONFIG_FILE).read_text("utf-8"))
+        return found
+
+    @classmethod
     def labels(cls) -> list[str]:
         """Names of the labels that the classifier has."""
-        config = json.loads((Path(cls.folder) / CONFIG_FILE).read_text("utf-8"))
+        config = cls._config()
         named = config.get("id2label") or {str(number): f"LABEL_{number}" for number in range(2)}
         return [str(named[number]) for number in sorted(named, key=int)]
 
@@ -117,7 +123,10 @@ class FrozenClassifier:
 
     def _scores(self, prompts: Sequence[Any], completions: Sequence[Any]) -> list[float]:
         special = True
-        if self._reads == "both":
+        if self._reads == "chat":
+            prompts = [_turn("user", prompt) for prompt in prompts]
+            completions = [_turn("assistant", completion) for completion in completions]
+        if self._reads in ("both", "chat"):
             given: tuple[list[str], ...] = ([self._joined(*both) for both in zip(prompts, completions, strict=True)],)
             special = not any(self._is_templated(prompt) for prompt in prompts)
         elif self._reads == "pair":
@@ -152,6 +161,11 @@ class FrozenClassifier:
         return f"{_text(prompt)}{between}{_text(completion)}"
 
 
+def _turn(role: str, said: Any) -> Any:
+    """A conversation, or a text as one turn of it."""
+    return [{"role": role, "content": said}] if isinstance(said, str) else said
+
+
 def _text(said: Any) -> str:
     """A text, or what is said in a conversation."""
     return said if isinstance(said, str) else "\n".join(str(turn["content"]) for turn in said)
@@ -167,6 +181,13 @@ def classifier_of(folder: str) -> type[FrozenClassifier]:
         ConfigError: it holds something else.
     """
     path = Path(folder)
+    if (path / "adapter_config.json").exists() and not (path / CONFIG_FILE).exists():
+        raise ConfigError(
+            f"reward {folder}: holds an adapter alone, and the model that it belongs to is elsewhere. Give a folder "
+            "with all weights: `rlgan export --discriminator` writes one with --merge, peft by merge_and_unload.",
+            code="classifier_is_adapter",
+            fields={"path": folder},
+        )
     try:
         config = json.loads((path / CONFIG_FILE).read_text("utf-8"))
     except (OSError, ValueError) as error:

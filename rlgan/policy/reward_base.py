@@ -24,7 +24,7 @@ from torch.nn import functional
 
 from rlgan.base.errors import ShapeError
 from rlgan.base.settings import Settings
-from rlgan.envs.tasks.task import Task
+from rlgan.envs.tasks.task import Records, Task
 from rlgan.sampling.records import Rollouts
 
 Level = Literal["sequence", "token"]
@@ -106,6 +106,19 @@ class SequenceScorer(Protocol):
         ...
 
 
+class RewardFigures(Protocol):
+    """Measures sequences by a reward, for rows of the final table."""
+
+    def __call__(self, finished: Finished, records: Records | None) -> dict[str, float]:
+        """Figures of a set of sequences; see docs/metrics.md.
+
+        Args:
+            finished: the sequences, with targets and rows where they have conditions.
+            records: what the data has for their conditions, by `Finished.rows`; None where the task keeps none.
+        """
+        ...
+
+
 class Reward(Settings):
     """Properties that every reward declares. Other code reads them and never checks which reward it is.
 
@@ -149,6 +162,14 @@ class Reward(Settings):
 
     def scorer(self, task: Task) -> SequenceScorer | None:
         """What scores sequences and continuations inside a shard; None where nothing does.
+
+        Args:
+            task: whose sequences they are.
+        """
+        return None
+
+    def figures(self, task: Task) -> RewardFigures | None:
+        """What measures rows of the final table by it; None of a reward that has no figures of its own.
 
         Args:
             task: whose sequences they are.

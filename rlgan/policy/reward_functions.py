@@ -25,15 +25,17 @@ from rlgan.base.devices import CPU
 from rlgan.base.errors import ConfigError
 from rlgan.base.problems import Problem
 from rlgan.base.search_priors import NotSearched
+from rlgan.base.seeding import stream_seed
 from rlgan.base.settings import FreeOnResume
 from rlgan.envs.tasks.task import Records, Task
 from rlgan.envs.transition import pad_after_end, sequence_mask
 from rlgan.extensions import PluginKind, TakesPlugin, as_number
+from rlgan.metrics.reward_means import reward_means
 from rlgan.sampling.records import Rollouts
 
 from .groups import separately_normalised
 from .logit_maps import LOGIT_MAPS, DiscriminatorReward, Probability
-from .reward_base import Finished, FinishedReward, LogitMap, Scored, Source
+from .reward_base import Finished, FinishedReward, LogitMap, RewardFigures, Scored, Source
 from .reward_calls import RewardCall, Texts, mapped, shown_row, texts_of
 from .reward_forms import WeightedFunction
 
@@ -63,6 +65,9 @@ class PluginReward(FinishedReward, TakesPlugin):
     normalise_terms: bool = False
     """Whether to normalise each term before the sum: minus its mean, divided by its standard deviation plus 1e-4,
     over the sequences of a group (normalize_then_sum of TRL)."""
+    divide_repeats: bool = False
+    """Whether to divide the reward of a sequence by how often it is in the batch, under the same condition (ORGAN); for
+    rewards that are not negative."""
     timeout_s: Annotated[float, FreeOnResume()] = Field(60.0, gt=0.0)
     """Maximum number of seconds for a call of a function. If a call takes longer, the run stops and keeps its last
     checkpoint."""
@@ -122,14 +127,15 @@ class PluginReward(FinishedReward, TakesPlugin):
         return len(self.functions) * self.timeout_s
 
     def check(self, fields: Fields) -> Iterator[Problem]:
-        """Terms that are normalised are those of finished sequences."""
+        """What is compared within a batch is finished sequences."""
+        why = (
+            f"compares finished sequences, but credit={fields.credit.kind!r} also rewards continuations. Use "
+            "credit terminal, or set it to false."
+        )
         if self.normalise_terms and fields.credit.num_continuations:
-            yield Problem(
-                "terms_of_continuations",
-                {"reward.normalise_terms": True},
-                f"compares finished sequences, but credit={fields.credit.kind!r} also rewards continuations. Use "
-                "credit terminal, or set it to false.",
-            )
+            yield Problem("terms_of_continuations", {"reward.normalise_terms": True}, why)
+        if self.divide_repeats and fields.credit.num_continuations:
+            yield Problem("repeats_of_continuations", {"reward.divide_repeats": True}, why)
 
     def scorer(self, task: Task) -> RewardFunctions:
         """See `Reward.scorer`: the functions, which are tried on a few sequences first.
@@ -141,6 +147,10 @@ class PluginReward(FinishedReward, TakesPlugin):
         functions = RewardFunctions(self.functions, texts_of(task), self.timeout_s)
         check_functions(functions, task, 0)
         return functions.with_records(None if task.conditions is None else task.conditions.train_records)
+
+    def figures(self, task: Task) -> RewardFigures:
+        """See `Reward.figures`: the means of the functions, the map of the logit left out."""
+        return FunctionFigures(RewardFunctions(self.functions, texts_of(task), self.timeout_s))
 
     def described(self, rollouts: Rollouts) -> dict[str, float]:
         """See `Reward.described`: `reward/NAME_mean` and `reward/NAME_std` of each function, and what they logged."""
@@ -154,7 +164,11 @@ class PluginReward(FinishedReward, TakesPlugin):
         }
 
     def of_sequences(self, rollouts: Rollouts, task: Task, rng: torch.Generator, group: int | None = None) -> Tensor:
-        """See `Reward.of_sequences`; with `normalise_terms` each term is normalised within the group first."""
+        """See `Reward.of_sequences`; what is set to be is normalised within the group, or divided by repeats."""
+        rewards = self._added(rollouts, task, rng, group)
+        return rewards / repeats(rollouts) if self.divide_repeats else rewards
+
+    def _added(self, rollouts: Rollouts, task: Task, rng: torch.Generator, group: int | None) -> Tensor:
         if not self.normalise_terms:
             return super().of_sequences(rollouts, task, rng, group)
         terms = self.scores_there(rollouts.score_parts)
@@ -209,7 +223,9 @@ class RewardFunctions:
             return self
         wanted = frozenset(name for call in self.calls for name in call.columns_of(records))
         kept = Records(records.prompts, {name: records.columns[name] for name in records.columns if name in wanted})
-        return replace(self, texts=replace(self.texts, records=kept))
+        found = replace(self, texts=replace(self.texts, records=kept))
+        found.__dict__["calls"] = self.calls  # a classifier is not loaded again
+        return found
 
     def __call__(self, finished: Finished) -> Scored:
         """Rewards of a batch; see `SequenceScorer`.
@@ -231,6 +247,40 @@ class RewardFunctions:
         return Scored(added_up(parts, weights).float(), parts.float(), logged)
 
 
+_ROWS_OF_A_CALL = 64
+"""Sequences that functions are called with at once for the final table."""
+
+
+@dataclass(frozen=True)
+class FunctionFigures:
+    """Means of functions over a set of sequences.
+
+    Attributes:
+        functions: without records.
+    """
+
+    functions: RewardFunctions
+
+    def __call__(self, finished: Finished, records: Records | None) -> dict[str, float]:
+        """See `RewardFigures`.
+
+        Raises:
+            PluginError: see `RewardFunctions.__call__`.
+        """
+        functions = self.functions.with_records(records)
+        scored = []
+        for number, first in enumerate(range(0, len(finished.tokens), _ROWS_OF_A_CALL)):
+            part = mapped(finished, lambda rows, first=first: rows[first : first + _ROWS_OF_A_CALL])  # type: ignore[misc]
+            scored.append(functions(replace(part, seed=stream_seed(finished.seed, "part", number))))
+        logged: dict[str, tuple[Any, ...]] = {}
+        for one in scored:
+            for name, values in one.logged.items():
+                logged[name] = logged.get(name, ()) + values
+        parts = [one.parts for one in scored if one.parts is not None]
+        names = [one.short_name for one in functions.plugins]
+        return reward_means(names, torch.cat(parts), torch.cat([one.scores for one in scored]), _means(logged))
+
+
 def added_up(terms: Tensor, weights: Tensor) -> Tensor:
     """Σ_f weights[f] · terms[b, f] over the terms that are there.
 
@@ -244,6 +294,19 @@ def added_up(terms: Tensor, weights: Tensor) -> Tensor:
     is_there = ~terms.isnan()
     total = (terms.nan_to_num(0.0) * weights).sum(1)
     return total.masked_fill(~is_there.any(1), torch.nan)
+
+
+def repeats(rollouts: Rollouts) -> Tensor:
+    """How often each sequence is in its batch, under the same condition.
+
+    Returns:
+        (B,) float32, at least 1.
+    """
+    rows = rollouts.tokens.masked_fill(~rollouts.mask, -1)  # whatever is written behind the end
+    if rollouts.conditions is not None:
+        rows = torch.cat([rollouts.conditions.to(rows.dtype), rows], 1)
+    _, places, counts = torch.unique(rows, dim=0, return_inverse=True, return_counts=True)
+    return counts[places].float()
 
 
 def check_functions(functions: RewardFunctions, task: Task, seed: int) -> None:

@@ -75,13 +75,16 @@ def control(config: Config, name: Control) -> Config:
     if name == "mle_continued":
         if not schedule.teacher_forcing.learns_likelihood:
             schedule = schedule.model_copy(update={"teacher_forcing": InterleavedTeacherForcing(num_updates=1)})
+        schedule = schedule.model_copy(update={"rollout_temperature": 1.0})  # nothing is drawn
         changes |= _NOTHING_COMPARED | {
             "reward": ConstantReward(),
             "reference": NoReference(),
             "objective": _as_many_steps(config),
         }
     elif name == "oracle_ratio":
-        schedule = schedule.model_copy(update={"teacher_forcing": MixedTeacherForcing(weight=0.3)})
+        schedule = schedule.model_copy(
+            update={"teacher_forcing": MixedTeacherForcing(weight=0.3), "rollout_temperature": 1.0}
+        )
         changes |= {
             "reward": OracleRatio(),
             "credit": RewardToGo(gamma=1.0),

@@ -50,6 +50,12 @@ def _without_likelihood(config: Config) -> str | None:
     return "nothing is trained by likelihood"
 
 
+def _no_own_reward(config: Config) -> str | None:
+    if not config.reward.own_code_s:
+        return f"reward={config.reward.kind!r} is not a function of your own"
+    return _without_updates(config)
+
+
 def _no_text(config: Config) -> str | None:
     return None if "text" in config.task.measures else f"task={config.task.kind!r} has no text"
 
@@ -74,6 +80,7 @@ CONDITIONS: Mapping[str, Callable[[Config], str | None]] = {
     "control of its kind": lambda config: (
         "no control of the run is trained like the run" if trained_again(config) is None else None
     ),
+    "own reward": _no_own_reward,
     "text": _no_text,
     "pairs of texts": _no_texts_of_pairs,
     "decoding": _nothing_decoded,

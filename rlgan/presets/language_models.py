@@ -60,7 +60,7 @@ def sft(task: TaskSettings | None = None) -> Config:
 
 @shipped()
 def grpo(task: TaskSettings | None = None) -> Config:
-    """Group-relative policy optimisation of a causal language model by rewards of one's own, with TRL's defaults.
+    """Group-relative policy optimisation of a causal language model by rewards of your own, with TRL's defaults.
 
     Without a reward it is BLEU with what the data has for the same prompt, or with any of the data.
     """
@@ -123,6 +123,7 @@ def gad(task: TaskSettings | None = None) -> Config:
             adversarial_updates=200,
             g_batch=64,
             g_group=8,
+            rollout_temperature=0.8,
             d_steps=1,
             d_epochs=1,
             d_fakes="rollouts",
@@ -152,7 +153,9 @@ def textgail(task: TaskSettings | None = None) -> Config:
             "normalisation": NoScaling(),
             "reference": NoReference(),
             "objective": PPO(loss_normaliser="sequence", ratio="sequence", epochs=1, minibatches=16),
-            "schedule": base.schedule.model_copy(update={"g_batch": 128, "g_group": None, "teacher_forcing": fraction}),
+            "schedule": base.schedule.model_copy(
+                update={"g_batch": 128, "g_group": None, "rollout_temperature": 1.0, "teacher_forcing": fraction}
+            ),
         }
     )
 
@@ -169,6 +172,8 @@ def gcn(task: TaskSettings | None = None) -> Config:
             "normalisation": SelfNormalised(),
             "reference": NoReference(),
             "objective": WeightedLikelihood(loss_normaliser="sequence", epochs=2, minibatches=2),
+            # The expert is the generator itself, weighted.
+            "schedule": base.schedule.model_copy(update={"rollout_temperature": 1.0}),
         }
     )
 

@@ -18,7 +18,7 @@ def shipped(name: str = "", *, follows_data: bool = False) -> Callable[[Function
 
     Args:
         name: of the preset; "" for the function's own.
-        follows_data: whether its sizes follow data of one's own (`rlgan.presets.sizes`), and are no paper's.
+        follows_data: whether its sizes follow data of your own (`rlgan.presets.sizes`), and are no paper's.
 
     Returns:
         The decorator of a function of the task, or of none for its default task.
@@ -45,5 +45,5 @@ def name_of(function: object) -> str | None:
 
 
 def follows_data(function: object) -> bool:
-    """Whether sizes of a preset follow data of one's own."""
+    """Whether sizes of a preset follow data of your own."""
     return bool(getattr(function, _FOLLOWS, False))

@@ -1,4 +1,4 @@
-"""Data of one's own, read before a run begins, so that sizes can follow it."""
+"""Data of your own, read before a run begins, so that sizes can follow it."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def sizes_by_data(name: str, task: TaskSettings, kept: Config | None = None) -> 
 
 
 def size_notes(config: Config, task: Task) -> tuple[str, ...]:
-    """What the log says of the sizes of a run on data of one's own: which were chosen and why, which were set.
+    """What the log says of the sizes of a run on data of your own: which were chosen and why, which were set.
 
     Args:
         config: of the run.

@@ -12,6 +12,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rlgan.metrics.reward_means import is_of_reward
+
 from .tables import PLANES
 
 TABLE = "table.json"
@@ -49,8 +51,9 @@ def slug(row: Mapping[str, Any]) -> str:
 
 
 def in_order(names: Sequence[str]) -> list[str]:
-    """Quantities, those that decide first."""
-    return [name for name in FIRST if name in names] + sorted(set(names) - set(FIRST))
+    """Quantities: the rewards of the user's own, those that decide, and the others by name."""
+    rewards = sorted(name for name in names if is_of_reward(name))
+    return [*rewards, *(name for name in FIRST if name in names), *sorted(set(names) - {*FIRST, *rewards})]
 
 
 def plane_of(rows: Sequence[Mapping[str, Any]]) -> tuple[str, str] | None:
@@ -61,8 +64,9 @@ def plane_of(rows: Sequence[Mapping[str, Any]]) -> tuple[str, str] | None:
 def summary_metrics(rows: Sequence[Mapping[str, Any]], best: Mapping[str, Any] | None = None) -> dict[str, float]:
     """What of a table are metrics in MLflow: `final/ROW/QUANTITY` → value.
 
-    Of the run as it is the quantities that decide, at its other temperatures and of its start and best control quality
-    and coverage alone. A run without an adversarial phase is its start.
+    Of the run as it is the quantities that decide; at its other temperatures, of its start and of its best control
+    quality and coverage alone. Start, best control and real data also have the mean reward of the user's own functions.
+    A run without an adversarial phase is its start.
 
     Args:
         rows: of the table.
@@ -71,7 +75,7 @@ def summary_metrics(rows: Sequence[Mapping[str, Any]], best: Mapping[str, Any] |
     Returns:
         At most `MOST_METRICS`, less what is told of the comparison beside them.
     """
-    plane = plane_of(rows) or ()
+    plane: tuple[str, ...] = plane_of(rows) or ()
     main = main_row(rows)
     found = {}
     if main is not None:
@@ -79,13 +83,16 @@ def summary_metrics(rows: Sequence[Mapping[str, Any]], best: Mapping[str, Any] |
             found[f"final/{slug(main)}/{name}"] = float(main[name])
     is_own = main is not None and main["name"].endswith(OWN)
     others = [row for row in rows if row["temperature"] not in (1.0, None) and _is_of_run(row, is_own)]
-    shown = [(slug(row), row) for row in others[:_MOST_TEMPERATURES]]
+    shown = [(slug(row), row, plane) for row in others[:_MOST_TEMPERATURES]]
+    reward = [] if main is None else [name for name in in_order(list(main)) if is_of_reward(name)][:1]
     if is_own:
-        shown += [(slug(row), row) for row in rows if is_start(row) and row["temperature"] == 1.0]
+        starts = [row for row in rows if is_start(row) and row["temperature"] == 1.0]
+        shown += [(slug(row), row, (*plane, *reward)) for row in starts]
     if (best := best or best_control(rows)) is not None:
-        shown.append(("best_control", best))
-    for name, row in shown:
-        found |= {f"final/{name}/{side}": float(row[side]) for side in plane if side in row}
+        shown.append(("best_control", best, (*plane, *reward)))
+    shown += [(slug(row), row, tuple(reward)) for row in rows if row["temperature"] is None]
+    for name, row, wanted in shown:
+        found |= {f"final/{name}/{side}": float(row[side]) for side in wanted if side in row}
     return found
 
 

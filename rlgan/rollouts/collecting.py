@@ -16,7 +16,7 @@ from rlgan.base.seeding import generator_on, stream_seed
 from rlgan.discriminators import Scorer
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.transition import sequence_mask
-from rlgan.generators import Conditional, Generator, Sampler, Samples
+from rlgan.generators import Conditional, Draw, Generator, Sampler, Samples
 from rlgan.layers.relaxation import Relaxation
 from rlgan.policy.credit import CreditSettings
 from rlgan.policy.reward_base import Finished, Scored, SequenceScorer, TrainerState
@@ -34,6 +34,8 @@ class RolloutPlan:
         chunk_rows: most rows advanced together; part of the shard's definition, since rounding depends on it.
         score: what scores sequences and continuations for the reward; None where the reward reads no scores.
         writer: how sequences and continuations are written with a stepper, and judged.
+        draw: the policy: which distribution of the generator everything is drawn from. Log-probabilities, the
+            reference's, too, are of the same.
     """
 
     space: SequenceSpace
@@ -41,6 +43,11 @@ class RolloutPlan:
     chunk_rows: int
     score: SequenceScorer | None = None
     writer: RowWriter = field(default_factory=Batched)
+    draw: Draw = Draw()
+
+    def __post_init__(self) -> None:
+        # A learner would divide by probabilities that a truncated policy has made 0 once its weights have moved.
+        assert not self.draw.truncates
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +163,8 @@ def collect(
         target_logits = plan.writer.judge(scorer, plan.space, targets, conditions)
     if shard.weighs_targets:
         assert own is not None and targets is not None
-        target_logprobs = _logprobs(own, targets, sequence_mask(plan.space, targets), conditions)
+        mask = sequence_mask(plan.space, targets)
+        target_logprobs = _logprobs(own, targets, mask, conditions, plan.draw.temperature)
     return Rollouts(
         tokens=samples.tokens.to(CPU),
         logprobs=samples.logprobs.to(CPU),
@@ -165,7 +173,9 @@ def collect(
         token_logits=_on_cpu(token_logits),
         continuation_logits=_on_cpu(None if search is None else search.logits),
         reference_logprobs=_on_cpu(
-            None if reference is None else _logprobs(reference, samples.tokens, samples.mask, conditions)
+            None
+            if reference is None
+            else _logprobs(reference, samples.tokens, samples.mask, conditions, plan.draw.temperature)
         ),
         generator_version=shard.generator_version,
         discriminator_version=shard.discriminator_version,
@@ -241,8 +251,8 @@ def _on_cpu(tensor: Tensor | None) -> Tensor | None:
 
 
 @torch.no_grad()
-def _logprobs(of: Conditional, tokens: Tensor, mask: Tensor, conditions: Tensor | None) -> Tensor:
-    return of(conditions).logprobs(tokens).masked_fill(~mask, 0.0)
+def _logprobs(of: Conditional, tokens: Tensor, mask: Tensor, conditions: Tensor | None, temperature: float) -> Tensor:
+    return of(conditions).logprobs(tokens, temperature).masked_fill(~mask, 0.0)
 
 
 def _scored(plan: RolloutPlan, score: SequenceScorer, finished: Finished) -> Scored:

@@ -9,21 +9,23 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, get_args
+from functools import partial
+from typing import Any, Protocol, get_args
 
 from rlgan.base.activity import stage
 from rlgan.base.seeding import stream_seed
 from rlgan.config.config import Config, Control
 from rlgan.envs.tasks import Task, TaskMeasure
 from rlgan.evaluation.evaluator import Evaluator, Measurement, temperatures_of
-from rlgan.evaluation.own_metrics import is_own
-from rlgan.evaluation.quantities import place_of
+from rlgan.evaluation.own_reward import OwnReward
+from rlgan.evaluation.quantities import is_users_own, place_of
 from rlgan.evaluation.sentence_encoders import EncoderName
 from rlgan.evaluation.shown_samples import beside_real
 from rlgan.evaluation.verdict import START, Verdict
 from rlgan.generators import Generator
 from rlgan.metrics import PROBES
 from rlgan.metrics.quantity import Quantity
+from rlgan.metrics.reward_means import LOGGED, UNSCORED
 from rlgan.presets.controls import control, trained_again
 from rlgan.report.final_table import OWN
 from rlgan.report.tables import format_table
@@ -107,6 +109,19 @@ class _Controls:
     repeats: list[Generator]
 
 
+class _RowOf(Protocol):
+    """Makes a row of the table."""
+
+    def __call__(
+        self,
+        name: str,
+        temperature: float | None,
+        measurement: Measurement,
+        judged: Mapping[str, float] | None = None,
+        /,
+    ) -> dict[str, Any]: ...
+
+
 def compare(config: Config, task: Task, trainer: Trainer, say: Callable[[str], None]) -> Comparison:
     """Measure a run that is done, and everything it is compared with; trains the controls.
 
@@ -121,12 +136,13 @@ def compare(config: Config, task: Task, trainer: Trainer, say: Callable[[str], N
     """
     evaluator = trainer.evaluator
     trainer.release()  # a control works in the places that the run had: a cluster may have no others
-    start, controls = _start_rows(config, trainer), _control_rows(config, task, trainer, say)
+    row = partial(_row, evaluator, _own_reward(config, task, trainer))
+    start, controls = _start_rows(config, trainer, row), _control_rows(config, task, trainer, row, say)
     with stage("row", "this run"):
         final = trainer.measure(config.evaluation.final_sequences)
     is_trained = config.schedule.adversarial_updates > 0
-    ours = _own_rows(config, trainer, final) if is_trained else []
-    rows = [_real_row(config, evaluator), *start, *controls.rows, *ours]
+    ours = _own_rows(config, trainer, row, final) if is_trained else []
+    rows = [_real_row(config, evaluator, row), *start, *controls.rows, *ours]
     verdict = _verdict(config, task, trainer, controls) if is_trained else None
     selected = controls.selected
     if trainer.stopped is not None:
@@ -149,6 +165,15 @@ def compare(config: Config, task: Task, trainer: Trainer, say: Callable[[str], N
         samples=tuple(beside_real(task, final, max(FEWEST_SAMPLES, config.evaluation.num_shown))),
         is_text=bool(task.measures),
     )
+
+
+def _own_reward(config: Config, task: Task, trainer: Trainer) -> OwnReward | None:
+    """What measures the rows by the user's own reward; None where nothing was trained by one."""
+    number = config.evaluation.num_rewarded
+    if not config.schedule.adversarial_updates or not number:
+        return None
+    figures = config.reward.figures(task)
+    return None if figures is None else OwnReward(figures, task, number, config.seed, trainer.reward_state)
 
 
 def _quantities(evaluator: Evaluator, rows: list[dict[str, Any]]) -> dict[str, Quantity]:
@@ -186,11 +211,15 @@ def _tables(task: Task, rows: list[dict[str, Any]]) -> list[str]:
     closer = [name for name in _CLOSER_COLUMNS if any(name in row for row in rows)]
     if closer and (task.measures or not task.has_known_distribution):
         tables += ["", format_table(rows, ("name", "temperature", *closer)), ""]
-    if own := [name for name in dict.fromkeys(name for row in rows for name in row) if is_own(name)]:
+    if own := [name for name in dict.fromkeys(name for row in rows for name in row) if _is_own(name)]:
         tables += ["", format_table(rows, ("name", "temperature", *own)), ""]
     if judged := [row for row in rows if "adversuc" in row]:
         tables += ["", format_table(judged, ("name", *_ADVERSARIAL_COLUMNS)), _ADVERSARIAL_READING, ""]
     return tables
+
+
+def _is_own(name: str) -> bool:
+    return is_users_own(name) or name == UNSCORED or name.startswith(LOGGED)
 
 
 def _of_probes(figures: Mapping[str, float], warned: list[str]) -> list[str]:
@@ -217,14 +246,14 @@ def _columns(task: Task) -> tuple[str, ...]:
     return (*likelihoods, *measured, *(_OF_DECODED if "references" in task.measures else ()))
 
 
-def _real_row(config: Config, evaluator: Evaluator) -> dict[str, Any]:
+def _real_row(config: Config, evaluator: Evaluator, row: _RowOf) -> dict[str, Any]:
     """What real sequences score: a generator beyond it is not better than the data."""
     with stage("real", "real data"):
         real = evaluator.measure_real(config.evaluation.final_sequences)
-        return _row(f"real data (n={real.tokens.shape[0]})", None, real, evaluator, evaluator.measure_people())
+        return row(f"real data (n={real.tokens.shape[0]})", None, real, evaluator.measure_people())
 
 
-def _start_rows(config: Config, trainer: Trainer) -> list[dict[str, Any]]:
+def _start_rows(config: Config, trainer: Trainer, row: _RowOf) -> list[dict[str, Any]]:
     assert trainer.mle_start is not None
     start = trainer.generator_from(trainer.mle_start)
     rows, num = [], config.evaluation.final_sequences
@@ -232,26 +261,26 @@ def _start_rows(config: Config, trainer: Trainer) -> list[dict[str, Any]]:
         with stage("row", "untrained start"):
             measurement = trainer.evaluator.measure(start, 1.0, num)
             untrained = _judged(config, trainer.evaluator, start)
-        return [_row("untrained start", 1.0, measurement, trainer.evaluator, untrained)]
+        return [row("untrained start", 1.0, measurement, untrained)]
     for temperature in temperatures_of(config.evaluation):
         name = "MLE start" if temperature == 1.0 else f"MLE τ={temperature:g}"
         with stage("row", name):
             measurement = trainer.evaluator.measure(start, temperature, num)
             judged = _judged(config, trainer.evaluator, start) if temperature == 1.0 else {}
-            rows.append(_row(name, temperature, measurement, trainer.evaluator, judged))
+            rows.append(row(name, temperature, measurement, judged))
     return rows
 
 
-def _own_rows(config: Config, trainer: Trainer, final: Measurement) -> list[dict[str, Any]]:
+def _own_rows(config: Config, trainer: Trainer, row: _RowOf, final: Measurement) -> list[dict[str, Any]]:
     """The run at the temperatures of its start, last as it is."""
     generator, evaluator = trainer.current_generator(), trainer.evaluator
-    rows = _rows_by_temperature(config, evaluator, generator, config.preset, OWN)
+    rows = _rows_by_temperature(config, evaluator, row, generator, config.preset, OWN)
     judged = _judged(config, evaluator, generator, is_own=True)
-    return [*rows, _row(f"{config.preset}{OWN}", 1.0, final, evaluator, judged)]
+    return [*rows, row(f"{config.preset}{OWN}", 1.0, final, judged)]
 
 
 def _rows_by_temperature(
-    config: Config, evaluator: Evaluator, generator: Generator, name: str, mark: str = ""
+    config: Config, evaluator: Evaluator, row: _RowOf, generator: Generator, name: str, mark: str = ""
 ) -> list[dict[str, Any]]:
     """A generator at all temperatures of the table but 1."""
     rows = []
@@ -259,7 +288,7 @@ def _rows_by_temperature(
         if temperature != 1.0:
             with stage("row", f"{name} τ={temperature:g}"):
                 measurement = evaluator.measure(generator, temperature, config.evaluation.final_sequences)
-                rows.append(_row(f"{name} τ={temperature:g}{mark}", temperature, measurement, evaluator))
+                rows.append(row(f"{name} τ={temperature:g}{mark}", temperature, measurement))
     return rows
 
 
@@ -269,7 +298,7 @@ def _judged(config: Config, evaluator: Evaluator, generator: Generator, is_own: 
     return evaluator.measure_adversarially(generator, rates_evaluator=is_last)
 
 
-def _control_rows(config: Config, task: Task, trainer: Trainer, say: Callable[[str], None]) -> _Controls:
+def _control_rows(config: Config, task: Task, trainer: Trainer, row: _RowOf, say: Callable[[str], None]) -> _Controls:
     """Controls begin at the run's own MLE start, make as many generator updates, and are selected alike.
 
     By further trainings of one of them the verdict knows how much two equal trainings differ.
@@ -298,8 +327,8 @@ def _control_rows(config: Config, task: Task, trainer: Trainer, say: Callable[[s
             with stage("row", f"{name} τ=1"):
                 measurement = other.evaluator.measure(generator, 1.0, config.evaluation.final_sequences)
                 judged = evaluator.measure_adversarially(generator, decodes=False, rates_evaluator=False)
-                found.rows.append(_row(name, 1.0, measurement, evaluator, judged))
-            found.rows.extend(_rows_by_temperature(config, evaluator, generator, name))
+                found.rows.append(row(name, 1.0, measurement, judged))
+            found.rows.extend(_rows_by_temperature(config, evaluator, row, generator, name))
         if other.selected is not None:
             found.selected.append(f"{name}: {other.selected}")
         found.trained[name] = generator
@@ -318,12 +347,14 @@ def _trainings(config: Config) -> list[tuple[Control, int]]:
 
 
 def _row(
+    evaluator: Evaluator,
+    reward: OwnReward | None,
     name: str,
     temperature: float | None,
     measurement: Measurement,
-    evaluator: Evaluator,
     judged: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
-    metrics = {**measurement.metrics, **evaluator.measure_closely(measurement), **(judged or {})}
+    rewarded = {} if reward is None else reward.measure(measurement)
+    metrics = {**measurement.metrics, **evaluator.measure_closely(measurement), **rewarded, **(judged or {})}
     values = {key.removeprefix("eval/"): value for key, value in metrics.items()}
     return {"name": name, "temperature": temperature, **values}

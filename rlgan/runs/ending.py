@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rlgan.evaluation.own_metrics import is_own
+from rlgan.evaluation.quantities import is_users_own
 from rlgan.evaluation.shown_samples import Beside
 from rlgan.evaluation.verdict import START, Verdict
 from rlgan.metrics.quantity import legend_of
@@ -116,7 +116,7 @@ def key_columns(comparison: Comparison) -> list[str]:
     verdict = comparison.verdict
     judged = [] if verdict is None else [verdict.measure, verdict.quality, verdict.coverage]
     first = [name for name in judged if name is not None and name in keys]
-    mine = [name for name in keys if is_own(name)]
+    mine = [name for name in keys if is_users_own(name)]
     return list(dict.fromkeys([*first, *mine, *keys]))
 
 

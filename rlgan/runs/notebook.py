@@ -8,7 +8,7 @@ from typing import Any
 
 from rlgan.base.activity import PROCESS, Activity
 
-from .progress import Progress, in_words
+from .progress import Progress
 
 
 def in_notebook() -> bool:
@@ -36,8 +36,7 @@ class NotebookProgress(Progress):
         self._written = ""
 
     def _move_bar(self, doing: str) -> None:
-        left = self.seconds_left()
-        to_go = "" if left is None else f"{in_words(left)} left"
+        to_go, left = self.to_go()
         elapsed = self._activity.clock() - self._started
         share = "" if left is None else f"{elapsed / max(elapsed + left, 1.0):4.0%}"
         self._write("  ".join(filter(None, (share, f"{elapsed:.0f} s", to_go, self._shown_figures, doing))))

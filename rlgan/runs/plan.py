@@ -22,7 +22,9 @@ _LIKELIHOOD, _SAMPLE, _JUDGE, _TEXT = 0.25, 0.5, 0.6, 1.0
 # Stage of building networks and starting actors: with actors it takes seconds, whatever the sizes of batches.
 _PARTS = "parts"
 _RECENT = 10  # of a kind, how many of the last count
-_LEAST_SHARE = 0.02  # below it a share that is done says nothing yet
+# Below it a share that is done says nothing yet; nor does one of few seconds, for the first steps of a process load
+# libraries and fill caches.
+_LEAST_SHARE, _SURE_SHARE, _LEAST_S = 0.02, 0.1, 20.0
 
 
 @dataclass(slots=True)
@@ -90,19 +92,37 @@ class Plan:
             stages: that are open, outermost first.
             now: seconds of their clock.
         """
+        left = self._left(stages, now)
+        return None if left is None else left[0] + left[1]
+
+    def seconds_measured(self, stages: Sequence[Stage] = (), now: float = 0.0) -> float | None:
+        """Of `seconds_left` the part of work whose kind has been done: the rest is a guess by sizes.
+
+        Args:
+            stages: as of `seconds_left`.
+            now: likewise.
+        """
+        left = self._left(stages, now)
+        return None if left is None else left[0]
+
+    def _left(self, stages: Sequence[Stage], now: float) -> tuple[float, float] | None:
+        """Seconds to the end of what has been measured, and of what has not; None while nothing has been."""
         path, elapsed, expected = self._running(tuple(stages), now)
         pace = self._pace(path, expected)
-        total = 0.0
+        measured, guessed = 0.0, 0.0
         for name, item in self._items.items():
             if not item.number:
                 continue
             seconds = self._seconds_of(item, pace)
             if seconds is None:
                 return None
-            total += item.number * seconds
+            its_own = item.number * seconds
             if name == path:
-                total += max(0.0, (expected if item.seconds is None and expected else seconds) - elapsed) - seconds
-        return total
+                its_own += max(0.0, (expected if item.seconds is None and expected else seconds) - elapsed) - seconds
+            is_seen = item.seconds is not None or item.like is not None or (name == path and expected is not None)
+            measured += its_own if is_seen else 0.0
+            guessed += 0.0 if is_seen else its_own
+        return measured, guessed
 
     def _seconds_of(self, item: Item, pace: float | None) -> float | None:
         """What an item takes each time, as measured, as what is like it, or by its size; None where nothing tells."""
@@ -120,7 +140,8 @@ class Plan:
                 continue
             began = stages[depth - 1].began
             for inner in stages[depth - 1 :]:
-                if (share := inner.share) is not None and share >= _LEAST_SHARE:
+                share = inner.share
+                if share is not None and share >= (_LEAST_SHARE if now - inner.began >= _LEAST_S else _SURE_SHARE):
                     return path, now - began, inner.began - began + (now - inner.began) / share
             return path, now - began, None
         return None, 0.0, None

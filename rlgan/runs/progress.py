@@ -47,6 +47,7 @@ _LOOK_EVERY_S = 1.0
 _FIRST_LINE_AFTER_S = 5.0  # of a kind of work that is new
 # A terminal that does not know its size says 0, which tqdm would take for no room at all.
 _COLUMNS, _LEAST_COLUMNS, _ROWS = 80, 20, 24
+_LEAST_TOLD_S = 30.0  # to go at least, before the whole time is known
 _QUIET_S = 20.0  # after which a line is said; a look that comes late must still make it half a minute at most
 # The line is cut at the terminal's width, so what matters most comes first.
 _BAR = "{percentage:3.0f}%|{bar:10}| {elapsed}{postfix} {desc}"
@@ -136,21 +137,33 @@ class Progress:
         """Time to the end of the run; None where there is no plan, or nothing has been measured."""
         return None if self._plan is None else self._plan.seconds_left(self._activity.stages, self._activity.clock())
 
+    def to_go(self) -> tuple[str, float | None]:
+        """The time to go in words, and its seconds where they are known.
+
+        They are known once most of them are of kinds of work that were measured. Before that the words have what these
+        kinds will take at least, and nothing where that is little.
+        """
+        left = self.seconds_left()
+        if left is None or self._plan is None:
+            return "", left
+        measured = self._plan.seconds_measured(self._activity.stages, self._activity.clock())
+        if measured is None or measured >= left / 2:
+            return f"{in_words(left)} left", left
+        return (f"at least {in_words(measured)} left" if measured >= _LEAST_TOLD_S else ""), None
+
     def _when(self) -> str:
         """Time that has passed, and the time to go where it is known."""
-        left = self.seconds_left()
-        to_go = "" if left is None else f", {in_words(left)} left"
-        return f"[{self._activity.clock() - self._started:6.0f} s{to_go}]"
+        to_go, _ = self.to_go()
+        return f"[{self._activity.clock() - self._started:6.0f} s{', ' if to_go else ''}{to_go}]"
 
     def _move_bar(self, doing: str) -> None:
-        elapsed, left = self._activity.clock() - self._started, self.seconds_left()
+        elapsed, (to_go, left) = self._activity.clock() - self._started, self.to_go()
         if self._bar is None:
             self._bar = tqdm(bar_format=_BAR, ncols=_columns(), nrows=_ROWS)
         self._bar.ncols = _columns()
         self._bar.total = None if left is None else elapsed + left
         self._bar.n = elapsed
         self._bar.set_description_str(doing, refresh=False)
-        to_go = "" if left is None else f"{in_words(left)} left"
         self._bar.set_postfix_str(", ".join(filter(None, (to_go, self._shown_figures))), refresh=False)
         self._bar.refresh()
 

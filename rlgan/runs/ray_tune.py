@@ -99,7 +99,7 @@ class SequenceGAN(tune.Trainable):
             if not self._has_started:
                 self._callbacks.start()
                 self._has_started = True
-            self._whole = self._now(copied=True) if self._may_raise else None
+            self._whole = self._now() if self._may_raise else None
             iteration = self.trainer.step()
             self._whole = None
             done = self._callbacks.after(iteration)
@@ -108,10 +108,10 @@ class SequenceGAN(tune.Trainable):
                 self._callbacks.end()
         return {**done.metrics, "phase": done.phase, "phase_step": done.step, DONE: is_complete}
 
-    def _now(self, *, copied: bool) -> Whole:
+    def _now(self) -> Whole:
         """The trial between two iterations, without the states of callbacks that raise when they are asked for it."""
         states = self._callbacks.states()[0]
-        return whole(self.trainer, self._fingerprint, deepcopy(states), copied=copied)
+        return whole(self.trainer, self._fingerprint, deepcopy(states))
 
     @contextmanager
     def keeping(self) -> Iterator[None]:
@@ -125,7 +125,7 @@ class SequenceGAN(tune.Trainable):
 
     def _keep(self) -> None:
         """Keep the last whole iteration in the trial's folder."""
-        last = self._now(copied=False) if self._whole is None else self._whole
+        last = self._now() if self._whole is None else self._whole
         with TemporaryDirectory(prefix="rlgan-") as folder:
             save_checkpoint(Path(folder), last.state, last.position, keep=1, bases=last.bases)
             system, kept = self._place()

@@ -1,4 +1,4 @@
-"""Presets for data of one's own: which, and how long each takes on this machine, by a short probe.
+"""Presets for data of your own: which, and how long each takes on this machine, by a short probe.
 
 A probe is a run in small: a few batches of likelihood, a few sequences in a generator update and a discriminator's
 round, a part of a measurement. What each took, times how much larger it is in the whole run, is what the plan of that
@@ -14,14 +14,18 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
 from rlgan.base.activity import stage
 from rlgan.base.errors import DataError, RlganError
 from rlgan.base.threads import torch_threads
 from rlgan.config.config import Config
 from rlgan.config.paths import ConfigPathError, flatten, merge, override, to_dict
+from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.tasks import Task, TaskSettings
 from rlgan.envs.tasks.recognition import FileTask, with_tokens
+from rlgan.envs.tasks.remarks import Remark
+from rlgan.envs.transition import sequence_mask
 from rlgan.presets.own_data import token_noun
 from rlgan.presets.registry import preset, sizes_for
 from rlgan.presets.sizes import DataSummary, cost, summary_of
@@ -118,13 +122,13 @@ def named_tokens(settings: FileTask) -> tuple[str | None, dict[str, str]]:
     return None, {path: kind for path, kind in zip(TOKENS_OF_SIDES[1:], kinds, strict=True) if kind != "word"}
 
 
-def described(data: DataSummary, settings: FileTask, notes: Sequence[str]) -> list[str]:
-    """What the data is, in a few lines.
+def described(data: DataSummary, settings: FileTask, task: Task) -> list[str]:
+    """What the data is, in a few lines, and what is to be done about it.
 
     Args:
         data: its summary.
         settings: of its task.
-        notes: of its task.
+        task: that was built of them.
     """
     noun, total = token_noun(settings), data.num_train + data.num_valid + data.num_test
     what = "pairs of a source and a target" if data.source_vocab_size else "texts"
@@ -140,8 +144,52 @@ def described(data: DataSummary, settings: FileTask, notes: Sequence[str]) -> li
             f"sources: about {data.source_mean_length:.0f} tokens each, at most {data.source_max_length}; "
             f"vocabulary of {data.source_vocab_size:,}"
         )
-    warnings = [note for note in notes if "warning" in note]
-    return [*lines, *(line for note in warnings for line in textwrap.wrap(note, 100))]
+    lines += [line for note in _unknown(task, noun) for line in textwrap.wrap(note, 100)]
+    # Of the same remark about each split the last: samples are compared with the test split.
+    remarks = [
+        note for note in task.notes if "warning" in note or (isinstance(note, Remark) and note.startswith("test"))
+    ]
+    return [*lines, *(line for note in remarks for line in textwrap.wrap(note, 100))]
+
+
+def _unknown(task: Task, noun: str) -> list[str]:
+    """How many tokens of each split are outside the vocabulary: of sequences, and of what they are given."""
+    sides = [(noun, task.space, task.train, task.test)]
+    if task.conditions is not None:
+        given = task.conditions
+        sides.append(("tokens of sources", given.space, given.train, given.test))
+    return [
+        f"unknown {name}: {unknown_share(space, train):.1%} of the training split, "
+        f"{unknown_share(space, test):.1%} of the test split"
+        for name, space, train, test in sides
+        if space.unknown_id is not None
+    ]
+
+
+def unknown_share(space: SequenceSpace, rows: Tensor) -> float:
+    """Share of unknown ones among the tokens of sequences (n, T), their ends not counted."""
+    counts = sequence_mask(space, rows.long())
+    if space.end_id is not None:
+        counts = counts & (rows != space.end_id)
+    number = int(counts.sum())
+    return int(((rows == space.unknown_id) & counts).sum()) / number if number else 0.0
+
+
+def own_reward_note(found: Sequence[Recommendation]) -> list[str]:
+    """How a run of these presets is given a reward of the user's own, in a few lines.
+
+    Args:
+        found: the recommendations; the last that has an adversarial phase and fits is named.
+    """
+    fitting = [one.preset for one in found if one.config is not None and one.config.schedule.adversarial_updates]
+    if not fitting:
+        return []
+    return textwrap.wrap(
+        f"To reward texts by a function of your own, add --reward FILE.py:NAME to the command of {fitting[-1]}. The "
+        "function takes a list of texts, `completions`, and returns a number for each; docs/extending.md says more.",
+        100,
+        break_on_hyphens=False,
+    )
 
 
 def shown(one: Recommendation, command: str) -> list[str]:

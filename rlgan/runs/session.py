@@ -273,7 +273,7 @@ class Session:
 
     def _now(self, callbacks: Mapping[str, Any]) -> Whole:
         """The run as it stands, between two iterations."""
-        return whole(self._trainer, self._fingerprint, callbacks, copied=self._may_raise)
+        return whole(self._trainer, self._fingerprint, callbacks)
 
     def _checkpoint(self) -> None:
         """Keep the run as it stands, also where a callback cannot say what it remembers.

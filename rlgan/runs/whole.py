@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
 from rlgan.base.weights import Base
 from rlgan.config.config import Config
 from rlgan.extensions import plugins_in
-from rlgan.storage.bases import without_copies
 from rlgan.training.callbacks import CALLBACKS
 from rlgan.training.trainer import Trainer
 
@@ -37,17 +35,13 @@ def may_raise(config: Config) -> bool:
     return any(plugin.plugin_kind != "callback" for plugin in plugins_in(config))
 
 
-def whole(trainer: Trainer, fingerprint: str, callbacks: Mapping[str, Any], *, copied: bool) -> Whole:
-    """A run as it stands.
+def whole(trainer: Trainer, fingerprint: str, callbacks: Mapping[str, Any]) -> Whole:
+    """A run as it stands; training that goes on does not change it.
 
     Args:
         trainer: of the run, between two iterations.
         fingerprint: of its task.
-        callbacks: their states.
-        copied: whether it is to stay as it is while training goes on.
+        callbacks: their states, which belong to the caller.
     """
     state = {**trainer.state(), DATA: fingerprint, CALLBACKS: callbacks}
-    bases = trainer.bases
-    if copied:
-        state = deepcopy(state, without_copies(bases))
-    return Whole(trainer.position.iterations, state, bases)
+    return Whole(trainer.position.iterations, state, trainer.bases)

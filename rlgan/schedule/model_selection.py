@@ -155,7 +155,7 @@ def after_measurement(
         state: before it.
         value: that was measured; NaN is no gain, and anything is one over NaN.
         iteration: adversarial iterations done.
-        is_higher_better: of a metric of one's own; None takes what is known of the measure.
+        is_higher_better: of a metric of your own; None takes what is known of the measure.
     """
     if state.best is None:
         return SelectionState(start=value, best=value, iteration=iteration)

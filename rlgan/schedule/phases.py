@@ -86,6 +86,12 @@ class Schedule(Settings):
         ReadIf("adversarial updates"),
     ] = Field(None, ge=2)
     """Number of sequences that baselines and normalisations compare with each other; null compares the whole batch."""
+    rollout_temperature: Annotated[float, NotSearched("part of a method's definition"), ReadIf("rollouts")] = Field(
+        1.0, gt=0.0
+    )
+    """Temperature of the policy that learns: it divides the logits of whatever is drawn in training (rollouts, their
+    continuations, fakes) and of all log-probabilities that a generator update reads (the policy's, the reference's,
+    entropies). Maximum likelihood, evaluation and the kept generator are at 1."""
     d_steps: Annotated[int, Choice((1, 2, 5, 10)), ReadIf("rounds between updates")] = Field(5, ge=0)
     """Discriminator rounds per iteration, each with new fakes."""
     d_fakes: Annotated[
@@ -140,6 +146,38 @@ class Schedule(Settings):
 
         if self.d_fakes == "rollouts":
             yield from self._check_rollouts(fields)
+        if self.rollout_temperature != 1.0:
+            yield from self._check_temperature(fields)
+
+    def _check_temperature(self, fields: Fields) -> Iterator[Problem]:
+        """Tokens are drawn at it, and nothing else is learned in the same steps."""
+        at = {"schedule.rollout_temperature": self.rollout_temperature}
+        if fields.objective.makes_soft_rows or not fields.generator.draws_tokens:
+            which = (
+                f"objective={fields.objective.kind!r} learns from soft rows"
+                if fields.objective.makes_soft_rows
+                else f"generator={fields.generator.kind!r} draws no tokens"
+            )
+            yield Problem("temperature_of_no_tokens", at, f"has no effect: {which}. Set it to 1.")
+        has_fakes = fields.discriminator is not None and fields.adversary.loss.reads_fakes
+        if not has_fakes and not (self.adversarial_updates and fields.objective.reads_reward):
+            yield Problem("temperature_of_no_rollouts", at, "has no effect: nothing is drawn in training. Set it to 1.")
+        forcing = self.teacher_forcing
+        if self.adversarial_updates and (forcing.in_the_same_update or forcing.prefix_length(0)):
+            yield Problem(
+                "temperature_of_likelihood",
+                at,
+                f"schedule.teacher_forcing={forcing.kind!r} learns real tokens in the steps of the "
+                "rollouts, and likelihood is at temperature 1. Set it to 1, or schedule.teacher_forcing to interleaved "
+                "or none.",
+            )
+        if fields.discriminator is not None and fields.adversary.loss.reads_policy:
+            yield Problem(
+                "temperature_of_a_policy_read",
+                at,
+                f"adversary.loss={fields.adversary.loss.kind!r} compares with the generator's log-probabilities at "
+                "temperature 1, and would judge fakes of another policy. Set it to 1, or use another loss.",
+            )
 
     def _check_rollouts(self, fields: Fields) -> Iterator[Problem]:
         """The discriminator learns once from all rollouts of a unit."""

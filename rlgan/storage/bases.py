@@ -133,12 +133,3 @@ def _are_alike(one: torch.Tensor, other: torch.Tensor) -> bool:
         return False
     first, second = (tensor.detach().cpu().contiguous().view(-1).view(torch.uint8) for tensor in (one, other))
     return torch.equal(first, second)
-
-
-def without_copies(bases: Collection[Base]) -> dict[int, torch.Tensor]:
-    """For `copy.deepcopy` of a state: its frozen tensors, which nobody writes to, stay the same objects.
-
-    Returns:
-        The memo that `copy.deepcopy` takes.
-    """
-    return {id(tensor): tensor for base in bases for tensor in (base.tensors or {}).values()}

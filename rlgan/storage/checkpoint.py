@@ -145,7 +145,7 @@ def load_latest(run_dir: Path) -> LoadedCheckpoint:
             skipped.append(f"checkpoint {place.name} is damaged ({error})")
     if skipped:
         raise CheckpointError(
-            f"{run_dir}: no intact checkpoint: {'; '.join(skipped)}. Restore its checkpoints folder from a backup, "
+            f"{run_dir}: no intact checkpoint: {'; '.join(skipped)}. Restore its checkpoints and bases from a backup, "
             "or start a new run.",
             code="no_whole_checkpoint",
             fields={"path": run_dir},

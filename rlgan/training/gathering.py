@@ -74,15 +74,16 @@ class Gathering:
             is_rewarded=config.objective.reads_reward,
             weighs_targets=config.objective.contrasts_reals,
             judges_targets="demonstrations" in config.reward.reads,
-            state=TrainerState(update, self._epochs(update)),
+            state=self.reward_state(update),
         )
         reference = None if config.reference.place == "none" else self._reference_handle()
         return concatenate(pool.collect(shards, handle, policy_handle, discriminator_handle, reference))
 
-    def _epochs(self, update: int) -> float:
-        """How often each training sequence has been begun like, on average, in so many updates."""
+    def reward_state(self, update: int) -> TrainerState:
+        """How far a run is after so many updates, as its reward functions learn of it."""
         schedule = self._shared.config.schedule
-        return update * (schedule.num_sampled / (schedule.g_group or 1)) / len(self._shared.task.train)
+        num_begun = update * (schedule.num_sampled / (schedule.g_group or 1))
+        return TrainerState(update, num_begun / len(self._shared.task.train))
 
     def _reference_handle(self) -> Any:
         if self._reference is None:

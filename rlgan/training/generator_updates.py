@@ -87,7 +87,7 @@ class GeneratorUpdates:
         metrics: dict[str, float] = {}
         collected: list[Rollouts] = []
         sampled: list[Experience] = []
-        through: dict[str, Any] = {}
+        through: dict[str, Any] = {}  # the network that is learned through, or the policy that drew
         if config.objective.is_differentiated:
             sampled.append(self._rows_of_noise(update, iteration))
             through = {"judge": shared.discriminator.weights(), "relaxation": self._gathering.relaxation(update)}
@@ -96,6 +96,7 @@ class GeneratorUpdates:
         elif config.objective.reads_reward:
             collected.append(self._collect(update, iteration, metrics))
             sampled.append(self._policy_gradient_rows(collected[0], update, metrics))
+            through = {"temperature": config.schedule.rollout_temperature}
         elif config.objective.contrasts_reals:
             collected.append(self._collect(update, iteration, metrics))
             sampled.append(contrasted(collected[0], self._gathering.targets, shared.task.space))

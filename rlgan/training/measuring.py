@@ -7,6 +7,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from rlgan.config.config import Config
+from rlgan.config.paths import flatten, to_dict
 from rlgan.evaluation.evaluator import EvaluationSettings, Measurement
 from rlgan.metrics import PROBES, first_fall
 from rlgan.schedule.phases import Phase
@@ -37,6 +39,20 @@ def is_due(settings: EvaluationSettings, phase: Phase, step: int) -> bool:
     return step % (settings.mle_every if phase == "mle" else settings.every) == 0
 
 
+def against_collapse(config: Config) -> str:
+    """Which settings of a run work against mode collapse, as a sentence with their values."""
+    values, forcing = flatten(to_dict(config)), config.schedule.teacher_forcing
+    ways = [f"lower optimizers.generator.lr (now {values['optimizers.generator.lr']:g})"]
+    for path in ("schedule.teacher_forcing.weight", "objective.entropy_bonus"):
+        if path in values:
+            ways.append(f"raise {path} (now {values[path]:g})")
+    if not forcing.learns_likelihood and config.objective.reads_reward:
+        ways.append("set schedule.teacher_forcing to mixed")
+    if "schedule.selection.measure" not in values:
+        ways.append("set schedule.selection to best, which keeps the best generator by validation data")
+    return f"In another run, {', '.join(ways[:-1])}{', or ' if len(ways) > 1 else ''}{ways[-1]}"
+
+
 class CollapseWatch:
     """Warns once the generator continues in far fewer ways than at the end of pretraining.
 
@@ -44,10 +60,11 @@ class CollapseWatch:
 
     Args:
         share: of the effective rank at the end of pretraining below which it warns; None watches nothing.
+        advice: what to do, in a sentence; "" where there is none.
     """
 
-    def __init__(self, share: float | None) -> None:
-        self._share = share
+    def __init__(self, share: float | None, advice: str = "") -> None:
+        self._share, self._advice = share, advice
         self._ranks: list[float] = []  # that of the end of pretraining, and those since
 
     def after(self, phase: Phase, measurement: Measurement, is_due: bool = True) -> dict[str, float]:
@@ -77,9 +94,10 @@ class CollapseWatch:
         if fell == len(ranks) - 1:
             logger.warning(
                 "possible mode collapse: the effective rank of the next-token distributions is %.1f; at the start "
-                "of adversarial training it was %.1f",
+                "of adversarial training it was %.1f%s",
                 rank,
                 ranks[0],
+                f". {self._advice}" if self._advice else "",
             )
         return {"generator/collapse_alarm": float(fell is not None)}
 

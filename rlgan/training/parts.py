@@ -54,7 +54,7 @@ class DiscriminatorHandle(Protocol):
         ...
 
     def state(self) -> dict[str, Any]:
-        """Everything that is needed to go on."""
+        """Everything that is needed to go on; a copy, which training that goes on does not change."""
         ...
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -82,6 +82,7 @@ class Learners(Protocol):
         judge: Weights | None = None,
         relaxation: Relaxation | None = None,
         rate: float = 1.0,
+        temperature: float = 1.0,
     ) -> dict[str, float]:
         """One optimiser step for each minibatch, in order.
 
@@ -92,6 +93,7 @@ class Learners(Protocol):
             judge: weights of the discriminator, where rows are drawn anew and differentiated through it.
             relaxation: how their tokens are drawn; None where the generator draws none.
             rate: factor of the phase's learning rate.
+            temperature: divides the logits of all log-probabilities and entropies: that of the policy which drew.
 
         Returns:
             "loss", "grad_norm" and, of a clipped objective, "clipped_share", of one of pairs "real_log_ratio",
@@ -109,7 +111,7 @@ class Learners(Protocol):
         ...
 
     def state(self) -> dict[str, Any]:
-        """Everything that is needed to go on."""
+        """Everything that is needed to go on; a copy, which training that goes on does not change."""
         ...
 
     def restore(self, state: dict[str, Any]) -> None:

@@ -92,7 +92,7 @@ class Remembers(Protocol):
     """Whoever owns a part of the trainer's state."""
 
     def state(self) -> dict[str, Any]:
-        """What it remembers: its own keys of the trainer's state."""
+        """What it remembers: its own keys of the trainer's state. A copy: training that goes on does not change it."""
         ...
 
     def restore(self, state: dict[str, Any]) -> None:

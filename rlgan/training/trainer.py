@@ -24,13 +24,14 @@ from rlgan.config.config import Config
 from rlgan.envs.tasks import Task
 from rlgan.evaluation.evaluator import Evaluator, Measurement
 from rlgan.generators import Generator
+from rlgan.policy.reward_base import TrainerState
 from rlgan.schedule.phases import Phase, Position
 
 from .adversarial import AdversarialTraining
 from .discriminator_training import DiscriminatorPretraining, DiscriminatorRounds
 from .gathering import Gathering
 from .iteration import Iteration
-from .measuring import CollapseWatch, is_due, is_measured
+from .measuring import CollapseWatch, against_collapse, is_due, is_measured
 from .parts import Parts
 from .pretraining import Pretraining
 from .real_sequences import RealSequences, require_drawable
@@ -68,7 +69,7 @@ class Trainer:
         self._rounds = DiscriminatorRounds(self._shared, self._gathering, warns=mle_start is None)
         self._discriminator_pretraining = DiscriminatorPretraining(self._shared, self._rounds)
         self.adversarial = AdversarialTraining(self._shared, self._gathering, self._rounds)
-        self._collapse = CollapseWatch(config.evaluation.collapse_share)
+        self._collapse = CollapseWatch(config.evaluation.collapse_share, against_collapse(config))
         self._weights_at_end: Tensors | None = None
 
     @property
@@ -148,6 +149,11 @@ class Trainer:
         )
 
     @property
+    def reward_state(self) -> TrainerState:
+        """How far the run is, for rewards that change as it goes on."""
+        return self._gathering.reward_state(self.adversarial.num_done)
+
+    @property
     def mle_start(self) -> Tensors | None:
         """Weights with which the adversarial phase began; None while the generator is pretrained."""
         return self._pretraining.start
@@ -205,7 +211,10 @@ class Trainer:
         return tuple(base for base in found if base is not None)
 
     def state(self) -> dict[str, Any]:
-        """Everything that is needed to go on as if never stopped: tensors and JSON values only."""
+        """Everything that is needed to go on as if never stopped: tensors and JSON values only.
+
+        Training that goes on changes nothing of it.
+        """
         discriminator = self._parts.discriminator
         state = {
             "position": dataclasses.asdict(self.position),

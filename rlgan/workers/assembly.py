@@ -20,6 +20,7 @@ from rlgan.base.weights import Tensors, weights_of
 from rlgan.config.config import Config
 from rlgan.discriminators import DiscriminatorSettings, build_discriminator
 from rlgan.envs.tasks import Task
+from rlgan.generators import Draw
 from rlgan.layers.embeddings import Start, read_start
 from rlgan.rollouts.collecting import RolloutPlan
 from rlgan.sampling.environment import WRITERS
@@ -64,7 +65,8 @@ def build_parts(config: Config, task: Task, begins: bool = True, judge_begins: b
     vectors = {name: one for name, one in config.word_vectors.items() if begin[name]}
     start = read_start(vectors, task, config.seed)
     score, writer = config.reward.scorer(task), WRITERS[config.sampling]
-    plan = RolloutPlan(task.space, config.credit, workers.chunk_rows, score, writer)
+    draw = Draw(config.schedule.rollout_temperature)
+    plan = RolloutPlan(task.space, config.credit, workers.chunk_rows, score, writer, draw)
     faults = Faults(workers.max_retries, workers.call_timeout_s)
     with ExitStack() as stack:
         on_ray = workers.rollout > 0 or workers.learners > 0

@@ -229,6 +229,7 @@ class GeneratorLearners:
         judge: Weights | None = None,
         relaxation: Relaxation | None = None,
         rate: float = 1.0,
+        temperature: float = 1.0,
     ) -> dict[str, float]:
         """One optimiser step for each minibatch, in order.
 
@@ -239,6 +240,7 @@ class GeneratorLearners:
             judge: weights of the discriminator, where rows are drawn anew and differentiated through it.
             relaxation: how their tokens are drawn; None where the generator draws none.
             rate: factor of the phase's learning rate.
+            temperature: divides the logits of all log-probabilities and entropies: that of the policy which drew.
 
         Returns:
             See `Learners.update`.
@@ -247,7 +249,7 @@ class GeneratorLearners:
         seed = stream_seed(self._seed, "learner", self._num_updates)
         shards, rows = _split(experience, minibatch, max(1, self._num_learners))
         given: dict[str, Any] = {"phase": phase, "seed": seed, "threads": self._threads, "rate": rate}
-        given |= {"judge": judge, "relaxation": relaxation}
+        given |= {"judge": judge, "relaxation": relaxation, "temperature": temperature}
         call = partial(_learn, shards=shards, minibatch=rows, given=given)
         # What learners in other processes have done so far is not known here.
         number = experience.tokens.shape[0] // minibatch

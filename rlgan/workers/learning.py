@@ -48,6 +48,7 @@ class GeneratorModule(TorchRLModule):
             # Not as a module of this one: its parameters are not to be learned here.
             network, loss = self.model_config["through"]
             object.__setattr__(self, "through", Through(network, loss, self.model_config["space"]))
+        self.temperature = 1.0
 
     def _forward(self, batch: dict[str, Tensor], **_: Any) -> dict[str, Tensor]:
         if "row_weights" in batch:
@@ -56,10 +57,12 @@ class GeneratorModule(TorchRLModule):
         if "input_draws" in batch:
             read = mixed_inputs(self.generator.stepper().conditional(conditions), batch["tokens"], batch["input_draws"])
             return {Columns.ACTION_LOGP: distribution.logprobs(batch["tokens"], read=read)}
-        rivals = {_RIVAL_LOGPROBS: distribution.logprobs(batch[_RIVALS])} if _RIVALS in batch else {}
+        rivals = {}
+        if _RIVALS in batch:
+            rivals[_RIVAL_LOGPROBS] = distribution.logprobs(batch[_RIVALS], self.temperature)
         if "entropy_weights" not in batch:
-            return {Columns.ACTION_LOGP: distribution.logprobs(batch["tokens"]), **rivals}
-        logprobs, entropies = distribution.logprobs_and_entropies(batch["tokens"])
+            return {Columns.ACTION_LOGP: distribution.logprobs(batch["tokens"], self.temperature), **rivals}
+        logprobs, entropies = distribution.logprobs_and_entropies(batch["tokens"], self.temperature)
         return {Columns.ACTION_LOGP: logprobs, _ENTROPIES: entropies, **rivals}
 
     def _distribution(self, batch: dict[str, Tensor], rows: Tensor | None = None) -> Distribution:
@@ -127,14 +130,16 @@ class GeneratorLearner(TorchLearner):
         judge: Weights | None,
         relaxation: Relaxation | None,
         rate: float,
+        temperature: float,
     ) -> None:
-        """Choose the optimiser and its rate, seed dropout and set this process's threads for the next update."""
+        """Choose optimiser, rate and the policy's temperature, seed dropout and set threads for the next update."""
         self._phase = phase
         # RLlib puts back the settings' own rate behind each update.
         for group in self._phase_optimizers[phase].param_groups:
             group["lr"] = rate * self.config.learner_config_dict["optimizers"][phase].lr
         if judge is not None:
             self._unwrapped().through.load(judge, relaxation)
+        self._unwrapped().temperature = temperature
         self.network().use_dropout(phase == "mle")
         self._is_first_step, self._logprob_gap = True, 0.0
         torch.manual_seed(seed)

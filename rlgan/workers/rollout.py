@@ -93,7 +93,8 @@ class _Policy:
     @cached_property
     def sampler(self) -> Sampler:
         """Draws from it."""
-        return sampler_of(self.network, self.plan.space, chunk_rows=self.plan.chunk_rows, writer=self.plan.writer)
+        plan = self.plan
+        return sampler_of(self.network, plan.space, plan.draw, plan.chunk_rows, plan.writer)
 
 
 class RolloutWorker:

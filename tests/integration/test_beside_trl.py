@@ -80,7 +80,7 @@ def moved(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: value + 0.05 * torch.randn(value.shape, generator=noise[name]) for name, value in state.items()}
 
 
-def by_trl(folder: Path, out: Path, loss_type: str, beta: float) -> Step:
+def by_trl(folder: Path, out: Path, loss_type: str, beta: float, temperature: float) -> Step:
     import datasets
     import transformers
     import trl
@@ -99,6 +99,7 @@ def by_trl(folder: Path, out: Path, loss_type: str, beta: float) -> Step:
         num_generations=GROUP,
         max_completion_length=LENGTH,
         beta=beta,
+        temperature=temperature,
         loss_type=loss_type,
         use_bias_correction_kl=loss_type == "dapo",
         learning_rate=LR,
@@ -149,7 +150,7 @@ def by_trl(folder: Path, out: Path, loss_type: str, beta: float) -> Step:
     return Step(seen["advantages"][rows].flatten(), seen["loss"], kl, state)
 
 
-def by_rlgan(folder: Path, normaliser: LossNormaliser, beta: float) -> Step:
+def by_rlgan(folder: Path, normaliser: LossNormaliser, beta: float, temperature: float) -> Step:
     import transformers
 
     tokenizer = transformers.AutoTokenizer.from_pretrained(str(folder))
@@ -170,7 +171,7 @@ def by_rlgan(folder: Path, normaliser: LossNormaliser, beta: float) -> Step:
 
     def logprobs(generator: Generator) -> Tensor:
         with torch.no_grad():
-            return generator.conditional(conditions).logprobs(tokens).masked_fill(~mask, 0.0)
+            return generator.conditional(conditions).logprobs(tokens, temperature).masked_fill(~mask, 0.0)
 
     rollouts = Rollouts(
         tokens=tokens, logprobs=logprobs(policy), mask=mask, real_logits=None, token_logits=None,
@@ -191,7 +192,8 @@ def by_rlgan(folder: Path, normaliser: LossNormaliser, beta: float) -> Step:
     optimizers: Any = {"mle": SGD(lr=LR), "adversarial": SGD(lr=LR, clip_norm=1.0)}
     group = GeneratorLearners(settings, space, optimizers, learner_role(0), 1, 0, FAULTS, objective=axes.objective)
     group.load(weights_of(policy, 0).complete)
-    learned = group.update("adversarial", experience, len(tokens))
+    learned = group.update("adversarial", experience, len(tokens), temperature=temperature)
+    assert learned["logprob_gap_max"] < 1e-5  # of the same distribution
     plain = replace(axes, objective=Reinforce(loss_normaliser="sum"))
     advantages = learnable(rollouts, plain, Memory(), task, torch.Generator()).experience.weights[:, 0]
     kl = None
@@ -205,13 +207,20 @@ def by_rlgan(folder: Path, normaliser: LossNormaliser, beta: float) -> Step:
 
 
 @pytest.mark.parametrize(
-    ("loss_type", "normaliser", "beta"),
-    [("dapo", "token", BETA), ("grpo", "sequence_mean", BETA), ("dr_grpo", "fixed", 0.0)],
+    ("loss_type", "normaliser", "beta", "temperature"),
+    [
+        ("dapo", "token", BETA, 1.0),
+        ("grpo", "sequence_mean", BETA, 1.0),
+        ("dr_grpo", "fixed", 0.0, 1.0),
+        ("dapo", "token", BETA, 0.7),
+        ("grpo", "sequence_mean", BETA, 1.4),
+    ],
 )
 def test_one_step_has_the_numbers_of_trl(
-    loss_type: str, normaliser: LossNormaliser, beta: float, folder: Path, tmp_path: Path
+    loss_type: str, normaliser: LossNormaliser, beta: float, temperature: float, folder: Path, tmp_path: Path
 ) -> None:
-    theirs, ours = by_trl(folder, tmp_path, loss_type, beta), by_rlgan(folder, normaliser, beta)
+    theirs = by_trl(folder, tmp_path, loss_type, beta, temperature)
+    ours = by_rlgan(folder, normaliser, beta, temperature)
     torch.testing.assert_close(ours.advantages, theirs.advantages, atol=1e-4, rtol=0)
     assert float(theirs.advantages.abs().min()) > 0.05
     assert ours.loss == pytest.approx(theirs.loss, abs=1e-4)

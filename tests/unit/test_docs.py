@@ -353,6 +353,8 @@ def made_up_files() -> set[str]:
 
 def made_up(name: str) -> str:
     """What such a file could hold: 300 lines, of two sides where its name says pairs."""
+    if name == "molecules.txt":
+        return "".join(f"{'C' * (1 + line % 20)}{'NOS'[line % 3]}{'C' * (line // 20)}\n" for line in range(300))
     sentences = [" ".join(f"word{(7 * line + 3 * at) % 50}" for at in range(6)) for line in range(300)]
     if name.endswith(".tsv"):
         return "".join(f"{sentence}\t{sentence}\n" for sentence in sentences)

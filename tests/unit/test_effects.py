@@ -57,6 +57,7 @@ OTHERS: dict[str, Any] = {
     "evaluation.equal_trainings": {"evaluation.equal_trainings": 7},
     "evaluation.num_bleu": {"evaluation.num_bleu": 3},
     "evaluation.num_nearest": {"evaluation.num_nearest": 3},
+    "evaluation.num_rewarded": {"evaluation.num_rewarded": 3},
     "evaluation.bleu_tokens": {"evaluation.bleu_tokens": "char"},
     "evaluation.beam": {"evaluation.beam": 3},
     "evaluation.length_exponent": {"evaluation.length_exponent": 0.5},

@@ -74,6 +74,7 @@ READ_IF = {
     "pretraining": {"optimizers.mle", "schedule.mle_patience", "evaluation.mle_every"},
     "likelihood": {"schedule.mle_batch"},
     "control of its kind": {"evaluation.equal_trainings"},
+    "own reward": {"evaluation.num_rewarded"},
     "text": {"evaluation.num_bleu", "evaluation.num_nearest"},
     "pairs of texts": {"evaluation.bleu_tokens"},
     "decoding": {"evaluation.beam", "evaluation.length_exponent"},

@@ -97,6 +97,17 @@ def test_the_widest_table_is_still_readable() -> None:
     assert len(summary_metrics(wide)) == 20 + 2 * (5 + 1 + 1) <= MOST_METRICS - 3
 
 
+def test_rewards_of_ones_own_are_among_them_for_what_they_compare() -> None:
+    rows = [{**one, "reward_f": 1.0, "reward_g": 2.0, "reward": 3.0 + index} for index, one in enumerate(ROWS)]
+    found = summary_metrics(rows)
+    assert {name.split("/")[1] for name in found if name.endswith("/reward")} == {
+        "this_run", "MLE_start", "best_control", "real_data",
+    }  # fmt: skip
+    assert found["final/real_data/reward"] == 3.0 and found["final/best_control/reward"] == 6.0
+    assert [name for name in found if name.endswith("reward_f")] == ["final/this_run/reward_f"]
+    assert in_order(["kl_sum", "reward_g", "reward"])[:2] == ["reward", "reward_g"]
+
+
 def test_what_decides_comes_first() -> None:
     assert in_order(["zz", "bleu_2", "aa", "kl_sum"]) == ["kl_sum", "bleu_2", "aa", "zz"]
 

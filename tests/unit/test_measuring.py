@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import logging
+import re
 
 import pytest
 import torch
 
+from rlgan.config.paths import flatten, override, to_dict
 from rlgan.evaluation.evaluator import EvaluationSettings, Measurement
+from rlgan.presets.quick import quick
+from rlgan.presets.registry import PRESETS, preset
 from rlgan.schedule.phases import Phase
-from rlgan.training.measuring import CollapseWatch, ShortcutWatch, is_measured, shortcuts_in
+from rlgan.training.measuring import CollapseWatch, ShortcutWatch, against_collapse, is_measured, shortcuts_in
 
 
 @pytest.mark.parametrize(("phase", "measured"), [("mle", [2, 4, 5]), ("discriminator", []), ("adversarial", [3, 5])])
@@ -38,6 +42,30 @@ def test_a_generator_that_collapses_is_reported_once(caplog: pytest.LogCaptureFi
     assert record.levelno == logging.WARNING
     assert "effective rank of the next-token" in record.message
     assert "is 4.9; at the start of adversarial training it was 10.0" in record.message
+
+
+def test_the_warning_says_what_works_against_it(caplog: pytest.LogCaptureFixture) -> None:
+    seen(CollapseWatch(0.5, against_collapse(quick())))
+    (record,) = caplog.records
+    assert record.message.endswith(
+        "it was 10.0. In another run, lower optimizers.generator.lr (now 0.001), raise schedule.teacher_forcing.weight "
+        "(now 1), raise objective.entropy_bonus (now 0), or set schedule.selection to best, which keeps the best "
+        "generator by validation data"
+    )
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_what_it_names_are_settings_of_the_run(name: str) -> None:
+    config = preset(name)
+    for path in re.findall(r"\b(?:optimizers|objective|schedule)\.[\w.]*\w", advice := against_collapse(config)):
+        assert path in flatten(to_dict(config)) or path in advice.partition("set ")[2], path
+
+
+def test_what_a_run_does_already_is_not_proposed() -> None:
+    config = override(quick(), {"schedule.selection": "best", "schedule.selection.measure": "kl_sum"})
+    assert "schedule.selection" not in against_collapse(config)
+    config = override(quick(), {"schedule.teacher_forcing": "none"})
+    assert "set schedule.teacher_forcing to mixed" in against_collapse(config)
 
 
 def test_without_a_share_nothing_is_watched(caplog: pytest.LogCaptureFixture) -> None:

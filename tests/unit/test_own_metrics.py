@@ -74,15 +74,16 @@ def test_dictionary_gives_a_figure_for_each_key(task: Task, write: Write) -> Non
 
 def test_references_prompts_and_options_are_handed_over(pairs: Task, write: Write) -> None:
     text = (
-        "def f(texts, references, prompts, scale):\n    global SEEN\n"
-        "    SEEN = texts, references, prompts, scale\n    return 0.0"
+        "def f(texts, references, prompts, training, scale):\n    global SEEN\n"
+        "    SEEN = texts, references, prompts, training, scale\n    return 0.0"
     )
     metric = write(text, "f", options={"scale": 3}, direction="min")
     assert pairs.conditions is not None
     tokens, given = pairs.train[:4], pairs.conditions.train[:4]
     OwnMetrics([metric], pairs).measure(tokens, given)
     seen = metric.load().object.__globals__["SEEN"]
-    assert seen == (pairs.decode(tokens), pairs.decode(pairs.test), pairs.conditions.decode(given), 3)
+    real, learned = pairs.decode(pairs.test), pairs.decode(pairs.train)
+    assert seen == (pairs.decode(tokens), real, pairs.conditions.decode(given), learned, 3)
 
 
 def test_evaluator_measures_them_of_samples_and_of_real_sequences(task: Task, write: Write) -> None:
@@ -93,7 +94,7 @@ def test_evaluator_measures_them_of_samples_and_of_real_sequences(task: Task, wr
     real = evaluator.measure_real()
     assert real.metrics["eval/own_length"] == mean_length(task.decode(real.tokens))
     (note,) = evaluator.notes
-    assert note.startswith("own_length (characters): ") and "use own_" in note
+    assert note.startswith("own_length (characters): ") and "is its distance from real data" in note
     # Nothing else moves by them.
     without = Evaluator(task, settings.model_copy(update={"metrics": ()}), 0).measure(generator)
     assert {name: measured.metrics[name] for name in without.metrics} == without.metrics

@@ -53,6 +53,28 @@ def test_the_first_of_all_is_estimated_from_its_own_count() -> None:
             assert plan.seconds_left(activity.stages, clock.now) == pytest.approx(72 + 2 * 82 + 41)
 
 
+def test_a_few_steps_of_a_few_seconds_show_nothing_yet() -> None:
+    clock = Clock()
+    activity, plan = Activity(clock), Plan({"mle": Item(3, 10.0)})
+    with activity.stage("mle"), activity.stage("learn", item="batch", total=100):
+        clock.now = 12.0  # the first batch loaded libraries
+        activity.advance(5)
+        assert plan.seconds_left(activity.stages, clock.now) is None
+        clock.now = 20.0
+        assert plan.seconds_left(activity.stages, clock.now) == pytest.approx(3 * 400.0 - 20.0)
+
+
+def test_what_was_measured_is_known_apart_from_what_is_guessed() -> None:
+    plan = Plan(
+        {"parts": Item(0, 0.0), "mle": Item(3, 10.0), "table/parts": Item(1, 0.0, like="parts"), "x": Item(4, 5.0)}
+    )
+    assert plan.seconds_measured() is None
+    plan.finished("parts", 7.0)
+    plan.finished("mle", 20.0)
+    assert plan.seconds_measured() == pytest.approx(2 * 20.0 + 7.0)
+    assert plan.seconds_left() == pytest.approx(2 * 20.0 + 7.0 + 4 * 10.0)
+
+
 def test_what_runs_already_is_not_counted_whole() -> None:
     clock = Clock()
     activity, plan = Activity(clock), Plan({"mle": Item(3, 10.0)})

@@ -307,7 +307,9 @@ def test_reading_a_configuration_executes_nothing(tmp_path: Path) -> None:
     assert again == settings and again.reads_conditions
 
 
-def test_settings_take_their_source_along(tmp_path: Path) -> None:
+def test_settings_take_their_source_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extensions.memory, "sources", {})
+    monkeypatch.setattr(extensions.memory, "modules", {})
     path = tmp_path / "mine.py"
     path.write_text(Path(FILE).read_text("utf-8"), "utf-8")
     settings = PluginGenerator.model_validate({"name": f"{path}:Gru"})
@@ -315,6 +317,8 @@ def test_settings_take_their_source_along(tmp_path: Path) -> None:
     path.unlink()
     torch.manual_seed(0)
     expected = build_generator(own("Gru"), SPACE).state_dict()
+    extensions.memory.sources.clear()  # as another process is, which never read the file
+    extensions.memory.modules.clear()
     torch.manual_seed(0)
     found = build_generator(pickle.loads(sent), SPACE).state_dict()
     assert all(torch.equal(found[name], value) for name, value in expected.items())

@@ -110,11 +110,28 @@ def test_lines_tell_the_time_to_go(capsys: pytest.CaptureFixture[str]) -> None:
     plan.finished("mle", 30.0)
     clock.now = 30.0
     progress.iteration(iteration(1, measured=True), {"mle": 9})
-    assert capsys.readouterr().out == "[    30 s, 14 min left] MLE epoch 1    train NLL 1.500\n"
+    # Nine epochs of 30 s are known, twenty rows of the table are guessed by their size.
+    assert capsys.readouterr().out == "[    30 s, at least 4 min left] MLE epoch 1    train NLL 1.500\n"
     plan.finished("table/row", 1.0)
     progress.iteration(iteration(10, measured=True), {"mle": 0})
     assert capsys.readouterr().out.startswith("[    30 s, 20 s left] MLE epoch 10")
     assert progress.seconds_left() == 19.0
+
+
+def test_what_is_a_guess_for_its_most_part_is_not_told(capsys: pytest.CaptureFixture[str]) -> None:
+    clock = Clock()
+    progress = Progress(Activity(clock))
+    plan = Plan({"mle": Item(4, 1.0), "adversarial": Item(100, 1.0)})
+    progress.follow(plan)
+    assert progress.to_go() == ("", None)
+    plan.finished("mle", 5.0)
+    # 15 s of epochs, and 500 s that nothing has shown: even the least is too little to be told.
+    assert progress.seconds_left() == 515.0 and progress.to_go() == ("", None)
+    clock.now = 5.0
+    progress.iteration(iteration(1, measured=True))
+    assert capsys.readouterr().out.startswith("[     5 s] MLE epoch 1")
+    plan.finished("adversarial", 2.0)
+    assert progress.to_go() == ("4 min left", 15.0 + 99 * 2.0)
 
 
 def test_a_thread_looks_and_hears_of_what_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,6 +176,8 @@ def test_on_a_terminal_there_is_a_bar_of_the_whole_run(
     assert re.search(r" 25%\|.*5 min left, train NLL=1\.500 MLE epoch 1", terminal.getvalue())
     progress.say("a note")
     plan.set_left({"mle": 0})
+    plan.finished("table/row", 100.0)
+    plan.set_left({"table/row": 1})
     clock.now = 300.0
     with activity.stage("table", "final table"), activity.stage("row", "MLE start"):
         progress.look()

@@ -73,7 +73,9 @@ def test_names_find_their_facts_and_the_exact_one_first() -> None:
     assert quantity("decoded_adversuc_se").meaning == "standard error of that figure"
     assert known_quantity("loss") is None and quantity("bleu_3").name == "bleu_3"
     assert [quantity(name).arrow for name in ("kl_sum", "chrf", "distinct_1")] == [" ↓", " ↑", ""]
-    assert sorted(("bleu_4", "own_x", "kl_sum"), key=place_of) == ["own_x", "kl_sum", "bleu_4"]
+    assert sorted(("bleu_4", "own_x", "kl_sum", "reward_f"), key=place_of) == ["reward_f", "own_x", "kl_sum", "bleu_4"]
+    assert quantity("reward").better == quantity("reward_f").better == "higher"
+    assert quantity("reward_unscored_share").better == "lower" and not quantity("logged_f_length").is_key
 
 
 def test_a_metric_of_ones_own_says_its_facts_itself(tmp_path: Path) -> None:

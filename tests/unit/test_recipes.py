@@ -68,6 +68,7 @@ UNITS: Part = {
     "mle_inputs.kind": "none", "discriminator_rounds": 0, "discriminator_accuracy": None, "g_steps": 1, "g_group": None,
     "d_steps": 1, "d_epochs": 1, "balance.kind": "fixed", "selection.kind": "none",
     "d_fakes": "fresh",
+    "rollout_temperature": 1.0,
 }  # fmt: skip
 """One round of one epoch an update, from scratch (1:1, none / 0 in 16.2)."""
 
@@ -489,7 +490,8 @@ GAD: Recipe = GRPO | {  # Ye et al. 2025 (docs/algorithms/gad.md); sizes are our
     "normalisation": {"kind": "group_deviation", "epsilon": 1e-6, "bessel": True},
     "reference": {"kind": "loss", "weight": 1e-3, "times_ratio": False},
     "schedule": GRPO["schedule"] | {
-        "discriminator_rounds": 50, "d_steps": 1, "d_epochs": 1, "d_fakes": "rollouts"
+        "discriminator_rounds": 50, "d_steps": 1, "d_epochs": 1, "d_fakes": "rollouts",
+        "rollout_temperature": 0.8,
     },
     "optimizers.generator": ADAM | {"lr": 1e-4, "clip_norm": 0.2},
     "optimizers.discriminator": ADAM | {"lr": 1e-4, "clip_norm": 0.2},
@@ -504,7 +506,7 @@ TEXTGAIL: Recipe = GAD | {  # Wu et al. 2020 (docs/algorithms/textgail.md); size
     "objective": GAD["objective"] | {
         "loss_normaliser": "sequence", "ratio": "sequence", "epochs": 1, "minibatches": 16
     },
-    "schedule": GAD["schedule"] | {"g_batch": 128, "g_group": None},
+    "schedule": GAD["schedule"] | {"g_batch": 128, "g_group": None, "rollout_temperature": 1.0},
     "schedule.teacher_forcing": {"kind": "by_example", "fraction": 0.25, "advantage": 2.0, "decay_updates": 100},
 }  # fmt: skip
 
@@ -516,6 +518,7 @@ GCN: Recipe = GAD | {  # Lamprier et al. 2022 (docs/algorithms/gcn.md); sizes ar
     "normalisation": {"kind": "self_normalised"},
     "reference": {"kind": "none"},
     "objective": {"kind": "weighted_likelihood", "loss_normaliser": "sequence", "epochs": 2, "minibatches": 2},
+    "schedule": GAD["schedule"] | {"rollout_temperature": 1.0},
 }
 
 SPIN: Recipe = SFT | {  # Chen et al. 2024 (docs/algorithms/spin.md); sizes are ours

@@ -21,7 +21,7 @@ from rlgan.envs.tasks.recognition import kind_of, with_tokens
 from rlgan.presets.registry import preset
 from rlgan.presets.sizes import summary_of
 from rlgan.runs.plan import Item, Plan, plan_of
-from rlgan.runs.recommending import MARGIN, in_small, part_of, probed, recommended
+from rlgan.runs.recommending import MARGIN, described, in_small, part_of, probed, recommended, unknown_share
 from rlgan.schedule.phases import Position
 from tests.support.commands import ask
 
@@ -75,6 +75,20 @@ def test_tokens_of_each_side_are_looked_at_and_those_that_are_named_are_kept(tmp
     assert isinstance(found, PairsTask)
     assert (found.source_tokens.kind, found.target_tokens.kind) == ("word", "char")
     assert with_tokens(settings, keeps=True) == settings
+
+
+def test_unknown_words_are_counted_by_hand_and_what_to_do_is_said(tmp_path: Path) -> None:
+    path, held_out = tmp_path / "my.txt", tmp_path / "held.txt"
+    path.write_text("".join(f"{line}\n" for line in LINES), "utf-8")
+    held_out.write_text("a saw f\nb met stranger\n" * 6, "utf-8")
+    settings = TextTask(data=str(path), valid=str(held_out), test=str(held_out))
+    task = build_task(settings)
+    # Of six words one is not in the training text.
+    assert unknown_share(task.space, task.train) == 0.0
+    assert unknown_share(task.space, task.test) == pytest.approx(1 / 6)
+    told = " ".join(described(summary_of(task), settings, task))
+    assert "unknown words: 0.0% of the training split, 16.7% of the test split" in told
+    assert "test: 16.7% of the tokens are unknown" in told and "--tokens bpe" in told
 
 
 # ------------------------------------------------------------------------------------------------------ how long
@@ -190,6 +204,8 @@ def test_the_command_line_says_what_the_file_is_and_what_to_type(
     text = ask(capsys, "presets", "--for", file, "--seconds", 0.01).out
     assert "100 texts: 80 for training, 10 for validation and 10 for testing" in text
     assert f"rlgan train quick --data {shlex.quote(str(file))}" in text
+    assert "unknown words: 0.0% of the training split, 0.0% of the test split" in text
+    assert "add --reward FILE.py:NAME to the command of seqgan-quick" in " ".join(text.split())
     assert "estimated from the size" in text
     assert all(len(line) <= 100 for line in text.splitlines() if "rlgan train" not in line)
 

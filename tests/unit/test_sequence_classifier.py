@@ -64,6 +64,7 @@ def of_folder(folder: Path, space: SequenceSpace, **settings: Any) -> Any:
         {"weights": {**TINY, "architecture": "gpt2", "dropout": 0.2}, "training": LORA},
         {"weights": {**TINY, "architecture": "llama"}, "pooling": "mean"},
         {"weights": {**TINY, "architecture": "qwen2"}, "granularity": "token"},
+        {"weights": {**TINY, "architecture": "bert"}, "training": {"kind": "output"}, "pooling": "mean"},
         {"weights": {**TINY, "architecture": "llama"}, "training": LORA, "granularity": "token"},
     ],
 )
@@ -76,6 +77,16 @@ def test_it_keeps_the_contract_of_a_discriminator(settings: dict[str, Any]) -> N
             judges_pairs=space.condition is not None,
             reads_soft_rows=False,
         )
+
+
+def test_the_output_alone_is_trained_on_what_stays_as_it_is() -> None:
+    for architecture, names in (("bert", {"classifier", "pooler"}), ("llama", {"score"})):
+        network = judge(SPACE, weights={**TINY, "architecture": architecture}, training={"kind": "output"})
+        trained = {name for name, one in network.named_parameters() if one.requires_grad}
+        assert {part for name in trained for part in name.split(".")} & {"classifier", "pooler", "score"} == names
+        assert all(any(one in name for one in names) for name in trained)
+        base = base_of(network)
+        assert base is not None and set(trained_of(network)) == trained
 
 
 # -------------------------------------------------------------------------------------------------- padding

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from rlgan.policy.credit import MonteCarlo
 from rlgan.policy.frozen_classifier import FrozenClassifier
 from rlgan.policy.logit_maps import Logit, Probability
 from rlgan.policy.reward_base import Finished
-from rlgan.policy.reward_functions import PluginReward, WeightedFunction
+from rlgan.policy.reward_functions import PluginReward, WeightedFunction, repeats
+from rlgan.sampling.records import Rollouts
 from tests.support.commands import ask
 from tests.support.errors import refused
 from tests.support.language_models import TEXTS, require, write_tokenizer
@@ -93,6 +95,45 @@ def test_normalised_terms_are_of_finished_sequences(file: Path) -> None:
     reward = PluginReward(functions=({"name": f"{file}:short"},), normalise_terms=True)
     config = tiny_config().model_copy(update={"reward": reward, "credit": MonteCarlo(num_rollouts=1)})
     assert "terms_of_continuations" in [problem.code for problem in config.problems()]
+
+
+def test_repeats_share_a_reward(file: Path) -> None:
+    # Two sequences that are equal up to their end, whatever stands behind it, and one that is alone.
+    tokens = torch.tensor([[3, 0, 5], [3, 4, 0], [3, 0, 7], [3, 4, 0]])
+    mask = torch.tensor([[1, 1, 0], [1, 1, 1], [1, 1, 0], [1, 1, 1]], dtype=torch.bool)
+    scores = torch.tensor([1.0, 2.0, 1.0, 2.0])
+    task = build_task(TASK)
+    rollouts = of_scores(tokens, mask, scores)
+    reward = PluginReward(functions=({"name": f"{file}:short"},), map=None, divide_repeats=True)
+    assert reward.of_sequences(rollouts, task, torch.Generator()).tolist() == [0.5, 1.0, 0.5, 1.0]
+    assert repeats(rollouts).tolist() == [2.0, 2.0, 2.0, 2.0]
+    # The batch of the specification: [A, A, B] with rewards of 1 is worth [.5, .5, 1].
+    three = of_scores(tokens[[0, 2, 1]], mask[[0, 2, 1]], torch.ones(3))
+    assert reward.of_sequences(three, task, torch.Generator()).tolist() == [0.5, 0.5, 1.0]
+    # Under another condition it is another sequence.
+    apart = replace(three, conditions=torch.tensor([[1], [2], [1]]))
+    assert repeats(apart).tolist() == [1.0, 1.0, 1.0]
+    plain = reward.model_copy(update={"divide_repeats": False})
+    assert plain.of_sequences(three, task, torch.Generator()).tolist() == [1.0, 1.0, 1.0]
+    config = tiny_config().model_copy(update={"reward": reward, "credit": MonteCarlo(num_rollouts=1)})
+    assert "repeats_of_continuations" in [problem.code for problem in config.problems()]
+
+
+def of_scores(tokens: torch.Tensor, mask: torch.Tensor, scores: torch.Tensor) -> Rollouts:
+    return Rollouts(
+        tokens=tokens,
+        logprobs=torch.zeros(tokens.shape),
+        mask=mask,
+        real_logits=None,
+        token_logits=None,
+        continuation_logits=None,
+        reference_logprobs=None,
+        generator_version=0,
+        discriminator_version=None,
+        prefix_length=0,
+        num_drawn=tokens.numel(),
+        scores=scores,
+    )
 
 
 # Classifiers

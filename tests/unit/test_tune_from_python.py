@@ -57,6 +57,8 @@ def test_a_dry_run_says_what_varies_and_writes_nothing(
     lines = rlgan.tune("reward_baseline", data=LINES, dry_run=True)
     assert "dimensions:" in lines and capsys.readouterr().out == "".join(f"{line}\n" for line in lines)
     assert [*tmp_path.iterdir()] == []
+    assert "  credit.num_rollouts 2, 4, 8, 16 (with credit monte_carlo)" in lines
+    assert "  optimizers.generator.lr 1e-05 to 0.01, on a log scale" in lines
 
 
 @pytest.mark.parametrize(

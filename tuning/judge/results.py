@@ -5,7 +5,8 @@ Metrics here are named as in docs/metrics.md, without `eval/`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -41,6 +42,20 @@ class TrialResult:
     def value(self) -> float | None:
         """The last objective; None where nothing was measured."""
         return self.curve[-1][1] if self.curve else None
+
+
+def in_standing(trials: Iterable[TrialResult]) -> list[TrialResult]:
+    """Trials that were measured, the best first. Those that finished come before those that made fewer updates.
+
+    A trial that was stopped early, or is not done, was measured after fewer updates, so that its objective does not
+    compare with that of one that finished. Values that are not finite come last of either.
+    """
+
+    def place(trial: TrialResult) -> tuple[bool, float, int]:
+        assert trial.value is not None
+        return trial.state != "finished", trial.value if math.isfinite(trial.value) else math.inf, trial.index
+
+    return sorted((trial for trial in trials if trial.value is not None), key=place)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from rlgan.report.samples import Written, sample_tables, sample_text
 from rlgan.report.tables import printable, to_markdown
 
 from ..judge.importance import Importance, importances
-from ..judge.results import SweepResults, TrialResult, TrialState
+from ..judge.results import SweepResults, TrialResult, TrialState, in_standing
 from ..judge.scales import label
 from ..judge.selection import OBJECTIVES
 from ..judge.verdict import Verdict, verdict
@@ -155,7 +155,9 @@ def summary_text(results: SweepResults, analysis: Analysis | None = None, column
         table = [stacked_tables(_effect_rows(importance), _EFFECTS, most=columns)] if importance.effects else []
         parts.append("\n".join([text, *table]))
     if best := _best(results):
-        parts.append("best trials, one seed each\n" + stacked_tables(*_best_table(results, best), most=columns))
+        notes = [wrapped(note, columns, hang="") for note in _standing_notes(best)]
+        shown = stacked_tables(*_best_table(results, best), most=columns)
+        parts.append("\n".join(["best trials, one seed each", shown, *notes]))
     if failed := _failed(results):
         parts.append("failed trials\n" + "\n".join(failed))
     how = [wrapped(f"- {text}", columns) for text in _judged(results, judged)]
@@ -287,6 +289,7 @@ def _trials_section(results: SweepResults, judged: Verdict, folder: Path) -> Sec
             f"The best {len(best)} trials. The best of many looks better than it is, for it was chosen by its luck as "
             "well; only the final race tells how good it is"
         )
+        caption = ". ".join([caption, *_standing_notes(best)]).rstrip(".")
         rows, columns = _best_table(results, best)
         blocks.append(Table(rows, columns, caption))
     return Section("Trials", blocks)
@@ -353,13 +356,24 @@ def _effect_rows(importance: Importance) -> list[dict[str, Any]]:
 
 
 def _best(results: SweepResults) -> list[TrialResult]:
-    finite = [trial for trial in results.trials if trial.value is not None and math.isfinite(trial.value)]
-    return sorted(finite, key=lambda trial: (trial.value, trial.index))[:_NUM_BEST]
+    return [one for one in in_standing(results.trials) if one.value is not None and math.isfinite(one.value)][
+        :_NUM_BEST
+    ]
+
+
+def _standing_notes(best: Sequence[TrialResult]) -> list[str]:
+    """What the mark of a trial means, where one has it."""
+    if all(trial.state == "finished" for trial in best):
+        return []
+    return [
+        "* did not finish: it was measured after fewer updates, so its objective does not compare with the others, and "
+        "it stands behind those that finished."
+    ]
 
 
 def _best_table(results: SweepResults, best: Sequence[TrialResult]) -> tuple[list[dict[str, Any]], list[str]]:
     """A column a trial, so that many dimensions fit on a screen."""
-    names = {trial.index: f"trial {trial.index}" for trial in best}
+    names = {one.index: f"trial {one.index}{'' if one.state == 'finished' else ' *'}" for one in best}
 
     def row(what: str, values: dict[str, Any]) -> dict[str, Any]:
         return {"": what, **values}

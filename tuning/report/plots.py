@@ -22,7 +22,7 @@ from rlgan.metrics.intervals import interval, spread
 from rlgan.report.tables import label_points, new_figure, printable, save_figure
 
 from ..judge.importance import MOST_PAIRED, Importance
-from ..judge.results import FinalResult, Kind, SweepResults, TrialResult
+from ..judge.results import FinalResult, Kind, SweepResults, TrialResult, in_standing
 from ..judge.scales import Scale, label, scale
 from ..judge.verdict import BASELINE, CONTINUED, TEMPERED, Entry, Verdict
 
@@ -170,7 +170,7 @@ def plot_trials(results: SweepResults, verdict: Verdict, path: Path) -> Figure |
     up = _Range.of(values)
     figure = new_figure(_WIDTH, 4.8)
     axes = figure.add_subplot()
-    best = {trial.index for trial in _ranked(trial for trial in measured if trial.state == "finished")[:1]}
+    best = {trial.index for trial in in_standing(trial for trial in measured if trial.state == "finished")[:1]}
     for trial in sorted(measured, key=lambda one: (one.state == "finished", one.index in best)):
         name, style = _curve_style(trial, trial.index in best)
         updates, its_values = zip(*trial.curve, strict=True)
@@ -239,7 +239,7 @@ def plot_parallel(results: SweepResults, path: Path) -> Figure | None:
     """
     from matplotlib import colormaps
 
-    ranked = _ranked(results.trials)
+    ranked = in_standing(results.trials)
     if not any(math.isfinite(trial.value) for trial in ranked if trial.value is not None):
         _remove(path)
         return None
@@ -286,8 +286,9 @@ def plot_parallel(results: SweepResults, path: Path) -> Figure | None:
     )
     _caption(
         figure,
-        f"The thick lines are the best {min(_NUM_BEST, len(ranked))}. The objective is that of the last measurement, "
-        "which for trials that were stopped came earlier. " + _beyond(beyond),
+        f"The thick lines are the best {min(_NUM_BEST, len(ranked))}, those that finished before the others. The "
+        "objective is that of the last measurement, which for trials that were stopped came earlier. "
+        + _beyond(beyond),
         _not_shown(results, len(results.trials) - len(ranked)),
     )
     save_figure(figure, path)
@@ -629,14 +630,6 @@ class _Range:
         """Ends of the axis: at the marks of what lies above, if there are any, else with some room."""
         room = 0.08 * self.size
         return self.low - room, self.clip(math.inf) if self.cut else self.high + room
-
-
-def _ranked(trials: Iterable[TrialResult]) -> list[TrialResult]:
-    """Those that were measured, the best first; what is not finite last."""
-    measured = [(trial.value, trial) for trial in trials if trial.value is not None]
-    return [
-        t for _, t in sorted(measured, key=lambda one: (one[0] if math.isfinite(one[0]) else math.inf, one[1].index))
-    ]
 
 
 def _at_temperature(entry: Entry) -> str:

@@ -7,7 +7,7 @@ dictionary of dotted path → value of all active axes; contradictory points are
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from rlgan.base.errors import ConfigError, nearest
 from rlgan.base.search_priors import Choice, LogUniform, NotSearched, Prior, Uniform
 from rlgan.base.settings import Settings
 from rlgan.config.config import Config
-from rlgan.config.paths import all_paths, flatten, override, settings_classes, to_dict, variants_of
+from rlgan.config.paths import all_paths, flatten, override, settings_classes, to_dict, typed, variants_of
 
 Point = dict[str, Any]
 """Dotted path, or name of a bundle → value."""
@@ -45,6 +45,26 @@ class Axis:
             shown = f"{path}[{variant}]{shown.removeprefix(path)}"
         return shown
 
+    def described(self, written: Callable[[str], str], varied: Collection[str]) -> str:
+        """What may be tried, as one would type it, and which variant it needs.
+
+        Args:
+            written: how the path of a setting is written.
+            varied: paths of all dimensions; a variant that nothing varies is that of the base, and is not named.
+        """
+        needed = [f"{written(path)} {variant}" for path, variant in self.only_if if path in varied]
+        return f"{written(self.path)} {_tried(self.prior)}{_in_brackets(needed)}"
+
+
+def _in_brackets(needed: Sequence[str]) -> str:
+    return f" (with {', '.join(needed)})" if needed else ""
+
+
+def _tried(prior: Prior) -> str:
+    if isinstance(prior, Choice):
+        return ", ".join(map(typed, prior.values))
+    return f"{prior.low:g} to {prior.high:g}{', on a log scale' if isinstance(prior, LogUniform) else ''}"
+
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
@@ -57,6 +77,14 @@ class Bundle:
 
     name: str
     options: Mapping[str, Mapping[str, Any]]
+
+    def described(self, written: Callable[[str], str]) -> list[str]:
+        """A line for its name, and one for each option with what it sets; see `Axis.described`."""
+        lines = [f"{self.name}, one of:"]
+        for label, changes in self.options.items():
+            words = [f"{written(path)} {typed(value)}" for path, value in changes.items()]
+            lines.append(f"  {label}: {' '.join(words) or 'as the base has it'}")
+        return lines
 
 
 def axes() -> list[Axis]:

@@ -7,16 +7,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rlgan.base.settings import Settings
 from rlgan.base.weights import Tensors, load_weights
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.generators import CausalLM, build_generator
-from rlgan.layers.pretrained import LoRA, TrainedPart, base_model, plain_name
+from rlgan.layers.pretrained import LoRA, base_model, plain_name
 
 _OWN, _WRAPPED = "network.", "base_model.model."  # before a model's own names: ours, and those of peft
 
 
 @torch.no_grad()
-def begun_as(training: TrainedPart, generator: CausalLM, space: SequenceSpace, own: Tensors, other: Tensors) -> Tensors:
+def begun_as(training: Settings, generator: CausalLM, space: SequenceSpace, own: Tensors, other: Tensors) -> Tensors:
     """The weights of a classifier, all but its output those of a generator.
 
     Where both train the same adapters the base is the generator's, in the same memory, and the adapters are copies of

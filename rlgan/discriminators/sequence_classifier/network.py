@@ -10,6 +10,7 @@ B sequences, S positions of a condition, T of a sequence, L tokens that are read
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -17,10 +18,10 @@ from torch import Tensor, nn
 
 from rlgan.base.errors import ConfigError, ShapeError
 from rlgan.base.pretrained import HubModel, ModelFolder, require_language_models
-from rlgan.discriminators.discriminator import Discriminator, PlainScorer, Scorer
+from rlgan.discriminators.discriminator import Discriminator, PlainScorer, Scorer, TextsOfRun
 from rlgan.envs.model_tokens import ModelTokens
 from rlgan.envs.sequence_space import SequenceSpace
-from rlgan.generators import CausalLM
+from rlgan.generators import CausalLM, SavedModel
 from rlgan.generators.causal_lm.architecture import architecture_of
 from rlgan.layers.pretrained import (
     FreshClassifier,
@@ -35,7 +36,8 @@ from rlgan.layers.pretrained import (
 )
 
 from .reading import IdReader, Reader, TextReader, as_buffer, shares_alphabet, tokenizer_of
-from .settings import SequenceClassifier, content_of
+from .saving import save_classifier
+from .settings import OutputAlone, SequenceClassifier, content_of
 
 _TOKENS_AT_ONCE = 1 << 14  # tokens whose states are held at once in scoring
 _LONGEST_TEXT = 512  # tokens of a text, for a model that has no bound of its own
@@ -98,9 +100,8 @@ class SequenceClassifierDiscriminator(Discriminator):
             self.network,
             weights,
             "AutoModelForSequenceClassification",
-            may_lack=self._may_be_new,
+            may_lack=self.may_be_new,
             num_labels=1,
-            ignore_mismatched_sizes=True,
         )
         trained = sum(one.numel() for one in self.parameters() if one.requires_grad)
         reads = "tokens of the task"
@@ -110,9 +111,17 @@ class SequenceClassifierDiscriminator(Discriminator):
             reads = "text, in tokens of its own"
         return (f"discriminator: {number:,} weights from {weights.shown}, reads {reads}; {trained:,} are trained",)
 
-    def _may_be_new(self, name: str) -> bool:
+    def save_for_transformers(
+        self, folder: Path, source: ModelFolder | HubModel | None, texts: TextsOfRun, *, merges: bool
+    ) -> SavedModel:
+        """Write model or adapter, and tokenizer; see `Discriminator.save_for_transformers`."""
+        return save_classifier(
+            self.network, self._settings, self._space, self.reader(), texts, folder, source, merges=merges
+        )
+
+    def may_be_new(self, name: str) -> bool:
         """Whether a weight is of the output, which a model that was trained for something else has not."""
-        return not name.startswith(f"{base_model(self.network).base_model_prefix}.") or ".pooler." in name
+        return _is_output(base_model(self.network), name)
 
     def forward(self, tokens: Tensor, mask: Tensor, conditions: Tensor | None = None) -> Tensor:
         """Real-logits; see `Discriminator.forward`.
@@ -211,6 +220,11 @@ class SequenceClassifierDiscriminator(Discriminator):
         return PlainScorer(self)
 
 
+def _is_output(model: Any, name: str) -> bool:
+    """Whether a weight belongs to the output, which begins behind the features of the last layer."""
+    return not name.startswith(f"{model.base_model_prefix}.") or ".pooler." in name
+
+
 def _plain(logits: Tensor) -> Tensor:
     return logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
 
@@ -227,7 +241,7 @@ def _architecture(settings: SequenceClassifier, space: SequenceSpace) -> tuple[A
         positions = 2 + space.max_length + (0 if condition is None else condition.max_length)
         ids = {"pad_token_id": pad_id, "bos_token_id": None, "eos_token_id": None}
         config = fresh_architecture(settings.weights, pad_id + 1, positions, num_labels=1, **ids)
-        return config, IdReader(space, shift, boundary)
+        return config, IdReader(space, shift, boundary, pad_id=pad_id)
     if settings.begins_as_generator:
         assert settings.generator is not None, "see Config.settled"
         config = architecture_of(CausalLM.model_validate(settings.generator), space)
@@ -270,7 +284,10 @@ def _build(settings: SequenceClassifier, config: Any) -> nn.Module:
         model = transformers.AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
     if model.config.pad_token_id is None:
         # Without it transformers reads the verdict of a batch from the padding.
-        model.config.pad_token_id = model.config.eos_token_id if isinstance(model.config.eos_token_id, int) else 0
+        end = model.config.eos_token_id
+        # A model that was saved with other sizes than its library's defaults may name an end that it does not have.
+        is_there = isinstance(end, int) and end < model.get_input_embeddings().num_embeddings
+        model.config.pad_token_id = end if is_there else 0
     if not (hasattr(model, "score") or hasattr(model, "classifier")):
         raise ConfigError(
             f"discriminator.weights: {type(model).__name__} has an output layer that rlgan does not support. Use a "
@@ -293,6 +310,9 @@ def _build(settings: SequenceClassifier, config: Any) -> nn.Module:
         whole = [name for name, part in model.named_children() if name not in known and any(part.parameters())]
         whole += ["pooler"] if getattr(body, "pooler", None) is not None else []
         network = with_adapters(model, settings.training, "discriminator", "SEQ_CLS", whole)
+    if isinstance(settings.training, OutputAlone):
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(_is_output(model, name))
     if settings.dtype == "bfloat16":
         keep_untrained_in(network, torch.bfloat16)
     return network

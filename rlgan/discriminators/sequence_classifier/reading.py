@@ -37,8 +37,40 @@ class Read:
     first: Tensor | None
 
 
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What is read around the two sides, for a tokenizer that is to write the same.
+
+    Attributes:
+        before: ids in front of all.
+        between: ids between what is given and the sequence.
+        behind: ids behind all.
+        pads: the id that a classifier with ids of its own pads with; else none.
+    """
+
+    before: tuple[int, ...]
+    between: tuple[int, ...]
+    behind: tuple[int, ...]
+    pads: tuple[int, ...] = ()
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """All that are read."""
+        return tuple(dict.fromkeys((*self.before, *self.between, *self.behind)))
+
+
 class Reader(Protocol):
     """From sequences to what a model is shown."""
+
+    @property
+    def reads_pairs(self) -> bool:
+        """Whether sequences are given something."""
+        ...
+
+    @property
+    def layout(self) -> Layout | None:
+        """What it reads around texts; None where that is a tokenizer's own, or is no text."""
+        ...
 
     def __call__(self, tokens: Tensor, mask: Tensor, conditions: Tensor | None) -> Read:
         """What is read of tokens (B, T) under a mask (B, T), given conditions (B, S)."""
@@ -71,10 +103,30 @@ class IdReader:
         shift: what is added to ids of a condition: 0 where both sides have one alphabet.
         boundary: id that stands between the condition and the sequence; None for none.
         begins: whether the start is read before a sequence that is given nothing.
+        pad_id: that pads, where it is an id of its own.
     """
 
-    def __init__(self, space: SequenceSpace, shift: int, boundary: int | None, begins: bool = True) -> None:
+    def __init__(
+        self, space: SequenceSpace, shift: int, boundary: int | None, begins: bool = True, pad_id: int | None = None
+    ) -> None:
         self._space, self._shift, self._boundary, self._begins = space, shift, boundary, begins
+        self._pads = () if pad_id is None else (pad_id,)
+
+    @property
+    def reads_pairs(self) -> bool:
+        """See `Reader.reads_pairs`."""
+        return self._space.condition is not None
+
+    @property
+    def layout(self) -> Layout | None:
+        """See `Reader.layout`; the start that is read in the place of an empty condition is not told."""
+        space = self._space
+        if self._shift or space.end_id is None:
+            return None
+        reads_start = self._begins and not self.reads_pairs and space.start_id is not None
+        before = (space.start_id,) if reads_start and space.start_id is not None else ()
+        between = () if self._boundary is None else (self._boundary,)
+        return Layout(before, between, (space.end_id,), self._pads)
 
     def __call__(self, tokens: Tensor, mask: Tensor, conditions: Tensor | None) -> Read:
         """See `Reader`."""
@@ -113,6 +165,9 @@ class TextReader:
         is_causal: which of the two reads.
         max_length: most tokens that are read.
 
+    Attributes:
+        tokens: of the model.
+
     Raises:
         DataError: the tokenizer makes no token of a text, or has nothing that ends one.
     """
@@ -122,6 +177,7 @@ class TextReader:
     ) -> None:
         self._space = space
         self._is_causal, self._max_length = is_causal, max_length
+        self.tokens = tokens
         self._mark = tokens.end_of_text if is_causal else None
         self._tokenizer = tokenizer
         if not self._tokenizer.encode("a b c", add_special_tokens=False).ids:
@@ -150,6 +206,22 @@ class TextReader:
             ids[place, : len(own)], segments[place, : len(own)] = torch.tensor(own), torch.tensor(types)
             mask[place, : len(own)] = True
         return Read(ids.to(tokens.device), mask.to(tokens.device), segments.to(tokens.device), None)
+
+    @property
+    def reads_pairs(self) -> bool:
+        """See `Reader.reads_pairs`."""
+        return self._space.condition is not None
+
+    @property
+    def layout(self) -> Layout | None:
+        """See `Reader.layout`: the tokenizer of an encoder has its own."""
+        mark = self._mark
+        return None if mark is None else Layout((), (mark,), (mark,))
+
+    @property
+    def longest(self) -> int:
+        """Most tokens that are read."""
+        return self._max_length
 
     def __deepcopy__(self, memo: dict[int, Any]) -> TextReader:
         """Itself: it never changes."""

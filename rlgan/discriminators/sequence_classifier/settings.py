@@ -18,13 +18,19 @@ from rlgan.discriminators.discriminator import Architecture, Granularity, Reads
 from rlgan.envs.model_tokens import ModelTokens
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.generators import CausalLM
-from rlgan.layers.pretrained import FreshClassifier, TrainedPart, WholeModel, classifier_config
+from rlgan.layers.pretrained import FreshClassifier, LoRA, WholeModel, classifier_config
 
 
 class GeneratorWeights(Settings):
     """The generator's own, as they are when its pretraining is over (GAD, Ye et al. 2025); the output is new."""
 
     kind: Literal["generator"] = "generator"
+
+
+class OutputAlone(Settings):
+    """Train the output alone, on the features of a model that stays as it is."""
+
+    kind: Literal["output"] = "output"
 
 
 class StoredTokens(Settings):
@@ -56,7 +62,9 @@ class SequenceClassifier(Architecture):
     granularity: Annotated[Granularity, NotSearched("goes with a credit")] = "sequence"
     """What has a logit: a sequence, or each token given those before it, which needs a causal language model of the
     task's tokens."""
-    training: Annotated[TrainedPart, NotSearched("fits the memory at hand")] = WholeModel()
+    training: Annotated[
+        Annotated[WholeModel | LoRA | OutputAlone, Field(discriminator="kind")], NotSearched("fits the memory at hand")
+    ] = WholeModel()
     """Which weights are trained; the output always is."""
     max_length: Annotated[int | None, NotSearched("fits the memory at hand")] = Field(None, ge=8)
     """Most tokens that are read of a text, where it reads text; null reads as many as the model can. Of a longer one
@@ -83,6 +91,11 @@ class SequenceClassifier(Architecture):
     def reads_files(self) -> bool:
         """Whether its weights are in files."""
         return isinstance(self.weights, ModelFolder | HubModel)
+
+    @property
+    def began_as(self) -> ModelFolder | HubModel | None:
+        """The model whose files it begins with; None of others."""
+        return self.weights if isinstance(self.weights, ModelFolder | HubModel) else None
 
     @property
     def begins_as_generator(self) -> bool:

@@ -227,13 +227,14 @@ class _Completions(Distribution):
         found = self._generator.logprobs_of(features.flatten(0, 1), tokens[:, :length].flatten(), temperature)
         return functional.pad(found.view(len(tokens), length), (0, tokens.shape[1] - length))
 
-    def logprobs_and_entropies(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    def logprobs_and_entropies(self, tokens: Tensor, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
         """Log-probabilities and entropies; see `Distribution.logprobs_and_entropies`. Logits of a chunk are held."""
         length = self._longest(tokens)
         features, ids = self._features(tokens[:, :length]).flatten(0, 1), tokens[:, :length].flatten()
 
         def both(part: Tensor, chosen: Tensor) -> Tensor:
-            logprobs = torch.log_softmax(self._generator.output(part), 1)
+            logits = self._generator.output(part)
+            logprobs = torch.log_softmax(logits if temperature == 1.0 else logits / temperature, 1)
             entropies = -(logprobs.exp() * logprobs).sum(1)
             return torch.stack([logprobs.gather(1, chosen.unsqueeze(1)).squeeze(1), entropies])
 

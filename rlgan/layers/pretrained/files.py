@@ -63,7 +63,8 @@ def load_files(
                 output_loading_info=True,
                 local_files_only=True,
                 use_safetensors=True,
-                **options,
+                # Which ones have another shape is told below, with the rest.
+                **{"ignore_mismatched_sizes": True, **options},
             )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise DataError(
@@ -71,7 +72,29 @@ def load_files(
             code="model_weights_unreadable",
             fields={"model": source.shown},
         ) from None
-    lacking = {*about["missing_keys"], *(key[0] for key in about["mismatched_keys"])}
+    other_shapes = {name: (list(found), list(own)) for name, found, own in about["mismatched_keys"]}
+    if shapes := {name: pair for name, pair in sorted(other_shapes.items()) if not may_lack(name)}:
+        first, (found, own) = next(iter(shapes.items()))
+        raise DataError(
+            (
+                f"{source.shown}: {len(shapes)} of its weights have another shape than its config.json says: {first} "
+                f"is {found}, and should be {own}. Restore config.json and weights of one and the same model."
+            ),
+            code="model_weights_of_other_sizes",
+            fields={"model": source.shown, "weight": first},
+        )
+    lacking = {*about["missing_keys"], *other_shapes}
+    others, number = sorted(about["unexpected_keys"]), len(list(loaded.named_parameters()))
+    if others and 2 * len(lacking) > number:
+        raise DataError(
+            (
+                f"{source.shown}: its files contain {number - len(lacking)} of the {number} weights of a "
+                f"{type(loaded).__name__}, which its config.json describes, and others ({', '.join(others[:3])}). "
+                "Restore config.json and weights of one and the same model."
+            ),
+            code="model_weights_of_another",
+            fields={"model": source.shown},
+        )
     if missing := sorted(name for name in lacking if not may_lack(name)):
         raise DataError(
             (

@@ -84,6 +84,25 @@ def with_adapters(model: Any, lora: LoRA, owner: str, task_type: str, whole: Seq
     """
     import peft
 
+    linear = sorted(
+        {
+            name.rpartition(".")[2]
+            for name, part in model.named_modules()
+            if isinstance(part, nn.Linear) or type(part).__name__ == "Conv1D"
+        }
+    )
+    names = [f".{name}" for name, _ in model.named_modules()]
+    # Of several names peft leaves out those that are of no layer.
+    if unknown := [one for one in lora.targets if not any(name.endswith(f".{one}") for name in names)]:
+        raise ConfigError(
+            (
+                f"{owner}.training.targets={list(lora.targets)}: no layer of {type(model).__name__} is called "
+                f"{' or '.join(unknown)}. Its linear layers are {', '.join(linear)}. Give some of these, or set it to "
+                "[] for all."
+            ),
+            code="no_such_layer",
+            fields={f"{owner}.training.targets": unknown},
+        )
     settings = peft.LoraConfig(
         r=lora.rank,
         lora_alpha=2 * lora.rank if lora.alpha is None else lora.alpha,
@@ -98,19 +117,15 @@ def with_adapters(model: Any, lora: LoRA, owner: str, task_type: str, whole: Seq
         with quiet():
             network: nn.Module = peft.get_peft_model(model, settings)
     except ValueError as error:
-        if "arget modules" not in str(error):
+        if "arget modul" not in str(error):
             raise
-        linear = {
-            name.rpartition(".")[2]
-            for name, part in model.named_modules()
-            if isinstance(part, nn.Linear) or type(part).__name__ == "Conv1D"
-        }
         raise ConfigError(
             (
-                f"{owner}.training.targets={list(lora.targets)}: match no layer of {type(model).__name__}. Its linear "
-                f"layers are {', '.join(sorted(linear))}. Give some of these, or set it to [] for all."
+                f"{owner}.training.targets={list(lora.targets)}: an adapter cannot be put on these parts of "
+                f"{type(model).__name__} ({str(error).splitlines()[0]}). Give names of its linear layers: "
+                f"{', '.join(linear)}."
             ),
-            code="no_such_layer",
+            code="layer_takes_no_adapter",
             fields={f"{owner}.training.targets": list(lora.targets)},
         ) from None
     return network

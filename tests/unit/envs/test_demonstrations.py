@@ -265,6 +265,8 @@ def test_a_template_that_is_missing_or_drops_the_answer_is_refused(tmp_path: Pat
     strict = "{% if messages[0]['role'] == 'user' %}{{ raise_exception('begin with system') }}{% endif %}"
     told = message(chats(30), write_tokenizer(tmp_path / "strict", template=strict))
     assert "template_refuses" in told and "(begin with system)" in told
+    told = message(chats(30), write_tokenizer(tmp_path / "typo", template="{% for m in messages %}{{ m['role' }}"))
+    assert "template_no_jinja" in told and "line 1" in told
 
 
 def test_models_without_a_tokenizer_or_an_end_are_refused(tmp_path: Path) -> None:

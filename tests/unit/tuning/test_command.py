@@ -86,7 +86,7 @@ def test_a_dry_run_shows_what_varies_and_writes_nothing(capsys: pytest.CaptureFi
     answer = ask(capsys, "tune", study(tmp_path, axes), "--dry-run")
     assert answer.status == 0
     assert "objective kl_sum: eval/kl_forward + eval/kl_reverse, lower is better" in answer.out
-    assert "  credit: Choice(values=('terminal', 'monte_carlo'))" in answer.out
+    assert "  --credit terminal, monte_carlo\n" in answer.out
     reasons = [line for line in answer.out.splitlines() if re.match(r"  \d+ × ", line)]
     assert len(reasons) == 8 and re.search(r"  and \d+ less frequent reasons\n", answer.out)
     counts = [int(line.split()[0]) for line in reasons]

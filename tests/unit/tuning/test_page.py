@@ -13,7 +13,7 @@ from wcwidth import width
 
 from rlgan.base.errors import CheckpointError
 from rlgan.tuning.judge.importance import importances
-from rlgan.tuning.judge.results import Again, SweepResults
+from rlgan.tuning.judge.results import Again, SweepResults, in_standing
 from rlgan.tuning.judge.verdict import verdict
 from rlgan.tuning.report.page import Analysis, analyse, summary_text, sweep_tags, write_page
 from tests.support.errors import refused
@@ -88,6 +88,22 @@ def test_the_best_trials_are_shown_by_what_was_varied_alone(analysis: Analysis) 
     cells = {row.split()[0]: re.split(r"\s{2,}", row.strip())[1] for row in rows}
     assert cells["kl_sum"] == f"{best.value:.3f}" and cells["kl_forward"] == f"{best.metrics['kl_forward']:.3f}"
     assert cells["reward"] == best.point["reward"] and cells["baseline.decay"] == "–"
+
+
+def test_what_was_stopped_early_stands_behind_what_finished_and_says_so(analysis: Analysis) -> None:
+    """A trial that made fewer updates does not win by the objective that it had then."""
+    results = a_sweep()
+    stopped = next(one for one in results.trials if one.state == "stopped")
+    lucky = replace(stopped, curve=((1, 0.001),))
+    results = replace(results, trials=tuple(lucky if one is stopped else one for one in results.trials))
+    told = summary_text(results, analysis).partition("best trials, one seed each\n")[2]
+    assert f"trial {stopped.index} " not in told and "did not finish" not in told  # enough trials finished
+    few = tuple(one for one in results.trials if one.state != "finished" or one.index in (10, 28))
+    told = summary_text(replace(results, trials=few), analysis).partition("best trials, one seed each\n")[2]
+    names = re.split(r"\s{2,}", told.splitlines()[0].strip())
+    assert names[:3] == ["trial 10", "trial 28", f"trial {stopped.index} *"]
+    assert "* did not finish: it was measured after fewer updates" in " ".join(told.split())
+    assert [one.index for one in in_standing(few)[:3]] == [10, 28, stopped.index]
 
 
 def test_the_page_holds_all_pictures_and_the_words(analysis: Analysis, tmp_path: Path) -> None:

@@ -1,0 +1,154 @@
+"""Molecules from text: parsed, written in one form, taken apart; rdkit and selfies are imported where they are used."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rlgan.base.errors import DataError
+from rlgan.base.extras import require_package
+
+_REMEMBERED = 200_000  # molecules of one process
+_RADIUS, _BITS = 2, 1024  # of Morgan fingerprints, as in MOSES
+
+
+def require_rdkit(who: str) -> None:
+    """See to it that rdkit is there.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    require_package("rdkit", who, "molecules")
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Within it rdkit does not write to standard error what is wrong with a text."""
+    from rdkit.rdBase import BlockLogs
+
+    with BlockLogs():
+        yield
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def molecule(smiles: str) -> Any:
+    """The molecule that a SMILES string stands for.
+
+    Args:
+        smiles: a string; "" stands for no molecule.
+
+    Returns:
+        An `rdkit.Chem.Mol`, sanitised; None where the string is no molecule.
+
+    Raises:
+        ConfigError: rdkit is not installed.
+    """
+    require_rdkit("molecules")
+    from rdkit import Chem
+
+    if not smiles.strip():
+        return None
+    with quiet():
+        found = Chem.MolFromSmiles(smiles)
+    return found if found is not None and found.GetNumAtoms() else None
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def canonical(smiles: str) -> str | None:
+    """The one SMILES string that rdkit writes for a molecule; None where the string is no molecule."""
+    from rdkit import Chem
+
+    found = molecule(smiles)
+    return None if found is None else str(Chem.MolToSmiles(found))
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def scaffold(smiles: str) -> str:
+    """Murcko scaffold of a molecule, canonical: its rings and what joins them. "" where there is none."""
+    from rdkit.Chem.Scaffolds import MurckoScaffold
+
+    found = molecule(smiles)
+    return "" if found is None else str(MurckoScaffold.MurckoScaffoldSmiles(mol=found))
+
+
+def fragments(smiles: str) -> Counter[str]:
+    """BRICS fragments of a molecule, canonical, with how often each is there (Degen et al. 2008)."""
+    from rdkit import Chem
+    from rdkit.Chem import BRICS
+
+    with quiet():
+        broken = BRICS.BreakBRICSBonds(molecule(smiles))
+    return Counter(Chem.MolToSmiles(broken).split("."))
+
+
+def fingerprints(smiles: Sequence[str]) -> NDArray[np.float32]:
+    """Morgan fingerprints of radius 2, 1,024 bits.
+
+    Args:
+        smiles: N molecules.
+
+    Returns:
+        (N, 1024) of 0 and 1.
+    """
+    from rdkit.Chem import rdFingerprintGenerator
+
+    generator = rdFingerprintGenerator.GetMorganGenerator(radius=_RADIUS, fpSize=_BITS)
+    rows = [generator.GetFingerprintAsNumPy(molecule(text)) for text in smiles]
+    return np.stack(rows).astype(np.float32) if rows else np.zeros((0, _BITS), np.float32)
+
+
+def tanimoto(ones: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Tanimoto similarities |a ∩ b| / |a ∪ b| of fingerprints.
+
+    Args:
+        ones: (N, D) of 0 and 1.
+        others: (M, D).
+
+    Returns:
+        (N, M) between 0 and 1; 1 for two fingerprints without a bit.
+    """
+    both = ones @ others.T
+    either = ones.sum(1)[:, None] + others.sum(1)[None, :] - both
+    return np.divide(both, either, out=np.ones_like(both), where=either > 0)
+
+
+def selfies_of(smiles: str) -> str:
+    """A molecule as SELFIES (Krenn et al. 2020), of which every string is a molecule.
+
+    Raises:
+        ConfigError: selfies is not installed.
+        DataError: the string cannot be written as SELFIES.
+    """
+    require_package("selfies", "SELFIES", "molecules")
+    import selfies
+
+    try:
+        return str(selfies.encoder(smiles))
+    except selfies.EncoderError as error:
+        raise DataError(
+            f"SMILES {smiles!r}: cannot be written as SELFIES ({str(error).strip().splitlines()[0]}). Remove it, or "
+            "use SMILES.",
+            code="molecule_no_selfies",
+            fields={"smiles": smiles},
+        ) from error
+
+
+def smiles_of(selfies_text: str) -> str:
+    """The SMILES string of SELFIES; "" where there is none.
+
+    Raises:
+        ConfigError: selfies is not installed.
+    """
+    require_package("selfies", "SELFIES", "molecules")
+    import selfies
+
+    try:
+        return str(selfies.decoder(selfies_text))
+    except selfies.DecoderError:
+        return ""
