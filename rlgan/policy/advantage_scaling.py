@@ -59,6 +59,8 @@ class Normalisation(Settings):
     """What it is computed from, besides advantages."""
     centres: ClassVar[bool] = False
     """Whether the result stays the same if a constant is added to all compared values."""
+    needs_positive: ClassVar[bool] = False
+    """Whether values must be weights of at least 0."""
 
     def scale(self, batch: Scalable) -> tuple[Tensor, float]:
         """(B, T) float32 advantages on their final scale, whatever where the mask is False, and the next moving scale.
@@ -147,6 +149,7 @@ class SelfNormalised(Normalisation):
 
     not_searched: ClassVar[NotSearched] = NotSearched("part of a method's definition")
     kind: Literal["self_normalised"] = "self_normalised"
+    needs_positive: ClassVar[bool] = True
     needs: ClassVar[frozenset[Need]] = frozenset({"groups", "values"})
 
     def check(self, fields: Fields) -> Iterator[Problem]:

@@ -44,6 +44,8 @@ class Objective(Settings):
     draws_tokens: ClassVar[bool] = True
     """Whether it is for generators that draw tokens; otherwise for those that generate soft rows from noise."""
 
+    needs_positive: ClassVar[bool] = False
+    """Whether advantages must be weights of at least 0."""
     contrasts_reals: ClassVar[bool] = False
     """Whether generated sequences are set against real ones under the same conditions, by the generator's own
     log-probabilities, so that there is neither a reward nor a discriminator."""
@@ -184,6 +186,7 @@ class WeightedLikelihood(Objective):
     minibatches: int = Field(2, ge=1)
     """Optimiser steps per pass."""
     reads_reward: ClassVar[bool] = True
+    needs_positive: ClassVar[bool] = True
     entropy_bonus: ClassVar[float] = 0.0
 
     def check(self, fields: Fields) -> Iterator[Problem]:

@@ -102,6 +102,14 @@ def control(config: Config, name: Control) -> Config:
     if name in ("constant_reward", "random_reward", "length_reward") and not config.objective.reads_reward:
         # What was differentiated through a discriminator, or was one itself, has none here.
         changes["objective"] = Reinforce(loss_normaliser="sequence")
+    if name in ("constant_reward", "length_reward") and config.normalisation.needs_positive:
+        changes |= {
+            "normalisation": NoScaling(),
+            "baseline": NoBaseline() if name == "constant_reward" else LeaveOneOut(),
+        }
+    if name in ("constant_reward", "length_reward") and config.objective.needs_positive:
+        # What takes rewards for weights is not for those that may be negative.
+        changes["objective"] = Reinforce(loss_normaliser=config.objective.loss_normaliser)
     varied = config.model_copy(update=changes)
     if not compares_sequences(varied.baseline, varied.normalisation):
         schedule = schedule.model_copy(update={"g_group": None})
