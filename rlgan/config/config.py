@@ -125,7 +125,7 @@ class Workers(Settings):
     rounding of results."""
     most_logprob_gap: Annotated[float | None, FreeOnResume()] = Field(1.0, gt=0.0)
     """Maximum difference in nats between the log-probabilities of a drawn token in the learner and in the sampler
-    (`rollouts/logprob_gap_max`); above it the run stops. null for no limit. The greatest of 4,096 tokens of models with
+    (`rollouts/logprob_gap_max`); above it the run stops. null for no limit. The largest of 4,096 tokens of models with
     4 layers were 1.5e-5 in float32 and 0.22 in bfloat16 (`benchmarks/lm_gap.py`), so in float32 it may be 0.001."""
     tokens_at_once: Annotated[int | None, FreeOnResume()] = Field(None, ge=1)
     """Maximum number of tokens, including prompts and padding, for which a learner computes gradients of the generator

@@ -56,6 +56,7 @@ _KINDS: tuple[PluginKind, ...] = get_args(PluginKind)
 _BY_NAME = "qualified-name:"  # begins the digest of an object without source
 _BY_FILES = "files:"  # begins the digest of a folder, of which nothing is executed
 _CONFIG = "config.json"  # in the folder of a model
+_ADAPTER = "adapter_config.json"  # in that of an adapter
 _WEIGHTS = (".safetensors", ".json", ".txt", ".model", ".jinja")
 
 
@@ -192,7 +193,11 @@ def is_model_folder(name: str, kind: PluginKind) -> bool:
     """Whether a name is that of a folder with a model, where a kind knows such; one that looks like a path is."""
     if kind not in MODEL_FOLDERS or name.endswith(".py") or ".py:" in name:
         return False
-    return name.startswith((".", "/", "~")) or "/" in name or (Path(name) / _CONFIG).is_file()
+    return (
+        name.startswith((".", "/", "~"))
+        or "/" in name
+        or any((Path(name) / one).is_file() for one in (_CONFIG, _ADAPTER))
+    )
 
 
 def is_of_files(digest: str) -> bool:
@@ -202,6 +207,13 @@ def is_of_files(digest: str) -> bool:
 
 def _source_of_folder(name: str, kind: PluginKind) -> Source:
     folder = Path(name).expanduser()
+    if (folder / _ADAPTER).is_file() and not (folder / _CONFIG).is_file():
+        raise ConfigError(
+            f"{kind} {name!r}: holds an adapter alone, and the model that it belongs to is elsewhere. Give a folder "
+            "with all weights: `rlgan export --discriminator` writes one with --merge, peft by merge_and_unload.",
+            code="plugin_folder_of_adapter",
+            fields={"name": name},
+        )
     if not (folder / _CONFIG).is_file():
         there = [one.name for one in folder.parent.iterdir()] if folder.parent.is_dir() else []
         what = f"has no {_CONFIG}" if folder.is_dir() else f"does not exist.{nearest(folder.name, there)}"

@@ -181,13 +181,6 @@ def classifier_of(folder: str) -> type[FrozenClassifier]:
         ConfigError: it holds something else.
     """
     path = Path(folder)
-    if (path / "adapter_config.json").exists() and not (path / CONFIG_FILE).exists():
-        raise ConfigError(
-            f"reward {folder}: holds an adapter alone, and the model that it belongs to is elsewhere. Give a folder "
-            "with all weights: `rlgan export --discriminator` writes one with --merge, peft by merge_and_unload.",
-            code="classifier_is_adapter",
-            fields={"path": folder},
-        )
     try:
         config = json.loads((path / CONFIG_FILE).read_text("utf-8"))
     except (OSError, ValueError) as error:

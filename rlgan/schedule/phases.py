@@ -160,7 +160,8 @@ class Schedule(Settings):
             )
             yield Problem("temperature_of_no_tokens", at, f"has no effect: {which}. Set it to 1.")
         has_fakes = fields.discriminator is not None and fields.adversary.loss.reads_fakes
-        if not has_fakes and not (self.adversarial_updates and fields.objective.reads_reward):
+        is_read = fields.discriminator is not None or self.adversarial_updates  # see `ReadIf`
+        if is_read and not has_fakes and not (self.adversarial_updates and fields.objective.reads_reward):
             yield Problem("temperature_of_no_rollouts", at, "has no effect: nothing is drawn in training. Set it to 1.")
         forcing = self.teacher_forcing
         if self.adversarial_updates and (forcing.in_the_same_update or forcing.prefix_length(0)):

@@ -884,6 +884,8 @@ def test_every_rule_is_tried() -> None:
         "relative_of_tokens",
         "relative_of_prefixes",
     }
+    # Of the policy's temperature: test_rollout_temperature.py.
+    tried |= {f"temperature_of_{what}" for what in ("no_tokens", "no_rollouts", "likelihood", "a_policy_read")}
     # Of comparisons within a prompt: test_pairwise_loss.py.
     tried |= {code.partition(":")[0] for code, _, _ in WITHIN_PROMPTS}
     assert len(codes) > 90 and codes - tried == set()

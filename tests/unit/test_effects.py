@@ -48,6 +48,7 @@ OTHERS: dict[str, Any] = {
     "schedule.g_steps": {"schedule.g_steps": 2},
     "schedule.g_batch": {"schedule.g_batch": 6},
     "schedule.g_group": {"schedule.g_group": 3, "baseline": "leave_one_out"},
+    "schedule.rollout_temperature": {"schedule.rollout_temperature": 0.7},
     "schedule.d_steps": {"schedule.d_steps": 2},
     "schedule.mle_patience": {"schedule.mle_patience": 1},
     "schedule.mle_batch": {"schedule.mle_batch": 5},

@@ -283,8 +283,8 @@ def test_both_faces_write_it_and_the_card_says_what_it_is(
     assert "text-classification" in card and "num_labels=1" in card and "captions.txt" in card
     rlgan.load(run_dir).export(tmp_path / "adapter", discriminator=True)
     assert (tmp_path / "adapter" / "adapter_model.safetensors").exists()
-    with refused(ConfigError, "classifier_is_adapter"):
-        classifier_of(str(tmp_path / "adapter"))
+    told = ask(capsys, "show-config", "grpo", "--reward", tmp_path / "adapter")
+    assert told.status == 2 and "plugin_folder_of_adapter" in told.err
     texts, expected = judged(run_dir)
     for folder in ("out", "adapter"):
         torch.testing.assert_close(by_transformers(tmp_path / folder, texts), expected, atol=1e-5, rtol=0)

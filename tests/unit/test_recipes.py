@@ -67,8 +67,7 @@ UNITS: Part = {
     "mle_epochs": 0, "mle_patience": None, "mle_batch": 64, "mle_halve_from": None, "example_weights": "none",
     "mle_inputs.kind": "none", "discriminator_rounds": 0, "discriminator_accuracy": None, "g_steps": 1, "g_group": None,
     "d_steps": 1, "d_epochs": 1, "balance.kind": "fixed", "selection.kind": "none",
-    "d_fakes": "fresh",
-    "rollout_temperature": 1.0,
+    "d_fakes": "fresh", "rollout_temperature": 1.0,
 }  # fmt: skip
 """One round of one epoch an update, from scratch (1:1, none / 0 in 16.2)."""
 
@@ -490,8 +489,7 @@ GAD: Recipe = GRPO | {  # Ye et al. 2025 (docs/algorithms/gad.md); sizes are our
     "normalisation": {"kind": "group_deviation", "epsilon": 1e-6, "bessel": True},
     "reference": {"kind": "loss", "weight": 1e-3, "times_ratio": False},
     "schedule": GRPO["schedule"] | {
-        "discriminator_rounds": 50, "d_steps": 1, "d_epochs": 1, "d_fakes": "rollouts",
-        "rollout_temperature": 0.8,
+        "discriminator_rounds": 50, "d_steps": 1, "d_epochs": 1, "d_fakes": "rollouts", "rollout_temperature": 0.8
     },
     "optimizers.generator": ADAM | {"lr": 1e-4, "clip_norm": 0.2},
     "optimizers.discriminator": ADAM | {"lr": 1e-4, "clip_norm": 0.2},

@@ -10,6 +10,7 @@ B sequences, S positions of a condition, T of a sequence, L tokens that are read
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -115,9 +116,8 @@ class SequenceClassifierDiscriminator(Discriminator):
         self, folder: Path, source: ModelFolder | HubModel | None, texts: TextsOfRun, *, merges: bool
     ) -> SavedModel:
         """Write model or adapter, and tokenizer; see `Discriminator.save_for_transformers`."""
-        return save_classifier(
-            self.network, self._settings, self._space, self.reader(), texts, folder, source, merges=merges
-        )
+        fresh = partial(type(self), self._settings, self._space)
+        return save_classifier(self, self._settings, self._space, texts, folder, source, fresh, merges=merges)
 
     def may_be_new(self, name: str) -> bool:
         """Whether a weight is of the output, which a model that was trained for something else has not."""

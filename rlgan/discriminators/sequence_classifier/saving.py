@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -30,6 +31,20 @@ from .settings import SequenceClassifier
 
 _INSTEAD = "Use the run itself as a reward: rlgan.load(RUN).reward(), and its as_trl() for TRL."
 _NEW_NAMES = ("<|end_of_prompt|>", "<|padding|>")
+
+
+class Classifier(Protocol):
+    """What is asked of a discriminator here."""
+
+    network: nn.Module
+
+    def reader(self) -> Reader:
+        """What it reads of sequences."""
+        ...
+
+    def may_be_new(self, name: str) -> bool:
+        """Whether a weight is of the output."""
+        ...
 
 
 def require_expressible(settings: SequenceClassifier, is_causal: bool) -> None:
@@ -57,26 +72,26 @@ def require_expressible(settings: SequenceClassifier, is_causal: bool) -> None:
 
 
 def save_classifier(
-    network: nn.Module,
+    discriminator: Classifier,
     settings: SequenceClassifier,
     space: SequenceSpace,
-    reader: Reader,
     texts: TextsOfRun,
     folder: Path,
     source: ModelFolder | HubModel | None,
+    fresh: Callable[[], Classifier],
     *,
     merges: bool,
 ) -> SavedModel:
     """Write a network and its tokenizer as `save_pretrained` does.
 
     Args:
-        network: trained; left as it is.
+        discriminator: trained; left as it is.
         settings: of the network.
         space: the task's sequences.
-        reader: what it reads of them.
         texts: of the run.
         folder: exists.
         source: where the model lies that an adapter was trained beside; None for random weights.
+        fresh: builds a discriminator of the same settings.
         merges: whether an adapter becomes part of the weights.
 
     Raises:
@@ -85,6 +100,7 @@ def save_classifier(
         CheckpointError: the model at `source` is another one than the adapter was trained beside.
         DataError: there is no model at `source`.
     """
+    network, reader = discriminator.network, discriminator.reader()
     is_causal = hasattr(base_model(network), "score")
     require_expressible(settings, is_causal)
     has_adapter = isinstance(settings.training, LoRA)
@@ -103,7 +119,7 @@ def save_classifier(
         tokenizer.model_max_length = int(longest)
     tokenizer.chat_template = _template(tokens, layout, texts, reader, tokenizer)
     if is_adapter:
-        saved = _save_adapter(network, settings, space, folder, source)
+        saved = _save_adapter(network, folder, source, fresh)
     else:
         _save_whole(network, folder, pad_id, has_adapter, _reads(space, texts, reader))
         saved = SavedModel(is_adapter=False)
@@ -130,14 +146,8 @@ def _save_whole(network: nn.Module, folder: Path, pad_id: int, has_adapter: bool
 
 
 def _save_adapter(
-    network: Any,
-    settings: SequenceClassifier,
-    space: SequenceSpace,
-    folder: Path,
-    source: ModelFolder | HubModel | None,
+    network: Any, folder: Path, source: ModelFolder | HubModel | None, fresh: Callable[[], Classifier]
 ) -> SavedModel:
-    from .network import SequenceClassifierDiscriminator
-
     if source is None:
         raise ConfigError(
             "--merge: is missing. The discriminator's adapter was trained on random weights, which are in no other "
@@ -145,7 +155,7 @@ def _save_adapter(
             code="export_judge_adapter_of_nothing",
         )
     with torch.random.fork_rng(devices=[]), quiet():
-        other = SequenceClassifierDiscriminator(settings, space)
+        other = fresh()
     load_files(
         other.network,
         source,

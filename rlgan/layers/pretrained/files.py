@@ -84,12 +84,12 @@ def load_files(
             fields={"model": source.shown, "weight": first},
         )
     lacking = {*about["missing_keys"], *other_shapes}
-    others, number = sorted(about["unexpected_keys"]), len(list(loaded.named_parameters()))
-    if others and 2 * len(lacking) > number:
+    held, number = sorted(about["unexpected_keys"]), len(list(loaded.named_parameters()))
+    if held and 2 * len(lacking) > number:
         raise DataError(
             (
                 f"{source.shown}: its files contain {number - len(lacking)} of the {number} weights of a "
-                f"{type(loaded).__name__}, which its config.json describes, and others ({', '.join(others[:3])}). "
+                f"{type(loaded).__name__}, which its config.json describes, and others ({', '.join(held[:3])}). "
                 "Restore config.json and weights of one and the same model."
             ),
             code="model_weights_of_another",
