@@ -463,7 +463,8 @@ SFT: Recipe = {name: part for name, part in MLE.items() if name != "generator"} 
         "kind": "causal_lm", "config": None, "dtype": "float32", "checkpointing": False, "training.kind": "whole",
     },
     "generator.weights": {
-        "kind": "fresh", "positions": None, "architecture": "llama", "width": 128, "layers": 2, "heads": 4, "key_value_heads": None,
+        "kind": "fresh", "positions": None, "architecture": "llama", "width": 128, "layers": 2, "heads": 4,
+        "key_value_heads": None,
         "expansion": 4, "dropout": 0.0, "tied": True,
     },
     "schedule": MLE["schedule"] | {"mle_epochs": 10, "mle_patience": 1, "mle_batch": 16},
