@@ -70,7 +70,7 @@ READ_IF = {
         "reward", "baseline", "normalisation", "reference", "optimizers.generator", "schedule.g_steps",
         "schedule.g_batch", "schedule.g_group", "schedule.g_rate_end", "evaluation.every", "evaluation.collapse_share",
     },
-    "rollouts": {"credit", "objective", "sampling"},
+    "rollouts": {"credit", "objective", "sampling", "schedule.rollout_temperature"},
     "rounds between updates": {"schedule.d_steps", "schedule.d_fakes", "schedule.d_rate_end"},
     "pretraining": {"optimizers.mle", "schedule.mle_patience", "evaluation.mle_every"},
     "likelihood": {"schedule.mle_batch"},
