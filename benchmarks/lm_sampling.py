@@ -5,7 +5,9 @@
 One process and thread, turn by turn, float32, random weights, temperature 1, no token that ends a sequence, so that
 both draw the same number of tokens. Once each row has a prompt of its own, and once `--group` rows share one. That
 rlgan draws from the model's distribution is tested (`tests/unit/test_causal_lm.py`); here the mean log-probability of
-what each side drew stands beside its time, computed by one forward pass of the model. Times are CPU seconds.
+what each side drew stands beside its time, computed by one forward pass of the model. Times are CPU seconds. Where each
+row has a prompt of its own, what nobody can leave out is timed, too: the products with all matrices of the model, and
+those of each row's query with its keys and values, for as many steps, and nothing else.
 """
 
 from __future__ import annotations
@@ -89,6 +91,7 @@ def compare(options: argparse.Namespace, folder: Path) -> None:
             return found[:, given.shape[1] :]
 
         taken: dict[str, list[float]] = {"rlgan": [], "generate": []}
+        products: dict[str, list[float]] = {"matrices": [], "keys and values": []}
         likelihood: dict[str, list[float]] = {"rlgan": [], "generate": []}
         for repeat in range(options.repeats + 1):
             for name, draw in (("generate", theirs), ("rlgan", ours)):
@@ -99,6 +102,10 @@ def compare(options: argparse.Namespace, folder: Path) -> None:
                 if repeat:  # the first warms up
                     taken[name].append(spent)
                     likelihood[name].append(nll)
+            if repeat and rows_a_prompt == 1:
+                with torch.no_grad():
+                    products["matrices"].append(cpu_seconds(lambda: of_matrices(model, options))[0])
+                    products["keys and values"].append(cpu_seconds(lambda: of_keys(model, options))[0])
         tokens_drawn = options.rows * options.new
         print(f"{rows_a_prompt} rows a prompt:")
         for name, seconds in taken.items():
@@ -107,6 +114,36 @@ def compare(options: argparse.Namespace, folder: Path) -> None:
                 f"NLL {spread(likelihood[name], 4)} nats a token"
             )
         print(f"  tokens a second, rlgan / generate: {spread(ratios(taken['generate'], taken['rlgan']))}")
+        if rows_a_prompt == 1:
+            bare = [sum(both) for both in zip(*products.values(), strict=True)]
+            for name, seconds in {**taken, **products}.items():
+                print(f"  {name}: {spread(seconds)} CPU seconds")
+            print(f"  products alone / rlgan: {spread(ratios(bare, taken['rlgan']))}")
+            print(f"  if nothing else were computed, rlgan / generate: {spread(ratios(taken['generate'], bare))}")
+
+
+def of_matrices(model: Any, options: argparse.Namespace) -> Tensor:
+    """The products of every step with all matrices of the model."""
+    layers = [part.weight for part in model.modules() if isinstance(part, torch.nn.Linear)]
+    rows = {width: torch.randn(options.rows, width) for width in {weight.shape[1] for weight in layers}}
+    found = rows[layers[0].shape[1]]
+    for _ in range(options.new):
+        for weight in layers:
+            found = torch.nn.functional.linear(rows[weight.shape[1]], weight)
+    return found
+
+
+def of_keys(model: Any, options: argparse.Namespace) -> Tensor:
+    """The products of every step's queries with the keys and values that are there."""
+    config, size = model.config, options.prompt + options.new
+    heads, depth = config.num_attention_heads, config.hidden_size // config.num_attention_heads
+    queries = torch.randn(options.rows, heads, 1, depth)
+    kept = torch.randn(config.num_hidden_layers, 2, options.rows, heads, size, depth)
+    found = queries
+    for step in range(options.new):
+        for keys, values in kept[:, :, :, :, : options.prompt + step + 1]:
+            found = (queries @ keys.transpose(-1, -2)) @ values
+    return found
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Annotated, Any, Literal
 
 import torch
@@ -25,13 +25,14 @@ from rlgan.base.errors import ConfigError
 from rlgan.base.problems import Problem
 from rlgan.base.search_priors import Choice, NotSearched
 from rlgan.base.seeding import global_stream, stream
-from rlgan.base.settings import Settings
-from rlgan.base.weights import Tensors, Weights, as_base, base_of, load_weights, trained_of
+from rlgan.base.settings import FreeOnResume, Settings
+from rlgan.base.weights import Tensors, Weights, as_base, base_of, load_weights, network_of, trained_of
 from rlgan.discriminators import DiscriminatorSettings, PlainScorer, Scorer, build_discriminator
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.transition import sequence_mask
 from rlgan.generators import Generator, GeneratorSettings, build_generator
 from rlgan.layers.embeddings import load_pretrained
+from rlgan.layers.micro_batches import InParts, micro_batches
 from rlgan.layers.optimizers import (
     OptimizerSettings,
     build_optimizer,
@@ -86,6 +87,11 @@ class AdversarySettings(Settings):
     mismatched pairs."""
     decoding: Annotated[DecodingSettings, NotSearched("needs a task with conditions")] = Drawn()
     """Decoding of the fakes."""
+    tokens_at_once: Annotated[int | None, NotSearched("fits the memory at hand"), FreeOnResume()] = Field(None, ge=1)
+    """Maximum number of tokens, including conditions and padding, for which the discriminator's gradients are computed
+    at once; null for whole minibatches. The gradient equals that of the minibatch up to rounding, whatever the loss. A
+    longer sequence is a part of its own. Lower it when memory is short; a minibatch in parts takes about a third more
+    time."""
     l2_all: Annotated[float | None, Choice((None, 1e-6, 1e-4))] = Field(None, gt=0.0)
     """Weight λ of the L2 penalty λ·½Σw² on all weights; null disables."""
     gradient_penalty: GradientPenaltySettings = NoGradientPenalty()
@@ -175,6 +181,25 @@ class AdversarySettings(Settings):
                         "another loss."
                     ),
                 )
+        if network is not None and self.tokens_at_once is not None and not network.judges_rows_alone:
+            yield Problem(
+                "parts_of_rows_together",
+                {"adversary.tokens_at_once": self.tokens_at_once},
+                (
+                    f"needs a discriminator that judges each sequence by itself while it learns, but discriminator="
+                    f"{network.kind!r} may also read the others of a minibatch (batch normalisation, spectral norms, "
+                    "code of your own). Set it to null, and lower adversary.batch instead."
+                ),
+            )
+        if network is not None and self.tokens_at_once is not None and self.gradient_penalty.kind != "none":
+            yield Problem(
+                "parts_beside_penalty",
+                {"adversary.tokens_at_once": self.tokens_at_once},
+                (
+                    f"does not bound adversary.gradient_penalty={self.gradient_penalty.kind!r}, which is computed for "
+                    "whole minibatches. Set one of them to null or none, or lower adversary.batch instead."
+                ),
+            )
         if network is not None and network.has_spectral_norm and self.weight_clip is not None:
             yield Problem(
                 "bounded_twice",
@@ -204,6 +229,7 @@ class Round:
         paired: (n, T) int64 the real sequence under each fake's condition; None where the loss compares none within a
             prompt, so that reals are drawn separately.
         group: fakes in a row under one condition; with `paired` only.
+        rate: factor of the optimiser's learning rate.
     """
 
     index: int
@@ -216,6 +242,7 @@ class Round:
     policy: Weights | None = None
     paired: Tensor | None = None
     group: int = 1
+    rate: float = 1.0
 
 
 def initial_stream(seed: int) -> AbstractContextManager[None]:
@@ -266,11 +293,13 @@ class Adversary:
         self._reals, self._heldout_reals, self._probes = reals, heldout_reals, probes
         self._judges_tokens = network.granularity == "token"
         with initial_stream(seed):
-            self.network = build_discriminator(network, space).to(device)
+            if start is None:
+                self.network = build_discriminator(network, space)
+            else:
+                self.network = network_of(lambda: build_discriminator(network, space), start)
         load_pretrained(self.network, pretrained)
-        if start is not None:
-            load_weights(self.network, start)
         self.base = base_of(self.network)
+        self.network.to(device)
         self._trained = [one for one in self.network.parameters() if one.requires_grad]
         self._optimizer = build_optimizer(optimizer, self._trained)
         self._policy: Generator | None = None
@@ -350,6 +379,8 @@ class Adversary:
 
     def _train_epochs(self, request: Round, rng: torch.Generator) -> dict[str, float]:
         self.network.train()
+        for group in self._optimizer.param_groups:
+            group["lr"] = request.rate * self._optimizer_settings.lr
         losses: list[float] = []
         norms: list[float] = []
         slopes: list[float] = []
@@ -357,8 +388,8 @@ class Adversary:
         correct, scored = Counter[str](), Counter[str]()  # by kind
         for _ in range(request.epochs):
             for batch in self._epoch(request, rng):
-                member_logits = self.network.member_logits(batch.shown, batch.mask, batch.conditions)
-                member_logits = self._against_policy(member_logits, batch.shown, batch.mask, batch.conditions)
+                judged = InParts(partial(self._logits, batch), self._parts(batch))
+                member_logits = judged.outputs
                 member_losses = [self._loss(batch, logits, request.real_weight, apart) for logits in member_logits]
                 self._optimizer.zero_grad()
                 # Sums, so that each member's gradient is that of a network alone.
@@ -370,6 +401,7 @@ class Adversary:
                     total = total + cost.total
                     slopes.append(cost.mean)
                 total.backward()
+                judged.backward()
                 norms.append(clip_gradients(self._trained, self._optimizer_settings.clip_norm))
                 self._optimizer.step()
                 # One loss has been noted for each step before this one.
@@ -378,9 +410,9 @@ class Adversary:
                 losses.append(float(torch.stack(member_losses).detach().mean()))
                 called_real = member_logits.detach().mean(0) > 0
                 for kind, rows_of_kind in batch.kinds.items():
-                    judged = rows_of_kind.unsqueeze(1) & batch.mask if self._judges_tokens else rows_of_kind
-                    correct[kind] += int((called_real[judged] == (kind == "real")).sum())
-                    scored[kind] += int(judged.sum())
+                    counted = rows_of_kind.unsqueeze(1) & batch.mask if self._judges_tokens else rows_of_kind
+                    correct[kind] += int((called_real[counted] == (kind == "real")).sum())
+                    scored[kind] += int(counted.sum())
                 advance()
         metrics = {
             "discriminator/loss": sum(losses) / len(losses),
@@ -394,6 +426,21 @@ class Adversary:
         if self._settings.loss.has_boundary:
             metrics |= {f"discriminator/accuracy_{kind}": correct[kind] / scored[kind] for kind in scored}
         return metrics
+
+    def _parts(self, batch: Minibatch) -> list[Tensor]:
+        """Which rows of a minibatch are computed together."""
+        if self._settings.tokens_at_once is None:
+            return [torch.arange(len(batch.mask))]
+        lengths = self.network.num_read(batch.shown, batch.mask, batch.conditions)
+        return micro_batches(lengths, self._settings.tokens_at_once)
+
+    def _logits(self, batch: Minibatch, rows: Tensor) -> Tensor:
+        """Logits (M, n) or (M, n, T) of some rows of a minibatch."""
+        shown, mask, conditions = batch.shown, batch.mask, batch.conditions
+        if len(rows) < len(mask):
+            rows = rows.to(self._device)
+            shown, mask, conditions = shown[rows], mask[rows], None if conditions is None else conditions[rows]
+        return self._against_policy(self.network.member_logits(shown, mask, conditions), shown, mask, conditions)
 
     def _against_policy(self, logits: Tensor, tokens: Tensor, mask: Tensor, conditions: Tensor | None) -> Tensor:
         """Logits as the loss reads them: of a distribution, less the generator's own log-probabilities."""
@@ -436,9 +483,7 @@ class Adversary:
         scorer = PlainScorer(self.network) if fresh.tokens.is_floating_point() else self.network.scorer()
         if self._settings.loss.is_of_a_distribution:
             # A distribution over tokens ranks nothing and has no boundary: it is measured as a language model is.
-            nll = -_of_all(*self._judged(scorer, self._heldout_reals.rows(slice(_MOST_HELDOUT)))).mean()
-            metrics = {"discriminator/nll_heldout": float(nll)}
-            return metrics if self._policy is None else metrics | self._ratio_metrics(scorer, fresh)
+            return self._distribution_metrics(scorer, fresh)
         number = min(_MOST_HELDOUT, fresh.tokens.shape[0], self._heldout_reals.tokens.shape[0])
         judged = [self._judged(scorer, one.rows(slice(number))) for one in (self._heldout_reals, fresh)]
         health = discriminator_health(*(_of_all(*one) for one in judged))
@@ -466,23 +511,40 @@ class Adversary:
 
         return margin_health(scores(request.paired[:number]), scores(request.fakes[:number])).metrics
 
-    def _ratio_metrics(self, scorer: Scorer, fresh: Pairs) -> dict[str, float]:
-        """How log p_φ/p_θ of whole sequences tells unseen reals from fresh fakes."""
-        number = min(_MOST_HELDOUT, fresh.tokens.shape[0], self._heldout_reals.tokens.shape[0])
-        ratios = []
-        for pairs in (self._heldout_reals.rows(slice(number)), fresh.rows(slice(number))):
-            tokens = pairs.tokens.to(self._device)
-            conditions = None if pairs.conditions is None else pairs.conditions.to(self._device)
-            mask = sequence_mask(self._space, tokens)
-            prefixes = self._against_policy(scorer(tokens, mask, conditions), tokens, mask, conditions)
-            ratios.append(prefixes.gather(1, mask.sum(1, keepdim=True) - 1).squeeze(1).to(CPU))
+    def _distribution_metrics(self, scorer: Scorer, fresh: Pairs) -> dict[str, float]:
+        """NLL of unseen reals, a token; and how log p_φ/p_θ of whole sequences tells them from fresh fakes."""
+        reals = self._heldout_reals.rows(slice(_MOST_HELDOUT))
+        logprobs, mask = self._logprobs(scorer, reals)
+        metrics = {"discriminator/nll_heldout": -float(logprobs[mask].mean())}
+        if self._policy is None:
+            return metrics
+        number = min(fresh.tokens.shape[0], reals.tokens.shape[0])
+        some = reals.rows(slice(number)), (logprobs[:number], mask[:number])
+        fakes = fresh.rows(slice(number))
+        ratios = [self._log_ratios(pairs, *known) for pairs, known in (some, (fakes, self._logprobs(scorer, fakes)))]
         health = discriminator_health(*ratios)
-        return self._shortcuts(fresh, *ratios) | {
-            "discriminator/auc_heldout": health.auc,
-            "discriminator/accuracy_heldout": health.accuracy,
-            "discriminator/mean_prob_real": health.mean_prob_real,
-            "discriminator/mean_prob_fake": health.mean_prob_fake,
-        }
+        return (
+            metrics
+            | self._shortcuts(fresh, *ratios)
+            | {
+                "discriminator/auc_heldout": health.auc,
+                "discriminator/accuracy_heldout": health.accuracy,
+                "discriminator/mean_prob_real": health.mean_prob_real,
+                "discriminator/mean_prob_fake": health.mean_prob_fake,
+            }
+        )
+
+    def _logprobs(self, scorer: Scorer, pairs: Pairs) -> tuple[Tensor, Tensor]:
+        """(n, T) log p_φ of each token, and which are real, where the network computes."""
+        tokens = pairs.tokens.to(self._device)
+        mask = sequence_mask(self._space, tokens)
+        return scorer(tokens, mask, None if pairs.conditions is None else pairs.conditions.to(self._device)), mask
+
+    def _log_ratios(self, pairs: Pairs, logprobs: Tensor, mask: Tensor) -> Tensor:
+        """(n,) log p_φ/p_θ of whole sequences."""
+        conditions = None if pairs.conditions is None else pairs.conditions.to(self._device)
+        prefixes = self._against_policy(logprobs, pairs.tokens.to(self._device), mask, conditions)
+        return prefixes.gather(1, mask.sum(1, keepdim=True) - 1).squeeze(1).to(CPU)
 
     def _shortcuts(self, fresh: Pairs, real_scores: Tensor, fake_scores: Tensor) -> dict[str, float]:
         """What can be told of the same sequences without reading them, and what the discriminator adds to it.

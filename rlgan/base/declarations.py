@@ -123,6 +123,10 @@ class DeclaredDiscriminator(Protocol):
     def has_spectral_norm(self) -> bool:
         """Whether its slope is bounded by spectral norms."""
 
+    @property
+    def judges_rows_alone(self) -> bool:
+        """Whether a logit depends on one sequence alone while it learns."""
+
 
 class DeclaredLoss(Protocol):
     """A loss of the discriminator."""

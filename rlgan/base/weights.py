@@ -5,7 +5,8 @@ singular vectors). Each is sent once, however many names it has, in its own dtyp
 alone, has its hash for a name: whoever has it once needs nothing but the name, and networks read it where it lies.
 
 A snapshot is read by many and written by nobody: the trainer, the checkpoint and the workers in this process hold the
-same tensors. On Ray its arrays are mapped out of the object store without a copy.
+same tensors. On Ray its arrays are mapped out of the object store without a copy. Of a base there is one in a process:
+`base_of` copies nothing, and `network_of` builds a network that has no memory of its own for it.
 """
 
 from __future__ import annotations
@@ -14,13 +15,15 @@ import copy
 import hashlib
 import secrets
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from .placeholders import is_placeholder, values_follow
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -89,7 +92,7 @@ class Weights:
 
 
 def weights_of(module: nn.Module, version: int) -> Weights:
-    """A copy of all of a module's weights, on the CPU; see `trained_of` and `base_of`."""
+    """A module's weights, on the CPU: a copy of what training changes, and what it leaves alone where that lies."""
     return Weights(version, trained_of(module), base_of(module))
 
 
@@ -99,11 +102,17 @@ def trained_of(module: nn.Module) -> Tensors:
 
 
 def base_of(module: nn.Module) -> Base | None:
-    """A copy of what training leaves alone: parameters without a gradient, and buffers that never change.
+    """What training leaves alone: parameters without a gradient, and buffers that never change.
 
-    A module says of its own buffers which never change: `constant_buffers: ClassVar[frozenset[str]]`.
+    A module says of its own buffers which never change: `constant_buffers: ClassVar[frozenset[str]]`. What is on the
+    CPU is not copied, so that it must not be written to any more: `load_weights` with another base does not.
     """
-    return as_base(_copied(_parts(module)[1]))
+    return as_base({name: tensor.detach().cpu() for name, tensor in _parts(module)[1].items()})
+
+
+def frozen_names(module: nn.Module) -> frozenset[str]:
+    """Names of what `base_of` has."""
+    return frozenset(_parts(module)[1])
 
 
 def as_base(tensors: Tensors) -> Base | None:
@@ -113,7 +122,7 @@ def as_base(tensors: Tensors) -> Base | None:
     digest = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(_bytes_of(tensor).tobytes())
+        digest.update(bytes_of(tensor).data)
     return Base(digest.hexdigest(), tensors)
 
 
@@ -122,18 +131,21 @@ def load_weights(module: Module, tensors: Mapping[str, Tensor], base: Base | Non
 
     Args:
         module: of the architecture that they are of.
-        tensors: what training changes, and of the base what there is: copied.
-        base: read where it lies, and not copied: the module must not be trained further in what it leaves alone.
+        tensors: what training changes, and of the base what there is: copied. Only what takes the place of a
+            placeholder is read where it lies: it must not be written to any more.
+        base: read where it lies, and not copied, on the device where it lies.
 
     Raises:
         RuntimeError: a parameter is missing or has another shape, or there is one that the module does not have.
     """
     state, moving = module.state_dict(keep_vars=True), _parts(module)[0]
     same = {id(tensor): name for name, tensor in state.items() if name in tensors}
-    missing = [name for name, tensor in moving.items() if id(tensor) not in same]
-    unknown = [name for name in tensors if name not in state]
-    if missing or unknown:
-        raise RuntimeError(f"the weights do not fit {type(module).__name__}: missing {missing}, unknown {unknown}")
+    _require_fit(
+        module,
+        [name for name, tensor in moving.items() if id(tensor) not in same],
+        [name for name in tensors if name not in state],
+    )
+    read = {} if base is None or base.tensors is None else dict(base.tensors)
     with torch.no_grad():
         for name, tensor in tensors.items():
             if state[name].shape != tensor.shape:
@@ -141,10 +153,29 @@ def load_weights(module: Module, tensors: Mapping[str, Tensor], base: Base | Non
                     f"the weights do not fit {type(module).__name__}: {name} is {tuple(tensor.shape)}, expected "
                     f"{tuple(state[name].shape)}"
                 )
-            state[name].copy_(tensor)
-    if base is not None:
-        _read(module, base)
+            if is_placeholder(state[name]):
+                read.setdefault(name, tensor)
+            else:
+                state[name].copy_(tensor)
+        _read(module, read)
+    _require_fit(module, [name for name, tensor in module.named_parameters() if is_placeholder(tensor)], [])
     return module
+
+
+def network_of(build: Callable[[], Module], tensors: Mapping[str, Tensor], base: Base | None = None) -> Module:
+    """A network with weights that are there already, and no memory of its own for what training leaves alone.
+
+    Args:
+        build: the network, with values that do not matter.
+        tensors: see `load_weights`; what is frozen in the network is read where it lies.
+        base: likewise.
+
+    Raises:
+        RuntimeError: see `load_weights`.
+    """
+    with values_follow():
+        network = build()
+    return load_weights(network, tensors, base)
 
 
 def frozen_copy(network: Module) -> Module:
@@ -187,7 +218,7 @@ def packed(state: Any) -> Any:
     tensor = state.detach().cpu()
     if tensor.dtype in _OF_NUMPY:
         return tensor.numpy()
-    return _Bits(_bytes_of(tensor), str(tensor.dtype).removeprefix("torch."))
+    return _Bits(bytes_of(tensor), str(tensor.dtype).removeprefix("torch."))
 
 
 def unpacked(state: Any, *, copies: bool = True) -> Any:
@@ -211,7 +242,7 @@ def unpacked(state: Any, *, copies: bool = True) -> Any:
         return torch.from_numpy(state)
 
 
-def _bytes_of(tensor: Tensor) -> np.ndarray:
+def bytes_of(tensor: Tensor) -> np.ndarray:
     """(..., bytes of an element) uint8."""
     return tensor.contiguous().unsqueeze(-1).view(torch.uint8).numpy()
 
@@ -253,18 +284,24 @@ def _parts(module: nn.Module) -> tuple[Tensors, Tensors]:
     return moving, frozen
 
 
-def _read(module: nn.Module, base: Base) -> None:
-    """Let a module read its base where that lies, by every name that a tensor has."""
-    assert base.tensors is not None
+def _require_fit(module: nn.Module, missing: list[str], unknown: list[str]) -> None:
+    if missing or unknown:
+        raise RuntimeError(f"the weights do not fit {type(module).__name__}: missing {missing}, unknown {unknown}")
+
+
+def _read(module: nn.Module, tensors: Tensors) -> None:
+    """Let a module read tensors where they lie, by every name that they have; from another device they are copied."""
     state = module.state_dict(keep_vars=True)
-    parameters = {
-        id(own): nn.Parameter(tensor, requires_grad=False)
-        for name, tensor in base.tensors.items()
-        if isinstance(own := state[name], nn.Parameter)
-    }
-    buffers = {id(state[name]): tensor for name, tensor in base.tensors.items()}
+    buffers: dict[int, Tensor] = {}
+    for name, tensor in tensors.items():
+        own = state[name]
+        if own.device != tensor.device and not is_placeholder(own):
+            own.copy_(tensor)
+        elif isinstance(own, nn.Parameter):
+            # The parameter stays, for whoever trains the module holds it.
+            own.requires_grad_(False).data = tensor.detach().to(own.device, own.dtype)
+        else:
+            buffers[id(own)] = tensor.to(own.device)
     for part in module.modules():
-        for name, own in part._parameters.items():
-            part._parameters[name] = parameters.get(id(own), own)
         for name, buffer in part._buffers.items():
             part._buffers[name] = buffers.get(id(buffer), buffer)

@@ -225,6 +225,11 @@ class Config(Settings):
         return self.discriminator is not None
 
     @property
+    def starts_trained(self) -> bool:
+        """Whether the generator has learned anything before its first adversarial update."""
+        return self.schedule.mle_epochs > 0 or self.generator.begins_trained
+
+    @property
     def shares_embeddings(self) -> bool:
         """Whether the discriminator's embeddings are copies of the generator's."""
         return self.discriminator is not None and self.discriminator.copies_embeddings

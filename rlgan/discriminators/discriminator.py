@@ -53,6 +53,11 @@ class Architecture(Settings):
         return False
 
     @property
+    def judges_rows_alone(self) -> bool:
+        """Whether no logit depends on other sequences while it learns: a minibatch may go through in parts."""
+        return not self.has_spectral_norm
+
+    @property
     def reads_soft_rows(self) -> bool:
         """Whether it reads soft rows in the place of tokens, and is twice differentiable in them."""
         return not self.gives_distribution
@@ -177,6 +182,19 @@ class Discriminator(nn.Module, ABC):
             DataError: a file is missing or damaged, or holds the weights of another network.
         """
         return ()
+
+    def num_read(self, tokens: Tensor, mask: Tensor, conditions: Tensor | None = None) -> Tensor:
+        """Tokens that are read of each sequence: (B, K) int64, of K pieces that are padded each to its longest.
+
+        Most networks read whatever is padding, too.
+
+        Args:
+            tokens: (B, T) int64, or soft rows (B, T, V).
+            mask: (B, T) bool.
+            conditions: (B, S) int64, or None.
+        """
+        number = mask.shape[1] + (0 if conditions is None else conditions.shape[1])
+        return torch.full((len(mask), 1), number)
 
     def save_for_transformers(
         self, folder: Path, source: ModelFolder | HubModel | None, texts: TextsOfRun, *, merges: bool

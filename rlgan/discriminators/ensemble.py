@@ -37,6 +37,11 @@ class Ensemble(Discriminator):
         """(M, B) or (M, B, T) real-logits; see `Discriminator.member_logits`."""
         return torch.stack([member(tokens, mask, conditions) for member in self.parts()])
 
+    def num_read(self, tokens: Tensor, mask: Tensor, conditions: Tensor | None = None) -> Tensor:
+        """What all members read together; see `Discriminator.num_read`."""
+        first, *_ = self.parts()
+        return len(self.members) * first.num_read(tokens, mask, conditions)
+
     def part_logits(self, tokens: Tensor, mask: Tensor, conditions: Tensor | None = None) -> dict[str, Tensor]:
         """Means of the members'; see `Discriminator.part_logits`."""
         found = [member.part_logits(tokens, mask, conditions) for member in self.parts()]

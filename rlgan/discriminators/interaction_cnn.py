@@ -61,6 +61,11 @@ class InteractionCnn(Architecture):
     granularity: ClassVar[Granularity] = "sequence"
 
     @property
+    def judges_rows_alone(self) -> bool:
+        """See `Architecture.judges_rows_alone`: batch normalisation reads all rows."""
+        return False
+
+    @property
     def copies_embeddings(self) -> bool:
         """As `embeddings` says."""
         return self.embeddings == "generator"

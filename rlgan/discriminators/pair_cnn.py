@@ -47,6 +47,11 @@ class PairCnn(Architecture):
     reads: ClassVar[Reads] = "pairs"
     granularity: ClassVar[Granularity] = "sequence"
 
+    @property
+    def judges_rows_alone(self) -> bool:
+        """See `Architecture.judges_rows_alone`: batch normalisation reads all rows."""
+        return not self.batch_norm
+
     @model_validator(mode="after")
     def _check(self) -> PairCnn:
         filters_of_each(self.windows, self.filters)

@@ -55,6 +55,11 @@ class PluginDiscriminator(TimedPlugin, Architecture):
     """Whether it declares that it accepts distributions in place of tokens; filled in by rlgan."""
 
     @property
+    def judges_rows_alone(self) -> bool:
+        """See `Architecture.judges_rows_alone`: nothing is known of a network of the user's own."""
+        return False
+
+    @property
     def reads_soft_rows(self) -> bool:
         """As `soft_rows` says."""
         return self.soft_rows

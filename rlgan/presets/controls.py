@@ -64,7 +64,13 @@ def control(config: Config, name: Control) -> Config:
     if name in ("frozen_discriminator", "shuffled_discriminator"):
         return _of_discriminator(config, name)
     schedule = config.schedule.model_copy(
-        update={"discriminator_rounds": 0, "discriminator_accuracy": None, "d_steps": 0, "balance": FixedBalance()}
+        update={
+            "discriminator_rounds": 0,
+            "discriminator_accuracy": None,
+            "d_steps": 0,
+            "d_rate_end": 1.0,
+            "balance": FixedBalance(),
+        }
     )
     changes: dict[str, object] = {
         "preset": name,

@@ -186,7 +186,7 @@ def _quantities(evaluator: Evaluator, rows: list[dict[str, Any]]) -> dict[str, Q
 def _verdict(config: Config, task: Task, trainer: Trainer, controls: _Controls) -> Verdict:
     """The run against its controls. The start is one, by temperature, where it has learned anything."""
     others = [Contender(name, generator) for name, generator in controls.trained.items() if name != _CEILING]
-    if config.schedule.mle_epochs:
+    if config.starts_trained:
         assert trainer.mle_start is not None
         others.insert(0, Contender(START, trainer.generator_from(trainer.mle_start), is_trained=False))
     again = trained_again(config)
@@ -257,7 +257,7 @@ def _start_rows(config: Config, trainer: Trainer, row: _RowOf) -> list[dict[str,
     assert trainer.mle_start is not None
     start = trainer.generator_from(trainer.mle_start)
     rows, num = [], config.evaluation.final_sequences
-    if not config.schedule.mle_epochs:
+    if not config.starts_trained:
         with stage("row", "untrained start"):
             measurement = trainer.evaluator.measure(start, 1.0, num)
             untrained = _judged(config, trainer.evaluator, start)

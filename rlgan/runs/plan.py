@@ -178,7 +178,7 @@ def plan_of(config: Config, task: Task, position: Position) -> Plan:
         _measurement_work(config, task, evaluation.final_sequences),
         len(temperatures_of(evaluation)),
     )
-    num_rows = num_temperatures if schedule.mle_epochs else 1
+    num_rows = num_temperatures if config.starts_trained else 1
     items["table/row"] = Item(num_rows + (num_temperatures if schedule.adversarial_updates else 0), row)
     controls, again = list(dict.fromkeys(config.controls)), trained_again(config)
     num_repeats = 0 if again is None else evaluation.equal_trainings
@@ -193,7 +193,7 @@ def plan_of(config: Config, task: Task, position: Position) -> Plan:
         items[f"{path}/adversarial"] = Item(number, _update_work(other, task))
         items[f"{path}/row"] = Item(num_temperatures, row)
     if schedule.adversarial_updates:
-        num_judged = 1 + len(controls) + (schedule.mle_epochs > 0)
+        num_judged = 1 + len(controls) + config.starts_trained
         items["table/verdict/choice"] = Item(num_judged * num_temperatures, row)
         items["table/verdict/evidence"] = Item(num_judged, row)
         items["table/verdict/training"] = Item(num_repeats, row)

@@ -13,9 +13,9 @@ from collections.abc import Collection
 from pathlib import Path
 
 import torch
-from safetensors.torch import load, save
 
 from rlgan.base.files import flush
+from rlgan.base.tensor_files import read_tensors, write_tensors
 from rlgan.base.weights import Base, Tensors, as_base
 
 BASES = "bases"
@@ -65,10 +65,7 @@ class FrozenParts:
             assert tensors is not None
             beside = path.with_name(f".{path.name}.tmp")
             try:
-                with beside.open("wb") as file:
-                    file.write(save({name: tensor.contiguous() for name, tensor in tensors.items()}))
-                    file.flush()
-                    os.fsync(file.fileno())
+                write_tensors(beside, tensors)
                 os.replace(beside, path)
             except OSError:
                 beside.unlink(missing_ok=True)
@@ -87,20 +84,18 @@ def read_base(run_dir: Path, digest: str) -> Tensors:
     Raises:
         OSError: it is not there, or cannot be read.
         ValueError: it is not what was written.
-        SafetensorError: likewise.
     """
     if not re.fullmatch(r"[0-9a-f]{64}", digest):
         raise ValueError(f"{digest!r} is not a hash")
     path = base_path(run_dir, digest)
     try:
-        content = path.read_bytes()
+        found = as_base(read_tensors(path))
     except FileNotFoundError:
         raise ValueError(f"{BASES}/{path.name} is missing") from None
-    found = as_base(load(content))
     if found is None or found.digest != digest:
         is_now = "nothing" if found is None else found.digest
         raise ValueError(
-            f"{BASES}/{path.name} does not match its checksum ({len(content):,} bytes): it should have the hash "
+            f"{BASES}/{path.name} does not match its checksum ({path.stat().st_size:,} bytes): it should have the hash "
             f"{digest}, but has {is_now}"
         )
     assert found.tensors is not None

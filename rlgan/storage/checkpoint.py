@@ -25,11 +25,12 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import load
 
 from rlgan import __version__
 from rlgan.base.errors import CheckpointError
 from rlgan.base.files import cannot_write, flush, write_atomically
+from rlgan.base.tensor_files import write_tensors
 from rlgan.base.weights import Base, Tensors
 
 from .bases import BASES, FrozenParts, read_base, remove_bases_but
@@ -92,18 +93,15 @@ def save_checkpoint(
         raise ValueError(f"position={position}, keep={keep}: position must be at least 0, and keep at least 1.")
     encoder = _Encoder(FrozenParts(bases))
     text = json.dumps(encoder.encoded(state, "", ""), allow_nan=False)
-    packed = save(encoder.tensors)
     document = {
         "format": _FORMAT_WITH_BASES if encoder.bases else _FORMAT,
         "rlgan": __version__,
         "position": position,
-        "tensors_sha256": _sha256(packed),
         "state_sha256": _sha256(text.encode()),
     }
     if encoder.bases:
         document["bases"] = sorted(encoder.bases)
-    head = json.dumps(document).removesuffix("}")
-    contents = {TENSORS: packed, STATE: f'{head}, "state": {text}}}\n'.encode()}
+    num_bytes = len(text) + sum(tensor.numel() * tensor.element_size() for tensor in encoder.tensors.values())
 
     folder = run_dir / CHECKPOINTS
     place = folder / f"{position:08d}"
@@ -113,8 +111,9 @@ def save_checkpoint(
         folder.mkdir(parents=True, exist_ok=True)
         _tidy(folder)
         beside.mkdir()
-        for name, content in contents.items():
-            _write_flushed(beside / name, content)
+        document["tensors_sha256"] = write_tensors(beside / TENSORS, encoder.tensors)
+        head = json.dumps(document).removesuffix("}")
+        _write_flushed(beside / STATE, f'{head}, "state": {text}}}\n'.encode())
         flush(beside)
         if place.exists():
             os.replace(place, replaced)  # a folder cannot be renamed onto another
@@ -122,7 +121,7 @@ def save_checkpoint(
         flush(folder)
     except OSError as error:
         shutil.rmtree(beside, ignore_errors=True)
-        raise cannot_write(place, error, sum(map(len, contents.values()))) from error
+        raise cannot_write(place, error, num_bytes) from error
     _prune(folder, position, keep)
     return place
 
@@ -318,8 +317,7 @@ class _Encoder:
             return {_BASE_KEY: [digest, name]}
         if path in self.tensors:
             raise ValueError(f"{path}: two tensors have this path, because a key contains '/'")
-        # Cloned: safetensors refuses tensors that share memory, and views would be written whole.
-        self.tensors[path] = tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        self.tensors[path] = tensor
         return {_TENSOR_KEY: path}
 
 

@@ -24,7 +24,7 @@ from rlgan.base import seeding
 from rlgan.base.errors import CheckpointError, ConfigError, DataError, PluginError
 from rlgan.base.files import write_atomically
 from rlgan.base.settings import Settings
-from rlgan.base.weights import Base, Tensors, load_weights
+from rlgan.base.weights import Base, Tensors, network_of
 from rlgan.envs.model_tokens import ModelTokens
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.spelling import Spelling
@@ -412,10 +412,10 @@ def load_run_generator(run_dir: Path, *, trust_code: bool = False) -> ExportedGe
             settings = TypeAdapter(GeneratorSettings).validate_python(description["generator"])
         token_names = tuple(description["token_names"])
         admit_network(settings, run_dir, _DESCRIPTION, description.get("source"), trust_code)
-        generator = build_generator(settings, space)
         digest = description.get("base")  # older versions write all weights into one file
         frozen = {} if digest is None else read_base(run_dir, digest)
-        load_weights(generator, {**frozen, **load_file(run_dir / _WEIGHTS)})
+        weights = {**frozen, **load_file(run_dir / _WEIGHTS)}
+        generator = network_of(lambda: build_generator(settings, space), weights)
         if len(token_names) != space.vocab_size:
             raise ValueError(f"{len(token_names)} token names for {space.vocab_size} tokens")
         names = condition_names_of(description)

@@ -48,7 +48,7 @@ class DiscriminatorRounds:
             Metrics of the round.
         """
         timings, index = self._shared.timings, self._balance.rounds
-        adversary = self._shared.config.adversary
+        adversary, schedule = self._shared.config.adversary, self._shared.config.schedule
         if fakes is None:
             with timings.timed("timing/sample_fakes_s"), stage("fakes", "fakes"):
                 fakes = self._gathering.fakes(index, iteration, pretrains)
@@ -56,14 +56,15 @@ class DiscriminatorRounds:
             request = Round(
                 index,
                 fakes.tokens,
-                self._shared.config.schedule.d_epochs,
+                schedule.d_epochs,
                 self._settings.real_weight(self._balance),
                 self._settings.hold_above,
                 fakes.conditions,
                 self._shared.real.for_round(index, adversary.sequences_per_round),
                 self._shared.parts.learners.weights() if adversary.loss.reads_policy else None,
                 fakes.reals,
-                self._shared.config.schedule.g_group or 1,
+                schedule.g_group or 1,
+                1.0 if pretrains else schedule.d_rate(iteration),
             )
             metrics = self._shared.discriminator.train_round(request)
         self.shortcuts.after(metrics)

@@ -85,6 +85,7 @@ class GeneratorUpdates:
         shared, config = self._shared, self._shared.config
         learners, forcing, timings = shared.parts.learners, config.schedule.teacher_forcing, shared.timings
         metrics: dict[str, float] = {}
+        rate = config.schedule.g_rate(iteration)
         collected: list[Rollouts] = []
         sampled: list[Experience] = []
         through: dict[str, Any] = {}  # the network that is learned through, or the policy that drew
@@ -104,14 +105,14 @@ class GeneratorUpdates:
         if rows := forcing.rows(sampled, shared.real, update):
             experience, minibatch = self._passes(rows, update)
             with timings.timed("timing/learn_s"):
-                learned = learners.update("adversarial", experience, minibatch, **through)
+                learned = learners.update("adversarial", experience, minibatch, rate=rate, **through)
             if (gap := learned.pop("logprob_gap_max", None)) is not None:
                 metrics["rollouts/logprob_gap_max"] = gap
                 require_one_policy(gap, config.workers.most_logprob_gap)
             metrics |= {f"generator/{name}": value for name, value in learned.items()}
         if batches := forcing.steps(shared.real, update):
             with timings.timed("timing/teacher_forcing_s"):
-                learned = learners.update("adversarial", stacked(batches), config.schedule.mle_batch)
+                learned = learners.update("adversarial", stacked(batches), config.schedule.mle_batch, rate=rate)
             metrics["generator/teacher_forcing_nll"] = learned["loss"]
         return Done(metrics, tuple(collected))
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
-from rlgan.base.weights import Tensors, load_weights
+from rlgan.base.weights import Tensors, network_of
 from rlgan.config.config import Config
 from rlgan.envs.tasks import Task
 from rlgan.generators import Generator, build_generator
@@ -71,8 +71,8 @@ class Shared:
         return self.parts.discriminator
 
     def generator_from(self, weights: Tensors) -> Generator:
-        """A generator with the given weights, in this process, in evaluation mode."""
-        return load_weights(build_generator(self.config.generator, self.task.space), weights).eval()
+        """A generator with the given weights, in this process, in evaluation mode; reads a base where it lies."""
+        return network_of(lambda: build_generator(self.config.generator, self.task.space), weights).eval()
 
 
 @dataclass(frozen=True, slots=True)

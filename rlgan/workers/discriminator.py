@@ -38,7 +38,10 @@ class DiscriminatorWorker:
 
     def train_round(self, request: Round) -> dict[str, float]:
         """See `Adversary.train_round`."""
-        advice = "Lower adversary.batch, or adversary.sequences_per_round."
+        advice = (
+            "Set adversary.tokens_at_once, or lower it: gradients stay those of whole minibatches. Otherwise lower "
+            "adversary.batch, or adversary.sequences_per_round."
+        )
         with torch_threads(self._threads), naming_what_to_lower("the discriminator", advice):
             metrics = self._adversary.train_round(request)
         self._version += 1

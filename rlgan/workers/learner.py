@@ -33,6 +33,7 @@ from rlgan.adversary.losses import LossSettings
 from rlgan.base.activity import stage
 from rlgan.base.devices import bfloat16_cost, device_of
 from rlgan.base.memory import naming_what_to_lower
+from rlgan.base.placeholders import values_follow
 from rlgan.base.seeding import global_stream, stream_seed
 from rlgan.base.threads import torch_threads
 from rlgan.base.weights import (
@@ -40,6 +41,7 @@ from rlgan.base.weights import (
     Tensors,
     Weights,
     as_base,
+    frozen_names,
     load_weights,
     packed,
     trained_of,
@@ -138,9 +140,9 @@ class GeneratorLearners:
                 },
             )
         )
-        module = RLModuleSpec(
-            module_class=GeneratorModule, model_config={"generator": generator, "space": space, "through": through}
-        )
+        # Among several learners torch sends the first one's values to the others, before ours are loaded.
+        described = {"generator": generator, "space": space, "through": through, "has_values": role.number > 1}
+        module = RLModuleSpec(module_class=GeneratorModule, model_config=described)
         observation = gymnasium.spaces.Box(0, space.vocab_size, (space.max_length,), np.int64)
         action: gymnasium.Space[Any] = gymnasium.spaces.Discrete(space.vocab_size)
         config = config.rl_module(rl_module_spec=module)
@@ -158,7 +160,8 @@ class GeneratorLearners:
 
         for process in faults.retry("learner", "a learner", begin, lambda: None):
             require_same_versions("a learner", process)
-        with global_stream(seed, "generator", "initial"):
+        follow = values_follow() if generator.begins_trained or not begins else nullcontext()
+        with global_stream(seed, "generator", "initial"), follow:
             initial = build_generator(generator, space)
         load_pretrained(initial, pretrained)
         self.notes = initial.take_files() if begins else ()
@@ -167,9 +170,11 @@ class GeneratorLearners:
                 f"warning: generator.dtype='bfloat16': a matrix product takes {cost:.1f} times as long as in float32 "
                 "on this CPU. Set it to float32 unless memory is short.",
             )
-        start = weights_of(initial, 0)
-        self._base, self._snapshot = start.base, None
-        self.load(start.complete)
+        self._frozen = frozen_names(initial)
+        if begins:
+            self.load(weights_of(initial, 0).complete)
+        else:
+            self._version += 1
 
     def _replace(self) -> None:
         """A new group, in the state that the driver holds."""
@@ -183,7 +188,7 @@ class GeneratorLearners:
         with reporting_wait(self._role) if self._num_learners else nullcontext():
             self._group = self._build_group(placement_group=place)
         if self._kept is not None:
-            self._each(partial(_restore, self._kept, None if self._base is None else packed(self._base.tensors)))
+            self._each(partial(_restore, self._kept, self._base))
 
     def _each(self, function: Callable[[GeneratorLearner], Any]) -> list[Any]:
         """Results of a function of every learner.
@@ -291,15 +296,19 @@ class GeneratorLearners:
         return self._snapshot
 
     def load(self, tensors: Tensors) -> None:
-        """Put weights into every learner; counts as a new version."""
-        self._change(partial(_load, packed(tensors)))
-        self._take_base(tensors)
+        """Put weights into every learner; counts as a new version. What nobody trains is read where it lies."""
+        trained, base = self._parted(tensors)
+        self._change(partial(_load, packed(trained), base))
+        self._base = base
         self._version += 1
 
-    def _take_base(self, tensors: Tensors) -> None:
-        """Know what stands in the learners, where other weights came with another base."""
-        if self._base is not None and self._base.tensors is not None:
-            self._base = as_base({name: tensors.get(name, own) for name, own in self._base.tensors.items()})
+    def _parted(self, tensors: Tensors) -> tuple[Tensors, Base | None]:
+        """What is trained of weights, and their base; the one that stands in the learners where it is the same."""
+        known: Tensors = {} if self._base is None or self._base.tensors is None else self._base.tensors
+        frozen = {name: tensor for name in self._frozen if (tensor := tensors.get(name, known.get(name))) is not None}
+        is_known = frozen.keys() == known.keys() and all(known[name] is tensor for name, tensor in frozen.items())
+        base = self._base if is_known else as_base(frozen)
+        return {name: tensor for name, tensor in tensors.items() if name not in self._frozen}, base
 
     def processes(self) -> list[ProcessInfo]:
         """Which processes the learners are."""
@@ -317,9 +326,10 @@ class GeneratorLearners:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Put back what `state` returned."""
-        kept = _LearnerState(packed(state["weights"]), packed(state["optimizers"]))
-        self._change(partial(_restore, kept, None))
-        self._take_base(state["weights"])
+        trained, base = self._parted(state["weights"])
+        kept = _LearnerState(packed(trained), packed(state["optimizers"]))
+        self._change(partial(_restore, kept, base))
+        self._base = base
         self._num_updates, self._version = state["num_updates"], state["version"]
 
     def close(self) -> None:
@@ -370,15 +380,13 @@ def _learn(
     return _first_state(learner), learner.take_metrics()
 
 
-def _load(arrays: dict[str, Any], learner: GeneratorLearner) -> tuple[_LearnerState | None, None]:
-    load_weights(learner.network(), unpacked(arrays, copies=False))
+def _load(arrays: dict[str, Any], base: Base | None, learner: GeneratorLearner) -> tuple[_LearnerState | None, None]:
+    load_weights(learner.network(), unpacked(arrays, copies=False), base)
     return _first_state(learner), None
 
 
-def _restore(
-    state: _LearnerState, base: dict[str, Any] | None, learner: GeneratorLearner
-) -> tuple[_LearnerState | None, None]:
-    load_weights(learner.network(), unpacked({**(base or {}), **state.weights}, copies=False))
+def _restore(state: _LearnerState, base: Base | None, learner: GeneratorLearner) -> tuple[_LearnerState | None, None]:
+    load_weights(learner.network(), unpacked(state.weights, copies=False), base)
     learner.restore_optimizer_states(unpacked(state.optimizers))
     return _first_state(learner), None
 

@@ -19,6 +19,7 @@ from ray.rllib.core.rl_module.torch import TorchRLModule
 from torch import Tensor
 
 from rlgan.base.activity import advance
+from rlgan.base.placeholders import values_follow
 from rlgan.base.weights import Weights
 from rlgan.generators import Distribution, Generator, build_generator
 from rlgan.layers.micro_batches import micro_batches
@@ -43,7 +44,9 @@ class GeneratorModule(TorchRLModule):
 
     def setup(self) -> None:
         """Build the generator; called by RLlib."""
-        self.generator = build_generator(self.model_config["generator"], self.model_config["space"])
+        # Values follow in any case; see `GeneratorLearners`.
+        with nullcontext() if self.model_config["has_values"] else values_follow():
+            self.generator = build_generator(self.model_config["generator"], self.model_config["space"])
         if self.model_config["through"] is not None:
             # Not as a module of this one: its parameters are not to be learned here.
             network, loss = self.model_config["through"]
@@ -214,7 +217,9 @@ class GeneratorLearner(TorchLearner):
 
     def apply_gradients(self, gradients_dict: dict[Hashable, Tensor]) -> None:
         """Step the phase's optimiser; called by RLlib."""
-        self._phase_optimizers[self._phase].step()
+        optimizer = self._phase_optimizers[self._phase]
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)  # until the next batch they would only take memory
         self._is_first_step = False
         advance()
 

@@ -22,7 +22,7 @@ from rlgan.base.activity import advance, stage
 from rlgan.base.devices import device_of
 from rlgan.base.memory import naming_what_to_lower
 from rlgan.base.threads import torch_threads
-from rlgan.base.weights import Base, Weights, load_weights
+from rlgan.base.weights import Base, Weights, load_weights, network_of
 from rlgan.discriminators import DiscriminatorSettings, Scorer, build_discriminator
 from rlgan.generators import Conditional, Generator, GeneratorSettings, Sampler, build_generator
 from rlgan.rollouts.collecting import RolloutPlan, Shard, collect, collect_soft
@@ -124,7 +124,9 @@ class RolloutWorker:
         self._references: _Current[_Policy] = _Current(self._build_policy)
 
     def _build_policy(self, weights: Weights) -> _Policy:
-        generator = load_weights(build_generator(self._generator, self._plan.space), weights.tensors, weights.base)
+        generator = network_of(
+            lambda: build_generator(self._generator, self._plan.space), weights.tensors, weights.base
+        )
         # Frozen, so that a stepper need not copy it.
         network = generator.to(self._device).eval().requires_grad_(False)
         return _Policy(
@@ -140,9 +142,11 @@ class RolloutWorker:
         return _Policy(load_weights(policy.network, weights.tensors), self._plan, base, policy.loaded)
 
     def _build_scorer(self, weights: Weights) -> Scorer:
-        assert self._discriminator is not None
-        network = build_discriminator(self._discriminator, self._plan.space)
-        discriminator = load_weights(network, weights.tensors, weights.base)
+        settings = self._discriminator
+        assert settings is not None
+        discriminator = network_of(
+            lambda: build_discriminator(settings, self._plan.space), weights.tensors, weights.base
+        )
         return discriminator.to(self._device).eval().requires_grad_(False).scorer()
 
     def run(

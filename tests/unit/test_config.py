@@ -285,8 +285,16 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
         "density_without_likelihood at discriminator.network='latent_conv'",
     ),
     (
+        RATIO | {"discriminator": DensityRatio(start="generator")},
+        "density_of_another_form at discriminator.start='generator'",
+    ),
+    (
         JUDGED | {"schedule": {"mle_halve_from": 4, "mle_epochs": 0}},
         "halving_of_no_pretraining at schedule.mle_halve_from=4",
+    ),
+    (
+        JUDGED | {"schedule": {"d_rate_end": 0.1, "d_steps": 0}},
+        "rate_of_no_rounds at schedule.d_rate_end=0.1",
     ),
     (
         JUDGED | {"schedule": {"discriminator_accuracy": 0.8, "discriminator_rounds": 0}},
@@ -390,6 +398,14 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
     (
         OF_PAIRS | {"adversary": {"gradient_penalty": {"kind": "interpolated"}}},
         "penalty_between_conditions at adversary.gradient_penalty='interpolated'",
+    ),
+    (
+        OF_PAIRS | {"discriminator": PairCnn(), "adversary": {"tokens_at_once": 100}},
+        "parts_of_rows_together at adversary.tokens_at_once=100",
+    ),
+    (
+        JUDGED | {"adversary": {"gradient_penalty": {"kind": "interpolated"}, "tokens_at_once": 100}},
+        "parts_beside_penalty at adversary.tokens_at_once=100",
     ),
     (
         JUDGED | {"adversary": {"mismatched": 1.0}},

@@ -246,7 +246,12 @@ def test_every_discriminator_declares_what_it_reads_and_judges() -> None:
     assert {one.kind for one in found if one.gives_distribution} == of_tokens
     assert {one.kind for one in found if not one.has_embedding} == {"tabular", "sequence_classifier"}
     assert not any(one.has_spectral_norm or one.copies_embeddings for one in found)
+    normalised = {"pair_cnn", "interaction_cnn"}
+    assert {one.kind for one in found if not one.judges_rows_alone} == normalised
     (bounded,) = (one for one in found if one.kind == "transformer")
     (copying,) = (one for one in found if one.kind == "interaction_cnn")
     assert bounded.model_copy(update={"spectral_norm": True}).has_spectral_norm
+    assert not bounded.model_copy(update={"spectral_norm": True}).judges_rows_alone
+    (normalising,) = (one for one in found if one.kind == "pair_cnn")
+    assert normalising.model_copy(update={"batch_norm": False}).judges_rows_alone
     assert copying.model_copy(update={"embeddings": "generator"}).copies_embeddings

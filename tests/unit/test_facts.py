@@ -48,6 +48,7 @@ EXPECTED: dict[type, set[str]] = {
         "workers.gpus_per_rollout", "workers.gpus_discriminator", "workers.gpus_per_learner",
         "workers.start_timeout_s", "workers.max_retries", "workers.call_timeout_s",
         "workers.most_logprob_gap", "workers.tokens_at_once", "workers.chunk_rows", "generator.checkpointing",  # new
+        "adversary.tokens_at_once",  # new
         "discriminator.network.timeout_s", "discriminator.network.checkpointing",  # new
     },
     FollowsData: {
@@ -67,10 +68,10 @@ READ_IF = {
     "discriminator": {"adversary", "optimizers.discriminator", "schedule.d_epochs"},
     "adversarial updates": {
         "reward", "baseline", "normalisation", "reference", "optimizers.generator", "schedule.g_steps",
-        "schedule.g_batch", "schedule.g_group", "evaluation.every", "evaluation.collapse_share",
+        "schedule.g_batch", "schedule.g_group", "schedule.g_rate_end", "evaluation.every", "evaluation.collapse_share",
     },
     "rollouts": {"credit", "objective", "sampling"},
-    "rounds between updates": {"schedule.d_steps", "schedule.d_fakes"},
+    "rounds between updates": {"schedule.d_steps", "schedule.d_fakes", "schedule.d_rate_end"},
     "pretraining": {"optimizers.mle", "schedule.mle_patience", "evaluation.mle_every"},
     "likelihood": {"schedule.mle_batch"},
     "control of its kind": {"evaluation.equal_trainings"},

@@ -60,6 +60,7 @@ BATCHES: Part = {
     "weight_clip": None,
     "clip_every": "step",
     "verdicts": "own",
+    "tokens_at_once": None,
 }
 """Nothing but minibatches of reals and fakes."""
 
@@ -67,7 +68,7 @@ UNITS: Part = {
     "mle_epochs": 0, "mle_patience": None, "mle_batch": 64, "mle_halve_from": None, "example_weights": "none",
     "mle_inputs.kind": "none", "discriminator_rounds": 0, "discriminator_accuracy": None, "g_steps": 1, "g_group": None,
     "d_steps": 1, "d_epochs": 1, "balance.kind": "fixed", "selection.kind": "none",
-    "d_fakes": "fresh", "rollout_temperature": 1.0,
+    "d_fakes": "fresh", "g_rate_end": 1.0, "d_rate_end": 1.0, "rollout_temperature": 1.0,
 }  # fmt: skip
 """One round of one epoch an update, from scratch (1:1, none / 0 in 16.2)."""
 
@@ -275,10 +276,10 @@ MEDIATOR: Recipe = LM_RATIO | {
 }
 
 DENSITY_RATIO: Recipe = LM_RATIO | {
-    "discriminator": {"kind": "density_ratio"},
+    "discriminator": {"kind": "density_ratio", "start": "random"},
     "discriminator.network": LSTM | {"embedding": 32, "hidden": 64},  # ours: twice the student's
     "adversary": BATCHES | {"batch": 512, "sequences_per_round": 256},  # ours: a step a round
-    "adversary.loss": {"kind": "prefix_cross_entropy"},  # docs
+    "adversary.loss": {"kind": "prefix_cross_entropy", "likelihood": 0.0},  # docs
     "schedule": LM_RATIO["schedule"] | {"discriminator_rounds": 1_500, "d_steps": 2},  # ours
     "optimizers.discriminator": ADAM | {"lr": 2e-3, "clip_norm": 5.0},  # ours
 }
@@ -343,7 +344,7 @@ CSGAN_NMT: Recipe = PLAIN | {
         "batch": 80, "sequences_per_round": 5_000,  # §12: D's batch 40, of each class (docs); 5000 a phase
         "weight_clip": 1.0,  # §12
         "clip_every": "step",  # 19 (8)
-        "verdicts": "own",
+        "verdicts": "own", "tokens_at_once": None,
     },
     "reward": {"kind": "probability"},  # §12
     "credit": {"kind": "monte_carlo", "num_rollouts": 20, "policy_ema": 0.0},  # §12, ours
@@ -429,6 +430,23 @@ SEQGAN_QUICK: Recipe = SEQGAN | {
     "optimizers.discriminator": ADAM | {"lr": 1e-3},
 }  # fmt: skip
 
+QUICK_DISTILL: Recipe = DENSITY_RATIO | {
+    "task": {  # ours
+        "kind": "oracle", "mode": "stream", "vocab_size": 50, "embedding": 32, "hidden": 32, "max_length": 12,
+        "num_train": 12_800,
+    },
+    "generator": LSTM | {"embedding": 8, "hidden": 8},  # ours: too small
+    "adversary": BATCHES | {"batch": 128, "sequences_per_round": 256},  # ours: four steps a round
+    "adversary.loss": {"kind": "prefix_cross_entropy", "likelihood": 1.0},  # docs
+    "schedule": UNITS | {
+        "mle_epochs": 6, "mle_batch": 128, "mle_halve_from": 4, "discriminator_rounds": 100,
+        "adversarial_updates": 150, "g_batch": 128, "g_rate_end": 0.1, "d_rate_end": 0.1,
+    },
+    "optimizers.mle": ADAM | {"lr": 0.01, "clip_norm": 5.0},
+    "optimizers.generator": ADAM | {"lr": 5e-3, "clip_norm": 5.0},
+    "optimizers.discriminator": ADAM | {"lr": 0.01, "clip_norm": 5.0},
+}  # fmt: skip
+
 # ------------------------------------------------------------------------- controls (16.2 names them; docs, Controls)
 
 CONTROL: Recipe = {path: part for path, part in QUICK.items() if path != "discriminator"} | {
@@ -451,7 +469,7 @@ SFT: Recipe = {name: part for name, part in MLE.items() if name != "generator"} 
     },
     "generator.weights": {
         "kind": "fresh", "architecture": "llama", "width": 128, "layers": 2, "heads": 4, "key_value_heads": None,
-        "expansion": 4, "dropout": 0.0, "tied": True,
+        "expansion": 4, "dropout": 0.0, "tied": True, "positions": None,
     },
     "schedule": MLE["schedule"] | {"mle_epochs": 10, "mle_patience": 1, "mle_batch": 16},
     "optimizers.mle": ADAM | {"lr": 1e-3, "clip_norm": 1.0},
@@ -570,6 +588,7 @@ RECIPES: dict[str, Recipe] = {
     "quick": QUICK,
     "seqgan": SEQGAN,
     "seqgan-quick": SEQGAN_QUICK,
+    "quick_distill": QUICK_DISTILL,
     "seqgan_prefix": SEQGAN_PREFIX,
     "seqgan_rloo": SEQGAN_RLOO,
     "seqgan_grpo": SEQGAN_GRPO,

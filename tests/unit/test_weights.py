@@ -11,6 +11,7 @@ import ray
 import torch
 from torch import Tensor, nn
 
+from rlgan.base.placeholders import is_placeholder, put_placeholders, values_follow, without_values
 from rlgan.base.weights import (
     Base,
     Weights,
@@ -19,6 +20,7 @@ from rlgan.base.weights import (
     base_of,
     frozen_copy,
     load_weights,
+    network_of,
     packed,
     trained_of,
     unpacked,
@@ -241,3 +243,66 @@ def test_a_process_fetches_a_base_once(monkeypatch: pytest.MonkeyPatch) -> None:
         found = actor.run_published(bases, shard(weights.version), sent, sent, None, None)
         assert torch.equal(found.tokens, alone.run(shard(weights.version), weights, weights, None, None).tokens)
     assert fetched == [one.base]
+
+
+# ---------------------------------------------------------------------------------- networks whose values follow
+
+
+def language_model(**settings: Any) -> Any:
+    for library in ("transformers", "peft"):
+        pytest.importorskip(library)
+    from rlgan.generators import CausalLM
+
+    sizes = {"kind": "fresh", "architecture": "llama", "width": 16, "layers": 2, "heads": 2}
+    return CausalLM(weights=sizes, training={"kind": "lora", "rank": 2}, **settings)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_network_of_weights_has_no_memory_of_its_own_for_its_base(dtype: str) -> None:
+    settings = language_model(dtype=dtype)
+    torch.manual_seed(0)
+    first = build_generator(settings, SPACE)
+    weights = weights_of(first, 0)
+    assert weights.base is not None and weights.base.tensors is not None
+    before = {name: tensor.clone() for name, tensor in weights.complete.items()}
+    given: list[tuple[Any, Any]] = [(weights.tensors, weights.base), (weights.complete, None)]
+    for tensors, base in given:
+        other = network_of(lambda: build_generator(settings, SPACE), tensors, base)
+        state = other.state_dict()
+        assert all(state[name].data_ptr() == tensor.data_ptr() for name, tensor in weights.base.tensors.items())
+        assert all(state[name].data_ptr() != tensor.data_ptr() for name, tensor in weights.tensors.items())
+        tokens = torch.randint(6, (4, 4), generator=torch.Generator().manual_seed(0))
+        assert torch.equal(*(one.eval().conditional(None).logprobs(tokens) for one in (other, first)))
+        optimizer = torch.optim.Adam([one for one in other.parameters() if one.requires_grad], lr=0.1)
+        other.conditional(None).logprobs(tokens).sum().backward()
+        optimizer.step()
+    assert all(torch.equal(tensor, before[name]) for name, tensor in weights.complete.items())
+
+
+def test_a_placeholder_is_not_written_to_and_not_left() -> None:
+    settings = language_model()
+    weights = weights_of(build_generator(settings, SPACE), 0)
+    with values_follow():
+        network = build_generator(settings, SPACE)
+    frozen = [one for one in network.parameters() if not one.requires_grad]
+    assert frozen and all(is_placeholder(one) and one.untyped_storage().nbytes() <= 4 for one in frozen)
+    assert not any(is_placeholder(one) for one in network.parameters() if one.requires_grad)
+    with pytest.raises(RuntimeError, match="single memory location"), torch.no_grad():
+        frozen[0].copy_(torch.ones_like(frozen[0]))
+    with pytest.raises(RuntimeError, match=r"missing \['network.*embed_tokens"):
+        load_weights(network, weights.tensors)
+    # What has no placeholders is built as always, and what is patched meanwhile is put back.
+    with values_follow():
+        plain = build_generator(LSTM(embedding=2, hidden=3), SPACE)
+    assert not any(is_placeholder(one) for one in plain.parameters())
+    assert nn.Linear(2, 2).weight.device.type == "cpu"
+
+
+def test_what_is_registered_under_two_names_stays_one_parameter_without_values() -> None:
+    with without_values():
+        tied = Mixed()
+    put_placeholders(tied)
+    assert tied.frozen.weight is tied.again.weight and is_placeholder(tied.frozen.weight)
+    assert tied.get_buffer("table").shape == (4,)  # buffers have their values
+    load_weights(tied, weights_of(Mixed(2), 0).complete)
+    assert torch.equal(tied.again.weight, Mixed(2).again.weight)

@@ -17,7 +17,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from rlgan.base.devices import CPU
 from rlgan.base.errors import ConfigError, ShapeError
+from rlgan.base.placeholders import give_trained_memory
 from rlgan.base.pretrained import HubModel, ModelFolder, require_language_models
 from rlgan.discriminators.discriminator import Discriminator, PlainScorer, Scorer, TextsOfRun
 from rlgan.envs.model_tokens import ModelTokens
@@ -28,6 +30,7 @@ from rlgan.layers.pretrained import (
     FreshClassifier,
     LoRA,
     base_model,
+    built,
     fresh_architecture,
     keep_untrained_in,
     load_files,
@@ -92,6 +95,10 @@ class SequenceClassifierDiscriminator(Discriminator):
         condition = self._space.condition
         return self._space.max_length + 2 + (0 if condition is None else condition.max_length)
 
+    def num_read(self, tokens: Tensor, mask: Tensor, conditions: Tensor | None = None) -> Tensor:
+        """Tokens of each row as the model reads it; see `Discriminator.num_read`."""
+        return self.reader()(tokens, mask, conditions).mask.sum(1, keepdim=True).to(CPU)
+
     def take_files(self) -> tuple[str, ...]:
         """Take weights and tokenizer of its folder; see `Discriminator.take_files`."""
         weights = self._settings.weights
@@ -100,9 +107,7 @@ class SequenceClassifierDiscriminator(Discriminator):
         number = load_files(
             self.network,
             weights,
-            "AutoModelForSequenceClassification",
             may_lack=self.may_be_new,
-            num_labels=1,
         )
         trained = sum(one.numel() for one in self.parameters() if one.requires_grad)
         reads = "tokens of the task"
@@ -280,8 +285,7 @@ def _positions(config: Any) -> int | None:
 def _build(settings: SequenceClassifier, config: Any) -> nn.Module:
     import transformers
 
-    with quiet():
-        model = transformers.AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
+    model = built(lambda: transformers.AutoModelForSequenceClassification.from_config(config, dtype=torch.float32))
     if model.config.pad_token_id is None:
         # Without it transformers reads the verdict of a batch from the padding.
         end = model.config.eos_token_id
@@ -315,6 +319,7 @@ def _build(settings: SequenceClassifier, config: Any) -> nn.Module:
             parameter.requires_grad_(_is_output(model, name))
     if settings.dtype == "bfloat16":
         keep_untrained_in(network, torch.bfloat16)
+    give_trained_memory(network)
     return network
 
 

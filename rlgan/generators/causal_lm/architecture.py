@@ -8,14 +8,15 @@ import torch
 from torch import nn
 
 from rlgan.base.errors import ConfigError
+from rlgan.base.placeholders import give_trained_memory
 from rlgan.base.pretrained import require_language_models
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.layers.pretrained import (
     FreshWeights,
     LoRA,
+    built,
     fresh_architecture,
     keep_untrained_in,
-    quiet,
     stored_architecture,
     with_adapters,
 )
@@ -47,12 +48,14 @@ def architecture_of(settings: CausalLM, space: SequenceSpace) -> Any:
         return stored_architecture(settings.settled().config or {})
     # A token that pads would have no gradient as an input, and where sequences end it stands for more than nothing.
     ids = {"bos_token_id": space.start_id, "eos_token_id": space.end_id, "pad_token_id": None}
-    size = space.vocab_size
-    return fresh_architecture(weights, size, needed_positions(space), tie_word_embeddings=weights.tied, **ids)
+    size, positions = space.vocab_size, weights.positions or needed_positions(space)
+    return fresh_architecture(weights, size, positions, tie_word_embeddings=weights.tied, **ids)
 
 
 def build_network(settings: CausalLM, space: SequenceSpace) -> nn.Module:
     """A language model with random weights, by torch's global random state, with adapters where they are asked for.
+
+    Where values follow (`rlgan.base.placeholders`) what is not trained is a placeholder.
 
     Raises:
         ConfigError: sequences do not fit into it, adapters fit nowhere, or a library is missing.
@@ -64,10 +67,11 @@ def build_network(settings: CausalLM, space: SequenceSpace) -> nn.Module:
     register()
     config = architecture_of(settings, space)
     _require_room(config, space, settings)
-    with quiet():
-        model = transformers.AutoModelForCausalLM.from_config(
+    model = built(
+        lambda: transformers.AutoModelForCausalLM.from_config(
             config, attn_implementation=IMPLEMENTATION, dtype=torch.float32
         )
+    )
     _require_known(model)
     if settings.checkpointing:
         model.activation_checkpointing_enable({"use_reentrant": False})
@@ -76,6 +80,7 @@ def build_network(settings: CausalLM, space: SequenceSpace) -> nn.Module:
         network = with_adapters(model, settings.training, "generator", "CAUSAL_LM")
     if settings.dtype == "bfloat16":
         keep_untrained_in(network, torch.bfloat16)
+    give_trained_memory(network)
     return network
 
 
@@ -103,11 +108,13 @@ def _require_room(config: Any, space: SequenceSpace, settings: CausalLM) -> None
     most, needed = getattr(config, "max_position_embeddings", None), needed_positions(space)
     if most is not None and needed > most:
         of_prompt = 0 if condition is None else condition.max_length - _is_mark(space)
+        is_fresh = isinstance(settings.weights, FreshWeights)
+        larger = "increase generator.weights.positions" if is_fresh else "use a model that reads more"
         raise ConfigError(
             (
                 f"{shown}: its model reads at most {most} tokens, but a prompt of {of_prompt} and a completion of "
                 f"{space.max_length} have {of_prompt + space.max_length}. Reduce task.max_prompt_length or "
-                f"task.max_length so that their sum is at most {most}."
+                f"task.max_length so that their sum is at most {most}, or {larger}."
             ),
             code="model_context_too_short",
             fields={"uri": shown},

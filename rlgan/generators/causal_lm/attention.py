@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import torch
@@ -107,13 +108,13 @@ def _attention(
     return attended.transpose(1, 2).contiguous(), None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Prompts:
     """Prompts that were read, padded on the left.
 
     Attributes:
-        keys: of each layer (C, K, P, D).
-        values: of each layer (C, K, P, D).
+        keys: of each layer (C, K, P, D), contiguous: each step multiplies with all of them.
+        values: of each layer (C, K, P, D), likewise.
         mask: (C, P) bool, False at padding.
         lengths: (C,) int64 tokens of each.
     """
@@ -122,6 +123,11 @@ class Prompts:
     values: list[Tensor]
     mask: Tensor
     lengths: Tensor
+
+    @cached_property
+    def is_padded(self) -> bool:
+        """Whether some prompt is shorter than the longest."""
+        return not bool(self.mask.all())
 
     def positions(self) -> Tensor:
         """(C, P) int64 position of each token; below 0 at padding."""
@@ -212,8 +218,12 @@ class Step:
     ) -> Tensor:
         """See `Reader.attend`."""
         own_keys, own_values = self._keys[layer], self._values[layer]
-        own_keys[self._at, :, self._consumed] = keys.squeeze(2)
-        own_values[self._at, :, self._consumed] = values.squeeze(2)
+        if self._places is None and self._even:
+            own_keys[:, :, self._reach - 1] = keys.squeeze(2)
+            own_values[:, :, self._reach - 1] = values.squeeze(2)
+        else:
+            own_keys[self._at, :, self._consumed] = keys.squeeze(2)
+            own_values[self._at, :, self._consumed] = values.squeeze(2)
         rows, heads, _, depth = queries.shape
         asked = queries.view(rows, keys.shape[1], heads // keys.shape[1], depth) * scale
         own = _found(
@@ -246,11 +256,12 @@ class Step:
     def _of_prompts(self, layer: int, asked: Tensor, window: int | None) -> _Found:
         """What queries (R, K, G, D) find in the prompts."""
         prompts, grouped = self._prompts, self._grouped
-        mask = prompts.mask[:, None, None]
+        mask = prompts.mask[:, None, None] if prompts.is_padded or window is not None else None
         if window is not None:
             position = grouped.together((self._lengths + self._consumed).unsqueeze(1)).squeeze(2)
             distance = position.unsqueeze(2) - prompts.positions().unsqueeze(1)  # (C, most, P)
             repeats = asked.shape[2]
+            assert mask is not None
             mask = mask & (distance < window).repeat_interleave(repeats, 1).unsqueeze(1)
         if grouped.is_alone and window is None:
             return _found(asked, prompts.keys[layer], prompts.values[layer], mask)

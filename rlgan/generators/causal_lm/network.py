@@ -73,7 +73,7 @@ class CausalLMGenerator(Generator):
         weights = self._settings.weights
         if isinstance(weights, FreshWeights):
             return ()
-        number = load_files(self.network, weights, "AutoModelForCausalLM")
+        number = load_files(self.network, weights)
         trained = sum(one.numel() for one in self.parameters() if one.requires_grad)
         return (f"generator: {number:,} parameters from {weights.shown}; {trained:,} are trained",)
 

@@ -74,7 +74,7 @@ def _save_adapter(
     own = _frozen(network)
     with quiet():
         other = build_network(settings, space)
-    load_files(other, source, "AutoModelForCausalLM")
+    load_files(other, source)
     digest, found = as_base(own), as_base(_frozen(other))
     assert digest is not None and found is not None
     if digest.digest != found.digest:

@@ -88,7 +88,8 @@ class CausalLMStepper(Stepper):
         positions = (mask.cumsum(1) - 1).clamp_min(0)
         with reading(reader):
             features = generator.features(ids, positions)
-        return Prompts(reader.keys, reader.values, mask, lengths), features[:, -1], number
+        keys, values = ([part.contiguous() for part in parts] for parts in (reader.keys, reader.values))
+        return Prompts(keys, values, mask, lengths), features[:, -1], number
 
     def _of_rows(self, num_rows: int) -> tuple[Prompts, Tensor, Tensor]:
         """The prompts, features of their last tokens, and the number of each row's."""

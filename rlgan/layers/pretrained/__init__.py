@@ -4,12 +4,13 @@ Where files are found is `rlgan.base.pretrained`. The libraries are the extra `l
 built. Code that comes with a model is never executed.
 """
 
-from .files import load_files, plain_name, take_weights
+from .files import load_files, plain_name
 from .model_config import causal_config, classifier_config
 from .networks import (
     adapters_off,
     add_nothing,
     base_model,
+    built,
     fresh_architecture,
     keep_untrained_in,
     stored_architecture,
@@ -28,6 +29,7 @@ __all__ = [
     "adapters_off",
     "add_nothing",
     "base_model",
+    "built",
     "causal_config",
     "classifier_config",
     "fresh_architecture",
@@ -36,6 +38,5 @@ __all__ = [
     "plain_name",
     "quiet",
     "stored_architecture",
-    "take_weights",
     "with_adapters",
 ]

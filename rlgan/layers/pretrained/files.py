@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import copy
+import json
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from rlgan.base.errors import DataError
 from rlgan.base.pretrained import WEIGHT_FILES, HubModel, ModelFolder, folder_of
+from rlgan.base.tensor_files import read_tensors
 
 from .networks import base_model
 from .quiet import quiet
 
+_WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
 _OF_ADAPTERS = re.compile(r"\.(base_layer|original_module|modules_to_save\.default)(?=\.)")
 
 
@@ -22,18 +26,14 @@ _OF_ADAPTERS = re.compile(r"\.(base_layer|original_module|modules_to_save\.defau
 def load_files(
     network: nn.Module,
     source: ModelFolder | HubModel,
-    auto_class: str,
     may_lack: Callable[[str], bool] = lambda name: False,
-    **options: Any,
 ) -> int:
     """Put the weights of a folder or of the hub into a network; adapters stay as they are.
 
     Args:
         network: of the model's architecture, perhaps with adapters.
         source: where the files are.
-        auto_class: class of transformers that reads them.
         may_lack: by its name, whether a weight may be missing; the network's own then stays as it is.
-        options: of `from_pretrained`.
 
     Returns:
         Number of weights that were taken.
@@ -41,9 +41,6 @@ def load_files(
     Raises:
         DataError: files are missing or damaged, or hold another model.
     """
-    import transformers
-    from safetensors import SafetensorError
-
     folder = folder_of(source, WEIGHT_FILES)
     if not any(folder.glob("*.safetensors")):
         others = ", ".join(sorted(one.name for one in folder.glob("*.bin"))) or "no weights at all"
@@ -55,18 +52,19 @@ def load_files(
             code="model_weights_missing",
             fields={"model": source.shown},
         )
+    model = base_model(network)
     try:
+        stored = {name: one for path in _weight_files(folder) for name, one in read_tensors(path).items()}
         with quiet():
-            loaded, about = getattr(transformers, auto_class).from_pretrained(
-                str(folder),
+            loaded, about = type(model).from_pretrained(
+                None,
+                config=copy.deepcopy(model.config),
+                state_dict=stored,
                 dtype=torch.float32,
                 output_loading_info=True,
-                local_files_only=True,
-                use_safetensors=True,
-                # Which ones have another shape is told below, with the rest.
-                **{"ignore_mismatched_sizes": True, **options},
+                ignore_mismatched_sizes=True,  # which ones have another shape is told below, with the rest
             )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise DataError(
             f"{source.shown}: its weights cannot be read ({str(error).splitlines()[0]}). Download the files again.",
             code="model_weights_unreadable",
@@ -104,15 +102,31 @@ def load_files(
             code="model_weights_incomplete",
             fields={"model": source.shown},
         )
-    return take_weights(network, {name: one for name, one in loaded.named_parameters() if name not in lacking})
+    return _take_weights(network, {name: one for name, one in loaded.named_parameters() if name not in lacking})
 
 
-@torch.no_grad()
-def take_weights(network: nn.Module, weights: Mapping[str, Tensor]) -> int:
-    """Copy weights of a model into a network that may have adapters around its layers; adapters stay as they are.
+def _weight_files(folder: Path) -> list[Path]:
+    """The files of a model, as `save_pretrained` names them.
+
+    Raises:
+        OSError: they have other names.
+        ValueError: their index is damaged.
+    """
+    index = folder / _INDEX
+    if (folder / _WEIGHTS).exists() or not index.exists():
+        return [folder / _WEIGHTS]
+    try:
+        return [folder / name for name in sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))]
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"{_INDEX} is damaged ({error!r})") from None
+
+
+def _take_weights(network: nn.Module, weights: Mapping[str, Tensor]) -> int:
+    """Put weights of a model into a network that may have adapters around its layers; adapters stay as they are.
 
     Args:
-        network: of the model's architecture; what it does not have is left out.
+        network: of the model's architecture; what it does not have is left out. What it trains is copied, the rest read
+            where it lies.
         weights: of the model, by its own names.
 
     Returns:
@@ -124,7 +138,10 @@ def take_weights(network: nn.Module, weights: Mapping[str, Tensor]) -> int:
     number = 0
     for name, tensor in weights.items():
         for parameter in own.get(name, ()):
-            parameter.data.copy_(tensor)
+            if parameter.requires_grad:
+                parameter.data.copy_(tensor)
+            else:
+                parameter.data = tensor.detach().to(parameter.dtype)
         number += tensor.numel() if name in own else 0
     return number
 

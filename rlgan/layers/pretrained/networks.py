@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rlgan.base.errors import ConfigError
+from rlgan.base.placeholders import do_values_follow, is_placeholder, placeholder, put_placeholders, without_values
 
 from .quiet import quiet
 from .settings import FreshModel, LoRA
@@ -67,6 +68,17 @@ def fresh_architecture(weights: FreshModel, vocab_size: int, positions: int, **o
         **sizes,
         **common,
     )
+
+
+def built(build: Callable[[], Any]) -> Any:
+    """A model of transformers: with random weights by torch's global random state, or placeholders if values follow."""
+    with quiet():
+        if not do_values_follow():
+            return build()
+        with without_values():
+            model = build()
+    put_placeholders(model)
+    return model
 
 
 def with_adapters(model: Any, lora: LoRA, owner: str, task_type: str, whole: Sequence[str] = ()) -> nn.Module:
@@ -165,4 +177,5 @@ def keep_untrained_in(network: nn.Module, dtype: torch.dtype) -> None:
     """Keep parameters that are not trained in a dtype; those that are stay float32."""
     for parameter in network.parameters():
         if not parameter.requires_grad:
-            parameter.data = parameter.data.to(dtype)
+            own = parameter.data
+            parameter.data = placeholder(own.shape, dtype) if is_placeholder(own) else own.to(dtype)
