@@ -143,7 +143,7 @@ def _of_discriminator(config: Config, name: Control) -> Config:
             )
         # Rounds of pretraining are balanced as the run's are; what is of later ones alone has nothing to balance.
         balance = schedule.balance if schedule.balance.acts_in_pretraining else FixedBalance()
-        schedule = schedule.model_copy(update={"d_steps": 0, "balance": balance})
+        schedule = schedule.model_copy(update={"d_steps": 0, "d_rate_end": 1.0, "balance": balance})
     else:
         if not config.objective.reads_reward:
             raise ConfigError(

@@ -339,7 +339,7 @@ CSGAN_NMT: Recipe = PLAIN | {
         "batch": 80, "sequences_per_round": 5_000,  # §12: D's batch 40, of each class (docs); 5000 a phase
         "weight_clip": 1.0,  # §12
         "clip_every": "step",  # 19 (8)
-        "verdicts": "own",
+        "verdicts": "own", "tokens_at_once": None,
     },
     "reward": {"kind": "probability"},  # §12
     "credit": {"kind": "monte_carlo", "num_rollouts": 20, "policy_ema": 0.0},  # §12, ours
