@@ -60,7 +60,7 @@ SMALL: dict[str, Any] = {
 _OF_THE_DISCRIMINATOR = {"D AUC": "discriminator/auc_heldout", "D NLL": "discriminator/nll_heldout"}
 
 
-_ELSEWHERE = ("mle", "mle_continued", "oracle_ratio", "seqgan-quick", "wgan_gp")
+_ELSEWHERE = ("mle", "mle_continued", "oracle_ratio", "seqgan-quick", "quick_distill", "wgan_gp")
 
 
 def compared() -> list[str]:

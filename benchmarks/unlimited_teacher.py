@@ -1,49 +1,65 @@
 """Which judge teaches a student that is too small, of a teacher that can be sampled without end.
 
-    python -m benchmarks.unlimited_teacher [--seeds 1 2 3 4 5] [--judges NAME ...] [--student 8] [--updates 1500]
-        [--alpha 0.3] [--d-steps 2] [--join FILE ...] [--set PATH VALUE ...]
+    python -m benchmarks.unlimited_teacher [--seeds 1 2 3 4 5] [--judges NAME ...] [--without ROW ...]
+        [--student 8] [--updates 150]
+        [--rounds 100]
+        [--alpha 0.3] [--d-steps 1] [--join FILE ...] [--plot FILE.png] [--set PATH VALUE ...]
 
-The teacher is an LSTM oracle (100 tokens, length 20, 32 units), and its sequences are a stream: new ones for every
+The teacher is an LSTM oracle (50 tokens, length 12, 32 units), and its sequences are a stream: new ones for every
 likelihood step and every round of a judge, the same numbers for all. All students begin at one maximum-likelihood
-start, make as many updates, and have the same likelihood mixed in with weight alpha.
+start, make as many updates, and have likelihood mixed in with weight alpha. Sizes are those of preset quick_distill.
 
-    mle_continued   the likelihood alone
-    oracle_ratio    rewarded by the exact log p_d - log p_θ: the ceiling
-    the judges      rewarded by what they learned
+    mle_continued              the likelihood alone
+    mle_all_reals              the same with the judge's real sequences, too, in larger batches
+    oracle_ratio               rewarded by the exact log p_d - log p_θ, likelihood mixed in with weight .3; with _3: 3
+    the judges                 rewarded by what they learned
+    density_ratio_distilled    likelihood of as many sequences of its judge's language model p_φ
 
 Measured on the teacher's own sequences at many temperatures: forward KL(p_d‖p_θ) and reverse KL(p_θ‖p_d), nats a token.
-`gain` is how far the reverse KL lies below that of mle_continued at equal forward KL, on average over what all three
-curves reach; `share` is the gain over that of oracle_ratio.
+`gain` is how far the reverse KL lies below that of mle_continued at equal forward KL, on average from where the last of
+the curves begins to where the exact ratio ends (`rlgan.metrics.temperature_curves`); `share` is the gain over that of
+the exact ratio, whose curve is the lowest of its two.
 """
 
 from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import statistics
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from benchmarks.common import add_changes, machine
-from benchmarks.presets import interval, run
+from benchmarks.presets import interval
+from rlgan.base.weights import load_weights
 from rlgan.config.config import Config
 from rlgan.config.paths import override
-from rlgan.envs.tasks import OracleTask, build_task
+from rlgan.discriminators import build_discriminator
+from rlgan.discriminators.language_model import LanguageModelDiscriminator
+from rlgan.envs.tasks import Task, build_task
 from rlgan.evaluation.evaluator import Evaluator
 from rlgan.generators import Generator
-from rlgan.metrics.temperature_curves import Point, mean_gain, share_of_gain
+from rlgan.metrics.temperature_curves import Point, frontier, mean_gain, share_of_gain
 from rlgan.presets.controls import control
 from rlgan.presets.registry import preset
+from rlgan.sampling.sampler import sampler_of
+from rlgan.training.trainer import Trainer
+from rlgan.workers.assembly import build_parts
 
-TEACHER = OracleTask(
-    vocab_size=100, embedding=32, hidden=32, max_length=20, mode="stream", num_train=25_600, num_test=5_000
-)
-TEMPERATURES = (1.15, 1.1, 1.05, 1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6)
-_SEQUENCES = {"reward": "logit", "credit": "terminal", "adversary.loss": "cross_entropy"}
+TEMPERATURES = (1.4, 1.2, 1.1, 1.0, 0.9, 0.8, 0.7, 0.6)
+_OF_CLASSES = {"optimizers.discriminator.lr": 2e-3}
+_SEQUENCES = _OF_CLASSES | {"reward": "logit", "credit": "terminal", "adversary.loss": "cross_entropy"}
 JUDGES: dict[str, dict[str, Any]] = {
     "density_ratio": {},
+    "density_ratio_alone": {"adversary.loss.likelihood": 0.0},
     "lm": {
+        "adversary.batch": 64,
         "discriminator": "language_model",
         "discriminator.embedding": 32,
         "discriminator.hidden": 64,
@@ -51,7 +67,8 @@ JUDGES: dict[str, dict[str, Any]] = {
         "discriminator.tied": False,
         "adversary.loss": "likelihood",
     },
-    "causal": {
+    "causal": _OF_CLASSES
+    | {
         "discriminator": "causal_lstm",
         "discriminator.embedding": 32,
         "discriminator.hidden": 64,
@@ -78,9 +95,8 @@ JUDGES: dict[str, dict[str, Any]] = {
 }
 
 
-CONTROLS = ("mle_continued", "mle_all_reals", "oracle_ratio")
-"""Rows beside the judges. `mle_all_reals` learns by likelihood from as many sequences as the run of a judge and its
-judge together, in as many updates."""
+CEILINGS = {"oracle_ratio": 0.3, "oracle_ratio_3": 3.0}
+"""Rows of the exact ratio, and the weight of likelihood beside it. The ceiling is the lowest of them."""
 
 
 def judged_by(name: str, arguments: argparse.Namespace, seed: int) -> Config:
@@ -90,23 +106,26 @@ def judged_by(name: str, arguments: argparse.Namespace, seed: int) -> Config:
         "generator.embedding": arguments.student,
         "generator.hidden": arguments.student,
         "schedule.adversarial_updates": arguments.updates,
-        "schedule.discriminator_rounds": arguments.updates,
+        "schedule.discriminator_rounds": arguments.rounds,
         "schedule.d_steps": arguments.d_steps,
         "schedule.teacher_forcing.weight": arguments.alpha,
-        "schedule.mle_batch": 256,
-        "workers.threads": 1,
     }
-    base = preset("density_ratio", TEACHER).model_copy(update={"controls": ()})
-    return override(override(base, JUDGES[name] | sizes), dict(arguments.set))
+    base = preset("quick_distill").model_copy(update={"controls": ()})
+    return override(override(base, sizes | JUDGES[name]), dict(arguments.set))
 
 
 def by_likelihood(base: Config) -> Config:
-    """The start: the student's network by likelihood alone, until the validation split becomes no likelier."""
-    config = preset("mle", TEACHER).model_copy(
-        update={"seed": base.seed, "task": base.task, "generator": base.generator, "workers": base.workers}
-    )
-    epochs = {"schedule.mle_epochs": base.schedule.mle_epochs, "schedule.mle_patience": 3, "schedule.mle_batch": 256}
-    return override(config, epochs | {"optimizers.mle.lr": 5e-3})
+    """The start: the student's network by likelihood alone, at a rate that falls, until it gains nothing more."""
+    config, names = preset("mle", base.task), ("mle_epochs", "mle_patience", "mle_batch", "mle_halve_from")
+    own = {name: getattr(base, name) for name in ("seed", "generator", "workers", "optimizers")}
+    schedule = config.schedule.model_copy(update={name: getattr(base.schedule, name) for name in names})
+    return config.model_copy(update=own | {"schedule": schedule})
+
+
+def ceiling(base: Config, alpha: float) -> Config:
+    """Rewarded by the exact ratio, at the run's own rate."""
+    own = {"optimizers.generator.lr": base.optimizers.generator.lr, "schedule.teacher_forcing.weight": alpha}
+    return override(control(base, "oracle_ratio"), own)
 
 
 def with_all_reals(base: Config) -> Config:
@@ -125,22 +144,80 @@ def curve(generator: Generator, evaluator: Evaluator, number: int) -> list[Point
     return points
 
 
-def one_seed(names: Sequence[str], arguments: argparse.Namespace, seed: int) -> Iterator[tuple[str, Row]]:
-    """(name, curve with the real sequences that were drawn) of every row."""
+def taught_by(judge: Generator, task: Task) -> Task:
+    """The same task, whose training sequences are drawn from the language model of a judge."""
+    sampler = sampler_of(judge, task.space)
+
+    def stream(num_sequences: int, seed: int) -> tuple[Tensor, Tensor | None]:
+        return sampler.sample(num_sequences, torch.Generator().manual_seed(seed)).tokens, None
+
+    return replace(task, stream=stream)
+
+
+def one_seed(
+    names: Sequence[str], arguments: argparse.Namespace, seed: int, known: Collection[str]
+) -> Iterator[tuple[str, Row]]:
+    """(name, curve with the real sequences that were drawn) of every row that is not known yet."""
     base = judged_by("density_ratio", arguments, seed)
     task = build_task(base.task)
     evaluator = Evaluator(task, base.evaluation, seed)
-    number = base.evaluation.final_sequences
-    generator, start, metrics = run(by_likelihood(base), task)
-    yield "start", Row(metrics["data/real_sequences"], curve(generator, evaluator, number))
-    configs = {
-        "mle_continued": control(base, "mle_continued"),
-        "mle_all_reals": with_all_reals(base),
-        "oracle_ratio": control(base, "oracle_ratio"),
-    } | {name: judged_by(name, arguments, seed) for name in names}
+
+    def row(learned: Learned) -> Row:
+        return Row(learned.reals, learned.seconds, curve(learned.generator, evaluator, base.evaluation.final_sequences))
+
+    learned = learn(by_likelihood(base), task)
+    start = learned.start
+    if "start" not in known:
+        yield "start", row(learned)
+    configs = {"mle_continued": control(base, "mle_continued")}
+    configs |= {name: ceiling(base, alpha) for name, alpha in CEILINGS.items()}
+    configs |= {name: judged_by(name, arguments, seed) for name in names} | {"mle_all_reals": with_all_reals(base)}
     for name, config in configs.items():
-        generator, _, metrics = run(config, task, start)
-        yield name, Row(metrics["data/real_sequences"], curve(generator, evaluator, number))
+        if name in known or name in arguments.without:
+            continue
+        learned = learn(config, task, start)
+        yield name, row(learned)
+        if name == "density_ratio" and learned.judge is not None:
+            judge, reals = learned.judge, learned.reals
+            learned = learn(control(config, "mle_continued"), taught_by(judge, task), start)
+            yield f"{name}_distilled", row(replace(learned, reals=reals))
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What a run ends with.
+
+    Attributes:
+        generator: of the run.
+        start: the maximum-likelihood start, for other runs.
+        reals: real sequences that were drawn.
+        seconds: CPU time of the whole run.
+        judge: the language model that judged; None without one.
+    """
+
+    generator: Generator
+    start: Any
+    reals: float
+    seconds: float
+    judge: Generator | None
+
+
+def learn(config: Config, task: Task, start: Any = None) -> Learned:
+    """A run to its end, without measurements on the way."""
+    begun, metrics = time.process_time(), dict[str, float]()
+    with build_parts(config, task) as parts:
+        trainer = Trainer(config, task, parts, start)
+        while trainer.next_phase is not None:
+            metrics |= trainer.step(measure=False).metrics
+        judge: Generator | None = None
+        if config.discriminator is not None and config.discriminator.gives_distribution:
+            assert parts.discriminator is not None
+            network = build_discriminator(config.discriminator, task.space)
+            assert isinstance(network, LanguageModelDiscriminator)
+            load_weights(network, parts.discriminator.weights().complete)
+            judge = network.model
+        seconds = time.process_time() - begun
+        return Learned(trainer.current_generator(), trainer.mle_start, metrics["data/real_sequences"], seconds, judge)
 
 
 @dataclass(frozen=True)
@@ -149,37 +226,41 @@ class Row:
 
     Attributes:
         reals: real sequences that were drawn for it after the start.
+        seconds: CPU time that it took.
         points: forward and reverse divergence at `TEMPERATURES`.
     """
 
     reals: float
+    seconds: float
     points: list[Point]
 
     def line(self, seed: int, name: str) -> str:
         """What is printed; `rows_in` reads it."""
         points = " ".join(f"{forward:.5f}/{reverse:.5f}" for forward, reverse in self.points)
-        return f"seed {seed}: {name}: reals {self.reals:.0f}: {points}"
+        return f"seed {seed}: {name}: reals {self.reals:.0f}: seconds {self.seconds:.0f}: {points}"
 
 
 def rows_in(text: str) -> Iterator[tuple[int, str, Row]]:
     """(seed, name, row) of what `Row.line` made."""
-    for found in re.finditer(r"^seed (\d+): (\w+): reals (\d+): (.*)$", text, re.MULTILINE):
-        pairs = (pair.split("/") for pair in found[4].split())
-        yield int(found[1]), found[2], Row(float(found[3]), [(float(one), float(other)) for one, other in pairs])
+    for found in re.finditer(r"^seed (\d+): (\w+): reals (\d+): seconds (\d+): (.*)$", text, re.MULTILINE):
+        pairs = (pair.split("/") for pair in found[5].split())
+        points = [(float(one), float(other)) for one, other in pairs]
+        yield int(found[1]), found[2], Row(float(found[3]), float(found[4]), points)
 
 
 def table(rows: Mapping[str, Mapping[int, Row]]) -> str:
     """Means over seeds with half-widths of 95 % t intervals; gains and shares are formed within a seed."""
-    header = ("", "forward, reverse at 1", "best sum", "gain", "share of the exact ratio's", "real sequences")
+    header = ("", "forward, reverse at 1", "best sum", "gain", "share of the exact ratio's", "real sequences", "CPU s")
     text = ["| " + " | ".join(header) + " |", "|---" * len(header) + "|"]
     at = TEMPERATURES.index(1.0)
     for name, found in rows.items():
         gains, shares = [], []
         for seed, row in found.items():
-            if seed in rows.get("mle_continued", {}) and seed in rows.get("oracle_ratio", {}):
-                continued, ceiling = rows["mle_continued"][seed].points, rows["oracle_ratio"][seed].points
-                gains.append(mean_gain(row.points, continued, within=(ceiling,)))
-                shares.append(share_of_gain(row.points, continued, ceiling))
+            if seed in rows.get("mle_continued", {}):
+                continued = rows["mle_continued"][seed].points
+                exact = [point for one in CEILINGS for point in rows[one][seed].points]
+                gains.append(mean_gain(row.points, continued, beside=(exact,)))
+                shares.append(share_of_gain(row.points, continued, exact))
         cells = [
             name,
             ", ".join(interval([row.points[at][side] for row in found.values()]) for side in (0, 1)),
@@ -187,9 +268,31 @@ def table(rows: Mapping[str, Mapping[int, Row]]) -> str:
             _interval(gains, len(found)),
             _interval(shares, len(found), 2),
             f"{next(iter(found.values())).reals:,.0f}",
+            f"{statistics.median(row.seconds for row in found.values()):.0f}",
         ]
         text.append("| " + " | ".join(cells) + " |")
     return "\n".join(text)
+
+
+def plot(rows: Mapping[str, Mapping[int, Row]], path: Path) -> None:
+    """Draw the frontier of every seed, a colour a row; the two rows of the exact ratio are one."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.5, 5.0), layout="constrained")
+    axes = figure.subplots()
+    shown = [name for name in rows if name not in CEILINGS] + ["oracle_ratio"] * any(name in rows for name in CEILINGS)
+    for name, colour in zip(shown, mpl.color_sequences["tab10"], strict=False):
+        seeds = {seed for one in (CEILINGS if name == "oracle_ratio" else [name]) for seed in rows.get(one, {})}
+        for number, seed in enumerate(sorted(seeds)):
+            drawn = CEILINGS if name == "oracle_ratio" else (name,)
+            points = [point for one in drawn for point in rows[one][seed].points if seed in rows[one]]
+            forward, reverse = zip(*frontier(points), strict=True)
+            axes.plot(forward, reverse, color=colour, marker=".", lw=1, alpha=0.7, label=None if number else name)
+    axes.set_xlabel("forward KL, nats a token (lower: more coverage)")
+    axes.set_ylabel("reverse KL, nats a token (lower: more quality)")
+    axes.legend(frameon=False)
+    figure.savefig(path, dpi=100)
 
 
 def _interval(values: Sequence[float | None], number: int, digits: int = 3) -> str:
@@ -212,18 +315,22 @@ def tiny(folder: Path) -> list[str]:
     }
     words = [word for path, value in sizes.items() for word in ("--set", path, str(value))]
     judges = ["--judges", "density_ratio", "causal", "cnn"]
-    return ["--seeds", "1", "--updates", "2", "--student", "4", *judges, *words]
+    sizes_of_run = ["--updates", "2", "--rounds", "2", "--student", "4"]
+    return ["--seeds", "1", *sizes_of_run, *judges, "--plot", str(folder / "curves.png"), *words]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--seeds", type=int, nargs="*", default=[1, 2, 3, 4, 5])
     parser.add_argument("--judges", nargs="*", default=list(JUDGES), choices=list(JUDGES), metavar="NAME")
+    parser.add_argument("--without", nargs="*", default=[], metavar="ROW", help="rows beside the judges to leave out")
     parser.add_argument("--student", type=int, default=8, help="units and embedding of the student")
-    parser.add_argument("--updates", type=int, default=1_500)
+    parser.add_argument("--updates", type=int, default=150)
+    parser.add_argument("--rounds", type=int, default=100, help="rounds of the judge before the first update")
     parser.add_argument("--alpha", type=float, default=0.3, help="weight of the likelihood that is mixed in")
-    parser.add_argument("--d-steps", type=int, default=2, help="rounds of the judge after each generator update")
+    parser.add_argument("--d-steps", type=int, default=1, help="rounds of the judge after each generator update")
     parser.add_argument("--join", type=Path, nargs="*", default=[], metavar="FILE", help="what earlier calls printed")
+    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the curves of all temperatures")
     add_changes(parser)
     arguments = parser.parse_args()
     rows: dict[str, dict[int, Row]] = {}
@@ -232,9 +339,12 @@ def main() -> None:
             rows.setdefault(name, {})[seed] = row
     print(machine())
     for seed in arguments.seeds:
-        for name, row in one_seed(arguments.judges, arguments, seed):
+        known = [name for name, found in rows.items() if seed in found]
+        for name, row in one_seed(arguments.judges, arguments, seed, known):
             rows.setdefault(name, {})[seed] = row
             print(row.line(seed, name), flush=True)
+    if arguments.plot is not None:
+        plot(rows, arguments.plot)
     print(f"\nstudent {arguments.student}, {arguments.updates} updates, alpha {arguments.alpha:g}\n\n{table(rows)}")
 
 

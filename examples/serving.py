@@ -33,12 +33,12 @@ def registered(folder: Path, name: str) -> str:
     return said.split(": ")[0]
 
 
-def serve(address: str, port: int) -> subprocess.Popen[bytes]:
-    """MLflow's server of a model, on loopback, once it answers."""
+def serve(address: str, port: int, runs: Path = Path("runs")) -> subprocess.Popen[bytes]:
+    """MLflow's server of a model that belongs to one of these runs, on loopback, once it answers."""
     command = [sys.executable, "-m", "mlflow", "models", "serve", "--env-manager", "local", "--model-uri", address]
     environment = {
         **os.environ,
-        "MLFLOW_TRACKING_URI": os.environ.get("MLFLOW_TRACKING_URI", f"sqlite:///{Path('runs/mlruns.db').resolve()}"),
+        "MLFLOW_TRACKING_URI": os.environ.get("MLFLOW_TRACKING_URI", f"sqlite:///{runs.resolve()}/mlruns.db"),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     }
     server = subprocess.Popen([*command, "--host", "127.0.0.1", "--port", str(port)], env=environment)
@@ -51,9 +51,16 @@ def serve(address: str, port: int) -> subprocess.Popen[bytes]:
     raise SystemExit(f"the server ended with status {server.returncode}")
 
 
-def ask(port: int, number: int, **params: object) -> list[str] | str:
-    """So many sequences by HTTP, or what was wrong with the request."""
-    body = {"dataframe_records": [{"num_sequences": number}], "params": params}
+def free_port() -> int:
+    """A port of this machine that nobody uses."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def ask(port: int, records: list[dict[str, object]], **params: object) -> list[str] | str:
+    """Sequences by HTTP, or what was wrong with the request."""
+    body = {"dataframe_records": records, "params": params}
     request = urllib.request.Request(
         f"http://127.0.0.1:{port}/invocations", json.dumps(body).encode(), {"Content-Type": "application/json"}
     )
@@ -68,14 +75,12 @@ def main() -> None:
     run = rlgan.train("mle", data=names(), tokens="char", schedule={"mle_epochs": 15})
     address = registered(run.folder, "names")
     print(f"{address} from Python: {', '.join(rlgan.load(address).sample(5, seed=1))}")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port, five = free_port(), [{"num_sequences": 5}]
     server = serve(address, port)
     try:
-        print(f"by HTTP, seed 1: {', '.join(ask(port, 5, seed=1))}")
-        print(f"by HTTP, temperature 0.5: {', '.join(ask(port, 5, seed=1, temperature=0.5))}")
-        print(f"a wrong request: {ask(port, 0)}")
+        print(f"by HTTP, seed 1: {', '.join(ask(port, five, seed=1))}")
+        print(f"by HTTP, temperature 0.5: {', '.join(ask(port, five, seed=1, temperature=0.5))}")
+        print(f"a wrong request: {ask(port, [{'num_sequences': 0}])}")
     finally:
         server.terminate()
         server.wait()

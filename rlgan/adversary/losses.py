@@ -322,10 +322,13 @@ class PrefixCrossEntropy(Loss):
     """Cross-entropy of every prefix, whose logit is log p_φ - log p_θ; p_φ learns, and p_θ is known.
 
     Its `of` takes those logits, which `prefix_log_ratios` makes of log p_φ: a distribution learns by telling apart.
+    What tells apart well enough learns little more; `likelihood` goes on, and has the same optimum, p_φ = p_d.
     """
 
     not_searched: ClassVar[NotSearched] = NotSearched("goes with one discriminator alone: preset density_ratio")
     kind: Literal["prefix_cross_entropy"] = "prefix_cross_entropy"
+    likelihood: Annotated[float, Choice((0.0, 1.0))] = Field(0.0, ge=0.0)
+    """Weight of the negative log-likelihood of reals under p_φ, a token, which is added; 0 adds nothing."""
     meaning: ClassVar[str] = "log p_φ"
     has_boundary: ClassVar[bool] = True
     needs_halves: ClassVar[bool] = False
@@ -335,8 +338,11 @@ class PrefixCrossEntropy(Loss):
     reads_policy: ClassVar[bool] = True
 
     def of(self, real_logits: Tensor, is_real: Tensor, mask: Tensor | None = None) -> Tensor:
-        """See `cross_entropy`."""
-        return cross_entropy(real_logits, is_real, mask)
+        """See `cross_entropy` and `excess_nll`."""
+        loss = cross_entropy(real_logits, is_real, mask)
+        if not self.likelihood or mask is None or not bool(is_real.any()):
+            return loss
+        return loss + self.likelihood * excess_nll(real_logits[is_real], mask[is_real])
 
 
 LossSettings = Annotated[
@@ -374,6 +380,20 @@ def cross_entropy(
     if mask is not None:
         real_logits, labels = real_logits[mask], labels.unsqueeze(1).expand_as(mask)[mask]
     return functional.binary_cross_entropy_with_logits(real_logits, labels)
+
+
+def excess_nll(prefix_logits: Tensor, mask: Tensor) -> Tensor:
+    """NLL of reals under p_φ less that under p_θ, a token; its gradient is that of the first, for p_θ is given.
+
+    Args:
+        prefix_logits: (B, T) float32 log p_φ/p_θ of each prefix, of reals.
+        mask: (B, T) bool.
+
+    Returns:
+        Scalar, nats.
+    """
+    whole = prefix_logits.gather(1, mask.sum(1, keepdim=True) - 1)
+    return -whole.sum() / mask.sum()
 
 
 def hinge(real_logits: Tensor, is_real: Tensor, mask: Tensor | None = None) -> Tensor:

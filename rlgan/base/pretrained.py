@@ -23,6 +23,9 @@ CONFIG_FILE = "config.json"
 CLASSIFIER_READS = "rlgan_reads"
 """Entry of the config.json of an exported discriminator: what of a prompt and a completion it reads, and how."""
 
+READS_RENDERED = "rendered"
+"""What it says where prompts are read as the chat template of another model writes them, which its folder has not."""
+
 _PATIENCE_S = 10.0  # as the hub's own client waits for the headers of a file
 
 TOKENIZER_FILES = (

@@ -39,7 +39,15 @@ from rlgan.tracking import TrackingSettings
 
 from .checks import problems
 
-Control = Literal["mle_continued", "oracle_ratio", "constant_reward", "random_reward"]
+Control = Literal[
+    "mle_continued",
+    "oracle_ratio",
+    "constant_reward",
+    "random_reward",
+    "frozen_discriminator",
+    "shuffled_discriminator",
+    "length_reward",
+]
 
 
 class CallbackPlugin(Plugin):
@@ -215,6 +223,11 @@ class Config(Settings):
     def has_adversary(self) -> bool:
         """Whether a discriminator is trained."""
         return self.discriminator is not None
+
+    @property
+    def starts_trained(self) -> bool:
+        """Whether the generator has learned anything before its first adversarial update."""
+        return self.schedule.mle_epochs > 0 or self.generator.begins_trained
 
     @property
     def shares_embeddings(self) -> bool:

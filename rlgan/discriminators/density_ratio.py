@@ -15,11 +15,14 @@ from rlgan.base.declarations import Fields
 from rlgan.base.errors import ConfigError
 from rlgan.base.problems import Problem
 from rlgan.base.search_priors import NotSearched
+from rlgan.base.weights import Tensors
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.generators import LSTM, GeneratorSettings, build_generator
 
 from .discriminator import Architecture, Granularity, Reads
 from .language_model import LanguageModelDiscriminator
+
+_MODEL = "model."  # what the names of p_φ's weights begin with in `LanguageModelDiscriminator`
 
 
 class DensityRatio(Architecture):
@@ -29,6 +32,9 @@ class DensityRatio(Architecture):
     kind: Literal["density_ratio"] = "density_ratio"
     network: Annotated[GeneratorSettings, NotSearched("its sizes go with the data's")] = LSTM(embedding=32, hidden=64)
     """The network of p_φ."""
+    start: Annotated[Literal["random", "generator"], NotSearched("needs a network of the generator's form")] = "random"
+    """Weights that p_φ begins with: random ones, or the generator's when pretraining is over, for a network with the
+    same settings; all logits are then 0 at first."""
     # Logits of members are averaged, and a geometric mean of distributions is no distribution: it does not sum to 1.
     members: ClassVar[int] = 1
     granularity: ClassVar[Granularity] = "token"
@@ -41,13 +47,32 @@ class DensityRatio(Architecture):
             return "pairs"
         return "either" if self.network.reads_conditions else "sequences"
 
+    @property
+    def begins_as_generator(self) -> bool:
+        """As `start` says."""
+        return self.start == "generator"
+
+    def begun_as(self, space: SequenceSpace, own: Tensors, generator: Tensors) -> Tensors:
+        """See `Architecture.begun_as`: every weight is the generator's."""
+        return {f"{_MODEL}{name}": tensor for name, tensor in generator.items()}
+
     def check(self, fields: Fields) -> Iterator[Problem]:
-        """The network knows how likely a sequence is."""
+        """The network knows how likely a sequence is, and has the generator's form where it begins as it."""
         if not self.network.has_likelihood:
             yield Problem(
                 "density_without_likelihood",
                 {"discriminator.network": self.network.kind},
                 "has no likelihood, but the logit is log p_φ - log p_θ. Use an autoregressive network, such as lstm.",
+            )
+        if self.begins_as_generator and self.network != fields.generator:
+            names = type(self.network).model_fields
+            other = next(name for name in names if getattr(self.network, name) != getattr(fields.generator, name, None))
+            yield Problem(
+                "density_of_another_form",
+                {"discriminator.start": self.start},
+                f"takes the generator's weights, but discriminator.network.{other}={getattr(self.network, other)!r} is "
+                f"not the generator's {getattr(fields.generator, other, None)!r}. Set all of discriminator.network as "
+                "the generator's settings are, or set discriminator.start to random.",
             )
 
 

@@ -38,23 +38,24 @@ def frontier(points: Sequence[Point]) -> list[Point]:
     return kept
 
 
-def mean_gain(run: Sequence[Point], other: Sequence[Point], within: Sequence[Sequence[Point]] = ()) -> float | None:
+def mean_gain(run: Sequence[Point], other: Sequence[Point], beside: Sequence[Sequence[Point]] = ()) -> float | None:
     """How far the reverse divergence of a run lies below another's at equal forward divergence, on average.
 
         (1/(b - a)) ∫_a^b (R_other(f) - R_run(f)) df
 
-    R is a frontier, linear between its points, and [a, b] the forward divergences that all of them reach.
+    R is a frontier, linear between its points, and beyond its end as low as there: what is reached at less forward
+    divergence is reached at more. So [a, b] begins where the last frontier begins, and ends where the last one ends.
 
     Args:
         run: points of the run's generator, one a temperature.
         other: points of the other's.
-        within: of further generators, which narrow [a, b]; so that several gains are of one range.
+        beside: of further generators, whose frontiers count for [a, b]; so that several gains are of one range.
 
     Returns:
-        Nats a token, positive where the run is better; None where their ranges have no more than one point in common.
+        Nats a token, positive where the run is better; None where that range has no more than one point.
     """
-    curves = [np.asarray(frontier(points), dtype=np.float64) for points in (run, other, *within)]
-    low, high = max(curve[0, 0] for curve in curves), min(curve[-1, 0] for curve in curves)
+    curves = [np.asarray(frontier(points), dtype=np.float64) for points in (run, other, *beside)]
+    low, high = (max(curve[end, 0] for curve in curves) for end in (0, -1))
     if not low < high:
         return None
     # Linear between all corners, so that the trapezoids are exact.
@@ -76,8 +77,8 @@ def share_of_gain(run: Sequence[Point], continued: Sequence[Point], ceiling: Seq
         0: no better than maximum likelihood at any temperature, 1: as good as the exact ratio; None where the three
         have no range in common, or the exact ratio gains nothing there.
     """
-    gained = mean_gain(run, continued, within=(ceiling,))
-    there_is = mean_gain(ceiling, continued, within=(run,))
+    gained = mean_gain(run, continued, beside=(ceiling,))
+    there_is = mean_gain(ceiling, continued, beside=(run,))
     if gained is None or there_is is None or not there_is > 0:
         return None
     return gained / there_is

@@ -10,7 +10,13 @@ from typing import Any, ClassVar, Literal
 import torch
 
 from rlgan.base.errors import ConfigError, DataError, nearest
-from rlgan.base.pretrained import CLASSIFIER_READS, CONFIG_FILE, TOKENIZER_FILES, require_language_models
+from rlgan.base.pretrained import (
+    CLASSIFIER_READS,
+    CONFIG_FILE,
+    READS_RENDERED,
+    TOKENIZER_FILES,
+    require_language_models,
+)
 from rlgan.layers.pretrained import quiet
 
 _KIND = "ForSequenceClassification"
@@ -190,6 +196,14 @@ def classifier_of(folder: str) -> type[FrozenClassifier]:
             code="classifier_config",
             fields={"path": folder},
         ) from None
+    if isinstance(config, Mapping) and config.get(CLASSIFIER_READS) == READS_RENDERED:
+        raise ConfigError(
+            f"reward {folder}: reads prompts as the chat template of the generator that it was trained beside writes "
+            "them, and this folder has no such template. Write a reward function that calls "
+            "rlgan.discriminator_reward(RUN).as_trl(), and give its file.",
+            code="classifier_lacks_template",
+            fields={"path": folder},
+        )
     named = config.get("architectures") if isinstance(config, Mapping) else None
     if not any(str(one).endswith(_KIND) for one in named or ()):
         raise ConfigError(

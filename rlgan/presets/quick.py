@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from rlgan.adversary.losses import PrefixCrossEntropy
 from rlgan.adversary.training import AdversarySettings
 from rlgan.config.config import Config, Optimizers, Workers
 from rlgan.discriminators import CnnHighway, PairCnn
@@ -25,10 +26,22 @@ from rlgan.schedule.phases import Schedule
 
 from .controls import control, controls_of
 from .named import shipped
-from .sequences import seqgan
+from .sequences import density_ratio, seqgan
 
 SMALL_ORACLE = OracleTask(vocab_size=500, num_train=5_000, num_valid=1_000, num_test=2_000)
 """The task of the quick presets: large enough to over-fit, small enough for minutes on a laptop."""
+
+SMALL_TEACHER = OracleTask(
+    vocab_size=50,
+    embedding=32,
+    hidden=32,
+    max_length=12,
+    mode="stream",
+    num_train=12_800,
+    num_valid=128,
+    num_test=2_000,
+)
+"""A teacher that can be sampled without end; a student of 8 units is too small for it."""
 
 _SMALL_DISCRIMINATOR = CnnHighway(
     embedding=32, windows=(1, 2, 3, 4, 5, 6, 8, 10), filters=(32, 32, 32, 32, 32, 32, 32, 32)
@@ -74,6 +87,41 @@ def quick(task: TaskSettings | None = None) -> Config:
         # Without a search behind each prefix a shard of the usual 16 is over before it is worth handing out.
         workers=Workers(shard_sequences=64),
         controls=controls_of(task),
+    )
+
+
+@shipped()
+def quick_distill(task: TaskSettings | None = None) -> Config:
+    """A student that is too small for its teacher, who can be sampled without end: where an adversary helped."""
+    base = density_ratio(task or SMALL_TEACHER)
+    return base.model_copy(
+        update={
+            "generator": base.generator if base.task.gives_conditions else LSTM(embedding=8, hidden=8),
+            # Likelihood goes on where telling apart has nothing left to learn from.
+            "adversary": AdversarySettings(batch=128, sequences_per_round=256, loss=PrefixCrossEntropy(likelihood=1.0)),
+            "schedule": Schedule(
+                mle_epochs=6,
+                mle_batch=128,
+                mle_halve_from=4,
+                # A round is four steps, on as many reals as fakes.
+                discriminator_rounds=100,
+                adversarial_updates=150,
+                g_batch=128,
+                d_steps=1,
+                d_epochs=1,
+                g_rate_end=0.1,
+                d_rate_end=0.1,
+                teacher_forcing=MixedTeacherForcing(weight=0.3),
+            ),
+            "optimizers": Optimizers(
+                mle=Adam(lr=0.01, clip_norm=5.0),
+                generator=Adam(lr=5e-3, clip_norm=5.0),
+                discriminator=Adam(lr=0.01, clip_norm=5.0),
+            ),
+            "evaluation": EvaluationSettings(every=50, mle_every=3, num_sequences=1_000, final_sequences=2_000),
+            # Sequences are short and networks small: a shard is over before it is worth handing out.
+            "workers": Workers(threads=1, shard_sequences=128),
+        }
     )
 
 

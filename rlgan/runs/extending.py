@@ -16,6 +16,7 @@ from rlgan.config.paths import override, to_dict
 from rlgan.evaluation.verdict import FILE as VERDICT
 from rlgan.report.final_table import SHOWN_SAMPLES, SHOWN_TABLE, TABLE
 from rlgan.schedule.model_selection import selecting
+from rlgan.schedule.phases import Schedule
 from rlgan.storage.checkpoint import load_latest, peek, write_run_config
 from rlgan.tracking import drop_end
 
@@ -84,7 +85,16 @@ def extended(config: Config, run_dir: Path, num_updates: int) -> Config:
             code="extend_temperature",
             fields={"path": run_dir},
         )
-    return override(config, {UPDATES: after})
+    longer_config = override(config, {UPDATES: after})
+    for name, rate in (("g_rate_end", Schedule.g_rate), ("d_rate_end", Schedule.d_rate)):
+        if any(rate(config.schedule, one) != rate(longer_config.schedule, one) for one in range(before)):
+            raise ConfigError(
+                f"{run_dir}: cannot be extended: schedule.{name}={getattr(config.schedule, name):g} spreads over all "
+                f"{before} iterations, so a longer run differs from the start. {anew}",
+                code="extend_rate",
+                fields={f"schedule.{name}": getattr(config.schedule, name), "path": run_dir},
+            )
+    return longer_config
 
 
 def begin_extension(run_dir: Path, config: Config, before: int) -> None:

@@ -33,6 +33,7 @@ from rlgan.envs.tasks import Task
 from rlgan.evaluation.evaluator import Measurement
 from rlgan.evaluation.shown_samples import samples_shown
 from rlgan.extensions import keep_sources, needs_trust, plugins_in, when_stuck
+from rlgan.presets.controls import trained_again
 from rlgan.report.narrow import wrapped
 from rlgan.storage.checkpoint import LoadedCheckpoint, read_run_config, save_checkpoint, write_run_config
 from rlgan.storage.discriminator_export import save_run_discriminator
@@ -390,8 +391,9 @@ class Session:
             f"--evaluation.final-sequences {evaluation.final_sequences}",
             f"--evaluation.temperatures {temperatures}",
         ]
-        if self._config.controls:  # else nothing is trained for the table
+        if trained_again(self._config) is not None:
             shorter.append(f"--evaluation.equal-trainings {evaluation.equal_trainings}")
+        if self._config.controls:  # else nothing is trained for the table
             shorter.append(f"--controls {','.join(self._config.controls)}")
         self._say_wrapped(
             f"the final table takes about {in_words(left)}; training took {in_words(trained_s)}. To shorten it in "

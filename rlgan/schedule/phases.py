@@ -101,6 +101,12 @@ class Schedule(Settings):
     discriminator scored before its own update (GAD). Pretraining always draws fresh ones."""
     d_epochs: Annotated[int, Choice((1, 2, 3)), ReadIf("discriminator")] = Field(3, ge=1)
     """Passes over reals and fakes per discriminator round, also in pretraining."""
+    g_rate_end: Annotated[float, Choice((1.0, 0.1)), ReadIf("adversarial updates")] = Field(1.0, gt=0.0, le=1.0)
+    """Factor of the learning rate of `optimizers.generator` in the last adversarial iteration: the rate falls to it by
+    the same ratio in each iteration. 1 keeps the rate constant."""
+    d_rate_end: Annotated[float, Choice((1.0, 0.1)), ReadIf("rounds between updates")] = Field(1.0, gt=0.0, le=1.0)
+    """The same of `optimizers.discriminator`, in the rounds between generator updates; pretraining has the whole
+    rate."""
     balance: BalanceSettings = FixedBalance()
     """How much the discriminator is trained relative to the generator."""
     teacher_forcing: TeacherForcingSettings = NoTeacherForcing()
@@ -144,6 +150,13 @@ class Schedule(Settings):
                 "applies to pretraining, but schedule.mle_epochs is 0. Set it to null, or set schedule.mle_epochs.",
             )
 
+        if self.d_rate_end != 1.0 and not self.d_steps:
+            yield Problem(
+                "rate_of_no_rounds",
+                {"schedule.d_rate_end": self.d_rate_end},
+                "applies to rounds between generator updates, but schedule.d_steps is 0. Set it to 1, or set "
+                "schedule.d_steps.",
+            )
         if self.d_fakes == "rollouts":
             yield from self._check_rollouts(fields)
         if self.rollout_temperature != 1.0:
@@ -217,6 +230,19 @@ class Schedule(Settings):
     def mle_rate(self, epoch: int) -> float:
         """Factor of pretraining's learning rate in an epoch, counted from 0."""
         return 1.0 if self.mle_halve_from is None else 0.5 ** max(0, epoch + 2 - self.mle_halve_from)
+
+    def g_rate(self, iteration: int) -> float:
+        """Factor of the generator's learning rate in an adversarial iteration, counted from 0."""
+        return self._falling(self.g_rate_end, iteration)
+
+    def d_rate(self, iteration: int) -> float:
+        """Factor of the discriminator's learning rate in the rounds of an adversarial iteration, counted from 0."""
+        return self._falling(self.d_rate_end, iteration)
+
+    def _falling(self, end: float, iteration: int) -> float:
+        """end^(i / (n - 1)) in iteration i of n: 1 in the first, and `end` in the last."""
+        last = self.adversarial_updates - 1
+        return float(end ** (min(iteration, last) / last)) if last > 0 else 1.0
 
 
 @dataclass(frozen=True, slots=True)

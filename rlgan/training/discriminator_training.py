@@ -15,6 +15,7 @@ from rlgan.schedule.discriminator_balance import BalanceState
 from rlgan.schedule.phases import Phase
 
 from .gathering import Gathering
+from .measuring import ShortcutWatch
 from .shared import Done, Shared
 
 
@@ -24,9 +25,14 @@ class DiscriminatorRounds:
     Args:
         shared: of the run.
         gathering: draws fakes.
+        warns: whether it warns of what the discriminator may be reading.
+
+    Attributes:
+        shortcuts: watches what the discriminator may be reading.
     """
 
-    def __init__(self, shared: Shared, gathering: Gathering) -> None:
+    def __init__(self, shared: Shared, gathering: Gathering, warns: bool = True) -> None:
+        self.shortcuts = ShortcutWatch(warns)
         self._shared, self._gathering, self._settings = shared, gathering, shared.config.schedule.balance
         self._balance = self._settings.first_state()
 
@@ -42,7 +48,7 @@ class DiscriminatorRounds:
             Metrics of the round.
         """
         timings, index = self._shared.timings, self._balance.rounds
-        adversary = self._shared.config.adversary
+        adversary, schedule = self._shared.config.adversary, self._shared.config.schedule
         if fakes is None:
             with timings.timed("timing/sample_fakes_s"), stage("fakes", "fakes"):
                 fakes = self._gathering.fakes(index, iteration, pretrains)
@@ -50,16 +56,18 @@ class DiscriminatorRounds:
             request = Round(
                 index,
                 fakes.tokens,
-                self._shared.config.schedule.d_epochs,
+                schedule.d_epochs,
                 self._settings.real_weight(self._balance),
                 self._settings.hold_above,
                 fakes.conditions,
                 self._shared.real.for_round(index, adversary.sequences_per_round),
                 self._shared.parts.learners.weights() if adversary.loss.reads_policy else None,
                 fakes.reals,
-                self._shared.config.schedule.g_group or 1,
+                schedule.g_group or 1,
+                1.0 if pretrains else schedule.d_rate(iteration),
             )
             metrics = self._shared.discriminator.train_round(request)
+        self.shortcuts.after(metrics)
         self._balance, more = self._settings.after_round(self._balance, metrics)
         return metrics | more
 
@@ -82,11 +90,12 @@ class DiscriminatorRounds:
 
     def state(self) -> dict[str, Any]:
         """Everything that is needed to go on."""
-        return {"balance": dataclasses.asdict(self._balance)}
+        return {"balance": dataclasses.asdict(self._balance), "shortcuts": self.shortcuts.state()}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Put back what `state` returned."""
         self._balance = BalanceState(**state["balance"])
+        self.shortcuts.restore(state.get("shortcuts"))
 
 
 class DiscriminatorPretraining:

@@ -16,7 +16,7 @@ from rlgan.base.errors import ConfigError
 from rlgan.base.seeding import stream
 from rlgan.config.config import Config
 from rlgan.policy.baselines import BaselineState
-from rlgan.policy.experience import Memory, Recipe, learnable
+from rlgan.policy.experience import Memory, Recipe, contrasted, learnable
 from rlgan.policy.value_function import build_critic
 from rlgan.sampling.records import Experience, Rollouts, stacked
 
@@ -35,6 +35,7 @@ def recipe_of(config: Config) -> Recipe:
         config.objective,
         config.schedule.g_group,
         config.tells_log_odds,
+        config.adversary.verdicts == "shuffled",
     )
 
 
@@ -84,6 +85,7 @@ class GeneratorUpdates:
         shared, config = self._shared, self._shared.config
         learners, forcing, timings = shared.parts.learners, config.schedule.teacher_forcing, shared.timings
         metrics: dict[str, float] = {}
+        rate = config.schedule.g_rate(iteration)
         collected: list[Rollouts] = []
         sampled: list[Experience] = []
         through: dict[str, Any] = {}  # the network that is learned through, or the policy that drew
@@ -96,17 +98,21 @@ class GeneratorUpdates:
             collected.append(self._collect(update, iteration, metrics))
             sampled.append(self._policy_gradient_rows(collected[0], update, metrics))
             through = {"temperature": config.schedule.rollout_temperature}
+        elif config.objective.contrasts_reals:
+            collected.append(self._collect(update, iteration, metrics))
+            sampled.append(contrasted(collected[0], self._gathering.targets, shared.task.space))
+            metrics["generator/mean_length"] = float(collected[0].mask.sum(1).float().mean())
         if rows := forcing.rows(sampled, shared.real, update):
             experience, minibatch = self._passes(rows, update)
             with timings.timed("timing/learn_s"):
-                learned = learners.update("adversarial", experience, minibatch, **through)
+                learned = learners.update("adversarial", experience, minibatch, rate=rate, **through)
             if (gap := learned.pop("logprob_gap_max", None)) is not None:
                 metrics["rollouts/logprob_gap_max"] = gap
                 require_one_policy(gap, config.workers.most_logprob_gap)
             metrics |= {f"generator/{name}": value for name, value in learned.items()}
         if batches := forcing.steps(shared.real, update):
             with timings.timed("timing/teacher_forcing_s"):
-                learned = learners.update("adversarial", stacked(batches), config.schedule.mle_batch)
+                learned = learners.update("adversarial", stacked(batches), config.schedule.mle_batch, rate=rate)
             metrics["generator/teacher_forcing_nll"] = learned["loss"]
         return Done(metrics, tuple(collected))
 

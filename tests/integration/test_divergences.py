@@ -109,7 +109,9 @@ def test_by_softness_alone_the_published_relaxation_is_told_from_reals() -> None
 def test_every_adversarial_preset_is_asked() -> None:
     adversarial = {name for name in PRESETS if preset(name).has_adversary}
     # `quick` and `seqgan-quick` are sizes of what is asked; `cgan_seq` is asked below.
-    elsewhere = {"quick", "seqgan-quick"} | {name for name in PRESETS if preset(name).task.gives_conditions}
+    elsewhere = {"quick", "seqgan-quick", "quick_distill"} | {
+        name for name in PRESETS if preset(name).task.gives_conditions
+    }
     assert set(SHARES) == set(RUNS) == adversarial - elsewhere
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import importlib.util
 import json
@@ -9,14 +10,16 @@ import re
 import runpy
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 import rlgan
+from rlgan.presets.sizes import DataSummary
 from tests.support.documents import PROJECT
+from tests.support.language_models import CHATML, chats, require, write_model, write_records, write_tokenizer
 from tests.support.small_examples import make_small
 
 pytestmark = [pytest.mark.heavy, pytest.mark.integration]
@@ -41,12 +44,15 @@ def corpus() -> ModuleType:
 
 
 @pytest.fixture
-def say(corpus: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Say:
+def say(
+    corpus: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Iterator[Say]:
     """Runs an example in a folder that has a copy of all of them; returns what it printed."""
     for path in EXAMPLES.glob("*.py"):
         shutil.copy(path, tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(sys.modules, "corpus", corpus)
+    monkeypatch.syspath_prepend(tmp_path)  # examples import one another
     monkeypatch.delenv("PYTHONPATH", raising=False)
     make_small(monkeypatch.setattr)
 
@@ -56,7 +62,10 @@ def say(corpus: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cap
         runpy.run_path(f"{name}.py", run_name="__main__")
         return capfd.readouterr().out
 
-    return run_example
+    yield run_example
+    for path in EXAMPLES.glob("*.py"):
+        if path.stem != "corpus":
+            sys.modules.pop(path.stem, None)
 
 
 def runs_of(folder: Path) -> list[rlgan.Run]:
@@ -191,6 +200,86 @@ def test_a_served_generator_answers_as_it_does_in_python(say: Say) -> None:
     labels = (r"models:\S+ from Python", "by HTTP, seed 1", "by HTTP, temperature 0.5", "a wrong request")
     in_python, served, cooler, wrong = (re.findall(rf"(?m)^{label}: (.*)", said)[-1] for label in labels)
     assert in_python == served != cooler and wrong.startswith("status 400") and "num_sequences" in said
+
+
+def chat_arguments(folder: Path, *steps: str) -> list[str]:
+    """Sizes of seconds, and two files of lines."""
+    things = ["bread", "table", "river", "stone", "apple", "glass", "paper", "cloud", "knife", "horse"]
+    lines = {
+        "texts": [f"the {one} is near the {other}." for one in things for other in things],
+        "answers": [f"a {one} and a {other} upon a hill" for one in things for other in things],
+    }
+    for name, texts in lines.items():
+        (folder / f"{name}.txt").write_text("".join(f"{text}\n" for text in texts))
+    sizes = {"vocabulary": 300, "width": 8, "layers": 1, "epochs": 1, "sft-epochs": 1, "judge-rounds": 1, "updates": 2}
+    given = [str(one) for name, size in sizes.items() for one in (f"--{name}", size)]
+    files = ["--texts", "texts.txt", "--answers", "answers.txt", "--sequences", "10"]
+    controls = ["--controls", "mle_continued"]
+    return [*files, *given, *controls, "--steps", *steps]
+
+
+def test_a_language_model_from_nothing_to_an_adapter_in_a_fresh_process(say: Say, tmp_path: Path) -> None:
+    require()
+    said = say("chat_end_to_end", *chat_arguments(tmp_path, "pretrain", "sft", "gad", "answers", "resume"))
+    assert "interrupted after iteration 4" in said
+    assert "interrupted and resumed, the same weights bit for bit: True" in said
+    table = rlgan.load(tmp_path / "runs/chat/gad-1").table
+    names = ["MLE start", "MLE τ=0.7", "mle_continued", "mle_continued τ=0.7", "gad τ=0.7 (this run)", "gad (this run)"]
+    assert list(table["name"])[1:] == names
+    assert table["own_words_used"].dropna().between(0, 1).all()
+    again = say("chat_end_to_end", *chat_arguments(tmp_path, "gad", "transformers"))
+    assert "MLE epoch" not in again and "gad-model-1: " in again  # what has ended is not repeated
+    assert re.findall(r"(?m)^transformers, (\S+): ", again) == ["gad-model-1", "adapter-alone", "adapter-merged"]
+    alone, merged = re.findall(r"(?m)^transformers, adapter-\w+: .* -> (.*)", again)
+    assert alone == merged
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(900)
+def test_a_language_model_is_the_same_on_two_workers_and_is_served(say: Say, tmp_path: Path, ray_session: None) -> None:
+    require()
+    said = say("chat_end_to_end", *chat_arguments(tmp_path, "pretrain", "sft", "gad", "workers", "serve"))
+    assert "on 2 workers, the same weights bit for bit: True" in said
+    assert len(re.findall(r"(?m)^models:/chat/1 by HTTP: ", said)) == 3
+
+
+def test_a_chat_model_on_one_gpu_is_estimated_and_trained(say: Say, tmp_path: Path) -> None:
+    require()
+    write_tokenizer(tmp_path / "model", template=CHATML)
+    write_model(tmp_path / "model")
+    write_records(tmp_path / "talk.jsonl", chats(40))
+    sizes = {"max-prompt-length": 40, "max-length": 12, "updates": 1, "judge-rounds": 1, "sequences": 8}
+    given = [str(one) for name, size in sizes.items() for one in (f"--{name}", size)]
+    asked = ["--demonstrations", "talk.jsonl", "--model", "./model", *given]
+    estimate = say("gad_chat", *asked, "--estimate")
+    assert not runs_of(tmp_path) and "An estimate, not measured" in estimate and "memory: " in estimate
+    said = say("gad_chat", *asked, "--cpu", "--dtype", "float32")
+    assert said.startswith(estimate) and (tmp_path / "runs/gad-chat/model/model.safetensors").exists()
+    table = rlgan.load(tmp_path / "runs/gad-chat/gad").table
+    assert {"MLE start", "MLE τ=0.8", "mle_continued", "gad (this run)"} <= set(table["name"])
+
+
+def test_the_estimate_is_what_its_formulas_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model of 10⁹ weights, worked by hand."""
+    require()
+    monkeypatch.syspath_prepend(EXAMPLES)
+    estimate_of = runpy.run_path(str(EXAMPLES / "gad_chat.py"))["Estimate"]
+    options = argparse.Namespace(
+        flops=1e15, bandwidth=1e12, utilisation=0.5, sequences=512, updates=10, judge_rounds=5, model="m"
+    )
+    data = DataSummary(100, 10, 10, 1000, mean_length=50, max_length=100, source_mean_length=150)
+    found = estimate_of(10**9, 10, 1000, 1000, data, options)
+    # 2 epochs · 100 · 200 tokens · 6e9 / 5e14
+    assert found.fine_tuning_s == pytest.approx(0.48)
+    # a step: operations 64 · 2e9 / 5e14 = 2.56e-4; bytes (2e9 + 64 · 200 · 1000) / 5e11 = 4.0256e-3; starts 2e-3
+    draw = 100 * 4.0256e-3 + 8 * 150 * 2e9 / 5e14
+    assert found.drawing(64, 8) == pytest.approx(draw)
+    assert found.judge_round_s == pytest.approx(draw + 72 * 200 * 6e9 / 5e14)
+    assert found.update_s - found.judge_round_s == pytest.approx(64 * 200 * 10e9 / 5e14)
+    # 512 rows are 2 chunks of 256, whose steps read (2e9 + 256 · 200 · 1000) / 5e11 = 4.1024e-3
+    assert found.table_s == pytest.approx(3 * 3 * (2 * 100 * 4.1024e-3 + 512 * 150 * 2e9 / 5e14))
+    # 8e9 of weights, 256 · (100 + 200) · 1000 of keys and values, 16384 · 1000 · 2 · 44 of inputs
+    assert found.memory_bytes == pytest.approx(8e9 + 7.68e7 + 1.441792e9)
 
 
 @pytest.mark.ray

@@ -18,12 +18,15 @@ from rlgan.config.config import Config, Optimizers, Workers
 from rlgan.discriminators import SequenceClassifier
 from rlgan.envs.tasks import DemonstrationsTask, Task, build_task
 from rlgan.envs.transition import sequence_mask
+from rlgan.evaluation.verdict import START, Verdict, not_judged
 from rlgan.generators import CausalLM
 from rlgan.layers.optimizers import Adam
 from rlgan.policy.advantage_scaling import GroupDeviation
 from rlgan.policy.baselines import GroupMean
 from rlgan.policy.credit import RewardToGo, Terminal
 from rlgan.policy.logit_maps import Logit
+from rlgan.runs import comparison
+from rlgan.runs.judging import Contest
 from rlgan.runs.reward_function import reward_of_run
 from rlgan.storage.discriminator_export import save_run_discriminator
 from rlgan.training.trainer import Trainer
@@ -167,6 +170,30 @@ def test_the_judge_begins_as_the_pretrained_generator(folder: Path) -> None:
     shared = [name for name in judge if name in start]
     assert len(shared) > 20 and all(torch.equal(judge[name], start[name]) for name in shared)
     assert all("score" in name for name in judge.keys() - start.keys())
+
+
+@pytest.mark.heavy
+def test_a_trained_model_that_learns_no_likelihood_here_is_a_start_to_compare_with(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged: list[str] = []
+
+    def judge(config: Config, task: Task, evaluator: Any, contest: Contest, temperatures: Any) -> Verdict:
+        judged.extend(one.name for one in contest.controls)
+        return not_judged("it is small")
+
+    monkeypatch.setattr(comparison, "judge_run", judge)
+    changes: dict[str, Any] = {"schedule": {"mle_epochs": 0}, "controls": ("mle_continued",)}
+    config = config_of(folder, judge_of("generator", folder), **changes)
+    short = {"num_sequences": 8, "final_sequences": 8, "temperatures": (1.0, 0.7)}
+    config = config.model_copy(update={"preset": "own", "evaluation": config.evaluation.model_copy(update=short)})
+    task = build_task(config.task)
+    with trainer_of(config, task) as trainer:
+        finish(trainer)
+        found = comparison.compare(config, task, trainer, lambda sentence: None)
+    names = ["MLE start", "MLE τ=0.7", "mle_continued", "mle_continued τ=0.7", "own τ=0.7 (this run)", "own (this run)"]
+    assert [row["name"] for row in found.rows][1:] == names
+    assert judged == [START, "mle_continued"]
 
 
 @pytest.mark.heavy

@@ -19,6 +19,7 @@ from rlgan.storage.places import open_place
 from rlgan.training.callbacks import Callback, RunView, Stop
 from rlgan.training.iteration import Iteration
 from tests.support.commands import ask, copy_of, rows_of
+from tests.support.errors import refused
 from tests.support.runs import assert_ends_alike, small, stop_after
 
 pytestmark = [pytest.mark.heavy, pytest.mark.integration]
@@ -138,9 +139,9 @@ def test_a_run_of_which_a_longer_one_would_have_other_numbers_is_refused(
 ) -> None:
     begun(config, tmp_path / "run", *callbacks)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    with pytest.raises(ConfigError, match=words) as refused:
+    with pytest.raises(ConfigError, match=words) as error:
         rlgan.load(tmp_path / "run").extend(2)
-    assert "--" not in str(refused.value)
+    assert "--" not in str(error.value)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
@@ -157,6 +158,10 @@ def test_what_cannot_be_longer_is_told_by_the_configuration(short: Path, tmp_pat
     spread = config.model_copy(update={"objective": Gumbel(temperature=RisingInverse())})
     with pytest.raises(ConfigError, match=r"objective\.temperature"):
         extended(spread, short, 2)
+    for name in ("g_rate_end", "d_rate_end"):
+        falls = config.model_copy(update={"schedule": config.schedule.model_copy(update={name: 0.1})})
+        with refused(ConfigError, "extend_rate", {f"schedule.{name}": 0.1}):
+            extended(falls, short, 2)
     fixed = config.model_copy(update={"objective": Gumbel(temperature=DecayingTemperature())})
     with pytest.raises(ConfigError) as error:  # such a run does not stand; it is not the temperature that is told
         extended(fixed, short, 2)

@@ -292,6 +292,10 @@ def test_a_long_table_is_told_before_it_begins_with_what_makes_it_shorter(
     typed = [word for option in named for word in option]
     again = ask(capsys, "train", "--config", config_file, "--dry-run", *typed)
     assert again.status == 0 and again.out == ask(capsys, "train", "--config", config_file, "--dry-run").out
+    # What no training of the run reads is not named, for it would be refused.
+    alone = ["train", "--config", config_file, "--controls", "mle_continued", "--out", tmp_path / "alone"]
+    said = ask(capsys, *alone).out
+    assert "the final table takes" in said and "equal-trainings" not in said
     monkeypatch.setattr(Progress, "seconds_left", lambda self: 1.0)
     assert "the final table takes" not in ask(capsys, "train", "--config", config_file, "--out", tmp_path / "b").out
 

@@ -981,6 +981,38 @@ def test_the_learning_rate_of_pretraining_is_halved_by_the_epoch(task: Task) -> 
     assert any(not np.array_equal(halved[name], held[name]) for name in held)
 
 
+def test_learning_rates_fall_over_the_adversarial_phase(task: Task) -> None:
+    # By plain gradient descent, a step a round: what the first of two updates does is the same whatever the end, and
+    # the second goes from there a tenth as far. The discriminator, too; its pretraining has the whole rate.
+    def weights_at(**schedule: Any) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+        optimizers = Optimizers(mle=SGD(lr=0.5), generator=SGD(lr=0.5), discriminator=SGD(lr=0.5))
+        found = []
+        counts = {"adversarial_updates": 2, "g_steps": 1, "d_steps": 1, "d_epochs": 1}
+        a_step = AdversarySettings(batch=48, sequences_per_round=24)
+        config = tiny_config(counts | schedule, optimizers=optimizers, adversary=a_step)
+        with trainer_of(config, task) as trainer:
+            while trainer.next_phase is not None:
+                adversarial = trainer.next_phase == "adversarial"
+                trainer.step(measure=False)
+                state = trainer.state()
+                if adversarial or trainer.next_phase == "adversarial":
+                    found.append((state["learners"]["weights"], state["discriminator"]["weights"]))
+        return found
+
+    held, g_falls, d_falls = weights_at(), weights_at(g_rate_end=0.1), weights_at(d_rate_end=0.1)
+    for number, one in enumerate(held[:2]):
+        for other in (g_falls[number], d_falls[number]):
+            assert_same(one[0], other[0])
+            assert_same(one[1], other[1])
+    moved, slowed = ({name: run[2][0][name] - run[1][0][name] for name in run[2][0]} for run in (held, g_falls))
+    for name, step in moved.items():
+        torch.testing.assert_close(slowed[name], 0.1 * step, rtol=1e-3, atol=1e-7)
+    assert_same(d_falls[2][0], held[2][0])
+    moved, slowed = ({name: run[2][1][name] - run[1][1][name] for name in run[2][1]} for run in (held, d_falls))
+    for name, step in moved.items():
+        torch.testing.assert_close(slowed[name], 0.1 * step, rtol=1e-3, atol=1e-7)
+
+
 def test_half_of_the_fakes_of_pretraining_are_what_beams_find() -> None:
     config = of_pairs(
         {"discriminator_rounds": 2, "adversarial_updates": 1},

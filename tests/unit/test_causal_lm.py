@@ -406,6 +406,18 @@ def test_prompts_and_completions_that_do_not_fit_into_the_model_are_refused(tmp_
     assert "model_has_other_tokens" in told and "280" in told and "300" in told
 
 
+@pytest.mark.parametrize("architecture", ["gpt2", "llama"])
+def test_a_new_model_reads_as_much_as_it_is_told_to(architecture: str) -> None:
+    space = SequenceSpace(8, 5, end_id=1)
+    sizes = {"architecture": architecture, "width": 8, "heads": 2, "layers": 1}
+    long = build_generator(CausalLM(weights={"kind": "fresh", "positions": 30, **sizes}), space)
+    assert long.network.config.max_position_embeddings == 30
+    own = build_generator(CausalLM(weights={"kind": "fresh", **sizes}), space)
+    assert own.network.config.max_position_embeddings == 5
+    with refused(ConfigError, "model_context_too_short", {"uri": "generator"}, "generator.weights.positions"):
+        build_generator(CausalLM(weights={"kind": "fresh", "positions": 4, **sizes}), space)
+
+
 def test_adapters_that_fit_nowhere_are_refused(tmp_path: Path) -> None:
     write_tokenizer(tmp_path)
     write_model(tmp_path)

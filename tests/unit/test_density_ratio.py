@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from rlgan.adversary.losses import PrefixCrossEntropy, cross_entropy, prefix_log_ratios
+from rlgan.adversary.losses import PrefixCrossEntropy, cross_entropy, excess_nll, prefix_log_ratios
 from rlgan.adversary.minibatches import Pairs
 from rlgan.adversary.training import Adversary, AdversarySettings, Round
 from rlgan.base.errors import ConfigError
@@ -61,22 +61,26 @@ def table_of(twentieths: tuple[int, ...]) -> TabularGenerator:
     return TabularGenerator(TOY_SPACE, torch.cat([first.T, table / first]).log())
 
 
-def test_its_optimum_is_the_distribution_of_reals_at_every_prefix() -> None:
+@pytest.mark.parametrize("likelihood", [0.0, 0.5])
+def test_its_optimum_is_the_distribution_of_reals_at_every_prefix(likelihood: float) -> None:
     # The loss on these rows is the expectation itself, ½ E_d[softplus(-u)] + ½ E_θ[softplus(u)] over both prefixes.
     tokens = torch.cat([rows_of(REAL), rows_of(FAKE)])
     is_real, mask = torch.arange(40) < 20, torch.ones(40, 2, dtype=torch.bool)
     policy = table_of(FAKE).logprobs(tokens).detach()
 
     def loss_of(model: TabularGenerator) -> Tensor:
-        return LOSS.of(prefix_log_ratios(model.logprobs(tokens), policy, mask), is_real, mask)
+        loss = PrefixCrossEntropy(likelihood=likelihood)
+        return loss.of(prefix_log_ratios(model.logprobs(tokens), policy, mask), is_real, mask)
 
     best = table_of(REAL)
     (slope,) = torch.autograd.grad(loss_of(best), best.table)
     assert float(slope.abs().max()) < 1e-12
-    # By the Jensen-Shannon divergences of the prefixes of one and of two tokens: ln 2 - their mean.
+    # By the Jensen-Shannon divergences of the prefixes of one and of two tokens: ln 2 - their mean;
+    # and the likelihood of reals lies below the policy's by KL(p_d‖p_θ), a token.
     real, fake = (torch.tensor(one, dtype=torch.float64).view(3, 3) / 20 for one in (REAL, FAKE))
     divergences = [jensen_shannon(real.sum(1), fake.sum(1)), jensen_shannon(real.flatten(), fake.flatten())]
-    assert float(loss_of(best).detach()) == pytest.approx(math.log(2) - sum(divergences) / 2, abs=1e-12)
+    expected = math.log(2) - sum(divergences) / 2 - likelihood * float((real * (real / fake).log()).sum()) / 2
+    assert float(loss_of(best).detach()) == pytest.approx(expected, abs=1e-12)
     # And it is where the loss leads from a uniform start.
     learned = TabularGenerator(TOY_SPACE, torch.zeros(4, 3, dtype=torch.float64))
     ends: dict[str, Any] = {"max_iter": 1_000, "max_eval": 5_000, "tolerance_grad": 1e-9, "tolerance_change": 0.0}
@@ -91,6 +95,13 @@ def test_its_optimum_is_the_distribution_of_reals_at_every_prefix() -> None:
     optimizer.step(closure)
     sequences = every_sequence(TOY_SPACE)
     torch.testing.assert_close(learned.logprobs(sequences), best.logprobs(sequences), atol=1e-5, rtol=0)
+
+
+def test_the_excess_of_likelihood_is_a_token_s_and_hand_worked() -> None:
+    # Log-ratios of tokens: (.5, -1.5, 3), (1.5, -1.25); their negated sum over the five tokens.
+    logits = torch.tensor([[0.5, -1.0, 2.0], [1.5, 0.25, 7.0]])
+    mask = torch.tensor([[True, True, True], [True, True, False]])
+    assert float(excess_nll(logits, mask)) == pytest.approx(-(2.0 + 0.25) / 5)
 
 
 def jensen_shannon(p: Tensor, q: Tensor) -> float:
@@ -229,6 +240,24 @@ def test_a_run_shows_the_judge_the_generator_that_made_the_fakes_and_resumes(of_
         same_tensors(whole[part], again[part])
 
 
+@pytest.mark.parametrize("epochs", [0, 1])
+def test_a_judge_begins_as_the_generator_that_pretraining_ends_with(epochs: int) -> None:
+    network = LSTM(embedding=4, hidden=6)
+    config = tiny_config(
+        {"mle_epochs": epochs},
+        **ratio_settings(network=network, start="generator") | {"generator": network},
+    )
+    task, recorder = build_task(config.task), Recorder()
+    with build_parts(config, task) as parts:
+        trainer = Trainer(config, task, recorder.around(parts))
+        first: dict[str, float] = {}
+        while not recorder.rounds:
+            first = trainer.step(measure=False).metrics
+    # All logits are 0 before the first round: it ranks nothing, and finds everything as real as not.
+    assert first["discriminator/auc_heldout"] == 0.5
+    assert first["discriminator/mean_prob_real"] == first["discriminator/mean_prob_fake"] == 0.5
+
+
 def same_tensors(one: Any, other: Any) -> None:
     if isinstance(one, Tensor):
         assert torch.equal(one, other)
@@ -243,6 +272,8 @@ def same_tensors(one: Any, other: Any) -> None:
     [
         ({"adversary.buffer": 1_000}, "replay_beside_policy"),
         ({"discriminator.network": "latent_conv"}, "density_without_likelihood"),
+        ({"discriminator.start": "generator"}, "density_of_another_form"),
+        ({"discriminator.network": "transformer", "discriminator.start": "generator"}, "density_of_another_form"),
         ({"adversary.loss": "cross_entropy"}, "loss_tells_apart"),
         ({"discriminator": "cnn_highway"}, "loss_of_a_distribution"),
     ],

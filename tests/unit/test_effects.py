@@ -50,6 +50,8 @@ OTHERS: dict[str, Any] = {
     "schedule.g_group": {"schedule.g_group": 3, "baseline": "leave_one_out"},
     "schedule.rollout_temperature": {"schedule.rollout_temperature": 0.7},
     "schedule.d_steps": {"schedule.d_steps": 2},
+    "schedule.g_rate_end": {"schedule.g_rate_end": 0.1},
+    "schedule.d_rate_end": {"schedule.d_rate_end": 0.1},
     "schedule.mle_patience": {"schedule.mle_patience": 1},
     "schedule.mle_batch": {"schedule.mle_batch": 5},
     "evaluation.every": {"evaluation.every": 2},

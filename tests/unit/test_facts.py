@@ -68,10 +68,10 @@ READ_IF = {
     "discriminator": {"adversary", "optimizers.discriminator", "schedule.d_epochs"},
     "adversarial updates": {
         "reward", "baseline", "normalisation", "reference", "optimizers.generator", "schedule.g_steps",
-        "schedule.g_batch", "schedule.g_group", "evaluation.every", "evaluation.collapse_share",
+        "schedule.g_batch", "schedule.g_group", "schedule.g_rate_end", "evaluation.every", "evaluation.collapse_share",
     },
-    "rollouts": {"credit", "objective", "sampling"},
-    "rounds between updates": {"schedule.d_steps", "schedule.d_fakes"},
+    "rollouts": {"credit", "objective", "sampling", "schedule.rollout_temperature"},
+    "rounds between updates": {"schedule.d_steps", "schedule.d_fakes", "schedule.d_rate_end"},
     "pretraining": {"optimizers.mle", "schedule.mle_patience", "evaluation.mle_every"},
     "likelihood": {"schedule.mle_batch"},
     "control of its kind": {"evaluation.equal_trainings"},

@@ -349,6 +349,13 @@ def test_what_no_folder_can_say_is_refused_with_what_can(made: Make, tmp_path: P
         assert not (tmp_path / "out").exists() and not list(tmp_path.glob(".out-*"))
 
 
+def test_a_reward_that_would_read_prompts_otherwise_than_in_training_is_refused(made: Make, tmp_path: Path) -> None:
+    # It read what the generator's chat template wrote, and its own tokenizer has no such template.
+    export_discriminator(made("chat", judge_of(tmp_path, "encoder", None)), tmp_path / "out")
+    with refused(ConfigError, "classifier_lacks_template"):
+        classifier_of(str(tmp_path / "out"))
+
+
 def test_a_network_of_another_kind_is_refused(tmp_path: Path) -> None:
     config = tiny_config(discriminator=CnnHighway(embedding=4, windows=(1,), filters=(4,)))
     run_dir = kept(tmp_path / "run", config, build_task(config.task))

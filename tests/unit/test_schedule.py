@@ -32,6 +32,15 @@ def test_the_rate_of_pretraining_is_halved_from_an_epoch_on() -> None:
     assert Schedule(mle_halve_from=1).mle_rate(0) == 0.5
 
 
+def test_rates_of_the_adversarial_phase_fall_by_one_ratio_to_their_ends() -> None:
+    schedule = Schedule(adversarial_updates=3, g_rate_end=0.01, d_rate_end=0.25)
+    assert [schedule.g_rate(iteration) for iteration in range(3)] == pytest.approx([1.0, 0.1, 0.01])
+    assert [schedule.d_rate(iteration) for iteration in range(3)] == pytest.approx([1.0, 0.5, 0.25])
+    # One iteration is the first; and without an end below 1 nothing falls.
+    assert Schedule(adversarial_updates=1, g_rate_end=0.01).g_rate(0) == 1.0
+    assert {Schedule(adversarial_updates=9).g_rate(iteration) for iteration in range(9)} == {1.0}
+
+
 def test_a_selection_that_ended_early_leaves_nothing_to_do() -> None:
     schedule = Schedule(mle_epochs=2, discriminator_rounds=1, adversarial_updates=9)
     under_way = Position(mle_epochs=2, mle_finished=True, discriminator_rounds=1, adversarial_updates=4)

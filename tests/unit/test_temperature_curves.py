@@ -26,17 +26,27 @@ def test_a_curve_moved_down_gains_by_how_far_and_loses_the_other_way() -> None:
 
 
 def test_curves_are_linear_between_points_that_lie_at_different_places() -> None:
-    # From 1.5 to 2.5: the other is 1.5, 1.0, 0.75; the run 1.25 to 0.25, a line through 0.75 at 2.
+    # From 1.5 to 3: the other is 1.5, 1.0, 0.75, 0.5 at every half; the run a line from 1.25 to 0.25 at 2.5, and as
+    # low from there on.
     run = [(1.5, 1.25), (2.5, 0.25)]
-    # Gains .25, .25, .5 at 1.5, 2, 2.5: trapezoids of .25 · .5 and .375 · .5.
-    assert mean_gain(run, MLE) == pytest.approx(0.3125)
+    # Gains .25, .25, .5, .25: trapezoids of .25, .375, .375, each · .5, over 1.5.
+    assert mean_gain(run, MLE) == pytest.approx(1 / 3)
+    assert mean_gain(MLE, run) == pytest.approx(-1 / 3)
 
 
-def test_others_narrow_the_range() -> None:
+def test_what_is_reached_at_less_forward_divergence_is_reached_at_more() -> None:
+    # From 1 to 2 as far below as drawn, .25 on average; from 2 to 3 the other stays at 1.5: gains from .5 to 1.
+    other = [(1.0, 2.0), (2.0, 1.5)]
+    assert mean_gain(MLE, other) == pytest.approx((0.25 + 0.75) / 2)
+    # Before its first point nothing is reached: the range begins there.
+    assert mean_gain([(2.0, 0.5), (3.0, 0.25)], MLE) == pytest.approx((0.5 + 0.25) / 2)
+
+
+def test_others_count_for_the_range() -> None:
     lower = [(1.0, 1.0), (2.0, 0.9), (3.0, 0.1)]
-    narrow = [(1.0, 9.0), (2.0, 8.0)]
-    # Only from 1 to 2: gains 1 and .1.
-    assert mean_gain(lower, MLE, within=(narrow,)) == pytest.approx(0.55)
+    # From 2 to 3: gains .1 and .4. To 4: .4 all the way.
+    assert mean_gain(lower, MLE, beside=([(2.0, 9.0), (2.5, 8.0)],)) == pytest.approx(0.25)
+    assert mean_gain(lower, MLE, beside=([(2.0, 9.0), (4.0, 8.0)],)) == pytest.approx((0.25 + 0.4) / 2)
 
 
 def test_a_point_that_is_beaten_changes_nothing() -> None:
@@ -44,9 +54,9 @@ def test_a_point_that_is_beaten_changes_nothing() -> None:
     assert mean_gain([*lower, (1.2, 5.0)], MLE) == mean_gain(lower, MLE)
 
 
-@pytest.mark.parametrize("other", [[(4.0, 0.1), (5.0, 0.05)], [(3.0, 0.1), (5.0, 0.05)], [(2.0, 0.1)]])
-def test_without_a_common_range_nothing_is_said(other: list[tuple[float, float]]) -> None:
-    assert mean_gain(MLE, other) is None and share_of_gain(MLE, other, MLE) is None
+def test_without_a_range_nothing_is_said() -> None:
+    for other in ([(3.0, 0.1)], [(4.0, 0.1)]):
+        assert mean_gain(MLE, other) is None and share_of_gain(MLE, other, MLE) is None
 
 
 def test_a_share_is_a_gain_over_the_gain_of_the_ceiling() -> None:

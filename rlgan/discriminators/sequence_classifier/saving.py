@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from rlgan.base.errors import CheckpointError, ConfigError
-from rlgan.base.pretrained import CLASSIFIER_READS, HubModel, ModelFolder
+from rlgan.base.pretrained import CLASSIFIER_READS, READS_RENDERED, HubModel, ModelFolder
 from rlgan.base.weights import Tensors, as_base
 from rlgan.discriminators.discriminator import TextsOfRun
 from rlgan.envs.model_tokens import ModelTokens
@@ -316,7 +316,7 @@ def _reads(space: SequenceSpace, texts: TextsOfRun, reader: Reader) -> str:
     if space.condition is None:
         return "completion"
     if isinstance(reader, TextReader):
-        return "pair"
+        return READS_RENDERED if texts.is_chat else "pair"
     return "chat" if texts.is_chat else "pair"
 
 

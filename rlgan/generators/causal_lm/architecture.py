@@ -48,8 +48,8 @@ def architecture_of(settings: CausalLM, space: SequenceSpace) -> Any:
         return stored_architecture(settings.settled().config or {})
     # A token that pads would have no gradient as an input, and where sequences end it stands for more than nothing.
     ids = {"bos_token_id": space.start_id, "eos_token_id": space.end_id, "pad_token_id": None}
-    size = space.vocab_size
-    return fresh_architecture(weights, size, needed_positions(space), tie_word_embeddings=weights.tied, **ids)
+    size, positions = space.vocab_size, weights.positions or needed_positions(space)
+    return fresh_architecture(weights, size, positions, tie_word_embeddings=weights.tied, **ids)
 
 
 def build_network(settings: CausalLM, space: SequenceSpace) -> nn.Module:
@@ -108,11 +108,13 @@ def _require_room(config: Any, space: SequenceSpace, settings: CausalLM) -> None
     most, needed = getattr(config, "max_position_embeddings", None), needed_positions(space)
     if most is not None and needed > most:
         of_prompt = 0 if condition is None else condition.max_length - _is_mark(space)
+        is_fresh = isinstance(settings.weights, FreshWeights)
+        larger = "increase generator.weights.positions" if is_fresh else "use a model that reads more"
         raise ConfigError(
             (
                 f"{shown}: its model reads at most {most} tokens, but a prompt of {of_prompt} and a completion of "
                 f"{space.max_length} have {of_prompt + space.max_length}. Reduce task.max_prompt_length or "
-                f"task.max_length so that their sum is at most {most}."
+                f"task.max_length so that their sum is at most {most}, or {larger}."
             ),
             code="model_context_too_short",
             fields={"uri": shown},

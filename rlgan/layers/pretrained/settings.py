@@ -81,6 +81,9 @@ class FreshWeights(FreshModel):
     layers)."""
     tied: Annotated[bool, Choice((True, False))] = True
     """Whether the output layer shares its weights with the embedding (Press & Wolf 2017)."""
+    positions: Annotated[int | None, NotSearched("a limit of what is read")] = Field(None, ge=1)
+    """Maximum number of tokens that the model reads, prompt and completion together; null for as many as the task has.
+    Set it for a model that will be trained on longer sequences later."""
 
 
 class FreshClassifier(FreshModel):
