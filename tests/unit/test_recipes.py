@@ -53,7 +53,10 @@ CNN_HIGHWAY: Part = {  # §1
 
 RES_CONV: Part = {"kind": "res_conv", "window": 5, "members": 1}  # §10: conv5
 
-BATCHES: Part = {"buffer": None, "mismatched": None, "l2_all": None, "weight_clip": None, "clip_every": "step"}
+BATCHES: Part = {
+    "buffer": None, "mismatched": None, "l2_all": None, "weight_clip": None, "clip_every": "step",
+    "tokens_at_once": None,
+}  # fmt: skip
 """Nothing but minibatches of reals and fakes."""
 
 UNITS: Part = {
