@@ -32,6 +32,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -275,22 +276,27 @@ def table(rows: Mapping[str, Mapping[int, Row]]) -> str:
 
 
 def plot(rows: Mapping[str, Mapping[int, Row]], path: Path) -> None:
-    """Draw the frontier of every seed, a colour a row; the two rows of the exact ratio are one."""
+    """Draw the mean over seeds of each row's frontiers; the rows of the exact ratio are one, the lowest of them."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
+    curves = {
+        name: [frontier(row.points) for row in found.values()] for name, found in rows.items() if name not in CEILINGS
+    }
+    ceilings = [rows[name] for name in CEILINGS if name in rows]
+    seeds = {seed for found in ceilings for seed in found}
+    if seeds:
+        curves["exact ratio"] = [
+            frontier([point for found in ceilings if seed in found for point in found[seed].points]) for seed in seeds
+        ]
     figure = Figure(figsize=(7.5, 5.0), layout="constrained")
     axes = figure.subplots()
-    shown = [name for name in rows if name not in CEILINGS] + ["oracle_ratio"] * any(name in rows for name in CEILINGS)
-    for name, colour in zip(shown, mpl.color_sequences["tab10"], strict=False):
-        seeds = {seed for one in (CEILINGS if name == "oracle_ratio" else [name]) for seed in rows.get(one, {})}
-        for number, seed in enumerate(sorted(seeds)):
-            drawn = CEILINGS if name == "oracle_ratio" else (name,)
-            points = [point for one in drawn for point in rows[one][seed].points if seed in rows[one]]
-            forward, reverse = zip(*frontier(points), strict=True)
-            axes.plot(forward, reverse, color=colour, marker=".", lw=1, alpha=0.7, label=None if number else name)
-    axes.set_xlabel("forward KL, nats a token (lower: more coverage)")
-    axes.set_ylabel("reverse KL, nats a token (lower: more quality)")
+    for (name, found), colour in zip(curves.items(), mpl.color_sequences["tab10"], strict=False):
+        at = np.linspace(max(one[0][0] for one in found), max(one[-1][0] for one in found), 200)
+        mean = np.mean([np.interp(at, *np.transpose(one)) for one in found], axis=0)
+        axes.plot(at, mean, color=colour, label=name)
+    axes.set_xlabel("forward KL, nats per token (lower: more coverage)")
+    axes.set_ylabel("reverse KL, nats per token (lower: more quality)")
     axes.legend(frameon=False)
     figure.savefig(path, dpi=100)
 
