@@ -104,7 +104,7 @@ def train(options: argparse.Namespace) -> None:
         model=begun,
         generator=memory,
         discriminator=memory,
-        adversary={"batch": ANSWERS // GROUP * (GROUP + 1) // 4},  # 2 prompts; the judge has no tokens_at_once
+        adversary={"tokens_at_once": TOKENS_AT_ONCE},
         schedule={
             "mle_epochs": 0,
             "discriminator_rounds": options.judge_rounds,
@@ -135,8 +135,9 @@ class Estimate:
     * An update: 64 answers drawn, judged, read by the reference and learned from, and 72 learned from by the judge.
     * Left out: attention (a small share below 2,000 tokens), what is moved between processor and GPU, and Python.
 
-    Memory: four copies of the weights (the learner's, the sampler's, the judge's, and the judge that scores), keys and
-    values of a chunk, and inputs of all layers of as many tokens as are learned from at once, with one whole layer.
+    Memory, at most: four copies of the weights (the learner's, the sampler's, the judge's, and the judge that scores),
+    keys and values of a chunk, and inputs of all layers of as many tokens as are learned from at once, with one whole
+    layer.
     """
 
     weights: int

@@ -5,6 +5,7 @@ B sequences, T positions
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -40,7 +41,16 @@ from rlgan.layers.optimizers import (
     restore_optimizer_state,
 )
 from rlgan.layers.relaxation import tokens_of
-from rlgan.metrics import auc, discriminator_health
+from rlgan.metrics import (
+    Surface,
+    auc,
+    discriminator_health,
+    length_matched_auc,
+    probe_aucs,
+    rank_correlation,
+    shortcut_share,
+    surface_of,
+)
 from rlgan.sampling.beam_search import DecodingSettings, Drawn
 
 from .losses import ClassLosses, CrossEntropy, LossSettings, prefix_log_ratios
@@ -91,6 +101,10 @@ class AdversarySettings(Settings):
     clip_every: Annotated[Literal["step", "phase"], NotSearched("as in one published implementation")] = "step"
     """When weights are clipped: after each step, or once per phase (after the first step of each round, as in the
     published implementation of CSGAN-NMT)."""
+    verdicts: Annotated[Literal["own", "shuffled"], NotSearched("a control")] = "own"
+    """Which logits a generator update reads: those of its own sequences, or (shuffled) the same logits dealt out at
+    random among the sequences of `schedule.g_group`, or of the batch, at each position, so that they tell nothing (the
+    control shuffled_discriminator)."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -111,6 +125,12 @@ class AdversarySettings(Settings):
     def check(self, fields: Fields) -> Iterator[Problem]:
         """Buffers hold a round; mismatched pairs are of conditions, and a class of their own; one bound of weights."""
         network, loss = fields.discriminator, self.loss
+        if network is not None and self.verdicts != "own" and not fields.objective.reads_reward:
+            yield Problem(
+                "shuffled_without_rewards",
+                {"adversary.verdicts": self.verdicts},
+                f"has no effect with objective={fields.objective.kind!r}, which reads no rewards. Set it to own.",
+            )
         if self.buffer is not None and loss.reads_policy:
             yield Problem(
                 "replay_beside_policy",
@@ -248,6 +268,7 @@ class Adversary:
         pretrained: (V, P) columns that the embedding begins with; None where it has none, or a state will be restored.
         policy: the generator's network, where the loss reads its log-probabilities.
         start: weights that it begins with in the place of random ones, name → tensor; None for random ones.
+        probes: whether sequences are text, so that each round tells what can be told of them without reading.
     """
 
     def __init__(
@@ -265,10 +286,11 @@ class Adversary:
         pretrained: Tensor | None = None,
         policy: GeneratorSettings | None = None,
         start: Tensors | None = None,
+        probes: bool = False,
     ) -> None:
         self._device = device
         self._settings, self._optimizer_settings, self._space, self._seed = settings, optimizer, space, seed
-        self._reals, self._heldout_reals = reals, heldout_reals
+        self._reals, self._heldout_reals, self._probes = reals, heldout_reals, probes
         self._judges_tokens = network.granularity == "token"
         with initial_stream(seed):
             if start is None:
@@ -463,11 +485,10 @@ class Adversary:
             # A distribution over tokens ranks nothing and has no boundary: it is measured as a language model is.
             return self._distribution_metrics(scorer, fresh)
         number = min(_MOST_HELDOUT, fresh.tokens.shape[0], self._heldout_reals.tokens.shape[0])
-        health = discriminator_health(
-            self._judged(scorer, self._heldout_reals.rows(slice(number))),
-            self._judged(scorer, fresh.rows(slice(number))),
-        )
+        judged = [self._judged(scorer, one.rows(slice(number))) for one in (self._heldout_reals, fresh)]
+        health = discriminator_health(*(_of_all(*one) for one in judged))
         metrics = {"discriminator/auc_heldout": health.auc} | self._part_metrics(fresh, number)
+        metrics |= self._shortcuts(fresh, *(sequence_scores(*one) for one in judged))
         if self._settings.loss.has_boundary:
             metrics["discriminator/accuracy_heldout"] = health.accuracy
         if self._settings.loss.is_log_odds:
@@ -502,12 +523,16 @@ class Adversary:
         fakes = fresh.rows(slice(number))
         ratios = [self._log_ratios(pairs, *known) for pairs, known in (some, (fakes, self._logprobs(scorer, fakes)))]
         health = discriminator_health(*ratios)
-        return metrics | {
-            "discriminator/auc_heldout": health.auc,
-            "discriminator/accuracy_heldout": health.accuracy,
-            "discriminator/mean_prob_real": health.mean_prob_real,
-            "discriminator/mean_prob_fake": health.mean_prob_fake,
-        }
+        return (
+            metrics
+            | self._shortcuts(fresh, *ratios)
+            | {
+                "discriminator/auc_heldout": health.auc,
+                "discriminator/accuracy_heldout": health.accuracy,
+                "discriminator/mean_prob_real": health.mean_prob_real,
+                "discriminator/mean_prob_fake": health.mean_prob_fake,
+            }
+        )
 
     def _logprobs(self, scorer: Scorer, pairs: Pairs) -> tuple[Tensor, Tensor]:
         """(n, T) log p_φ of each token, and which are real, where the network computes."""
@@ -520,6 +545,37 @@ class Adversary:
         conditions = None if pairs.conditions is None else pairs.conditions.to(self._device)
         prefixes = self._against_policy(logprobs, pairs.tokens.to(self._device), mask, conditions)
         return prefixes.gather(1, mask.sum(1, keepdim=True) - 1).squeeze(1).to(CPU)
+
+    def _shortcuts(self, fresh: Pairs, real_scores: Tensor, fake_scores: Tensor) -> dict[str, float]:
+        """What can be told of the same sequences without reading them, and what the discriminator adds to it.
+
+        Args:
+            fresh: fakes, of which the first are judged.
+            real_scores: (n,) of the first held-out reals.
+            fake_scores: (n,) of those fakes.
+        """
+        number = len(real_scores)
+        if not self._probes or not number:
+            return {}
+        real = self._heldout_surface.rows(slice(number))
+        fake = surface_of(self._space, tokens_of(fresh.tokens[:number]))
+        probes = probe_aucs(real, fake)
+        area = auc(real_scores, fake_scores)
+        found = {
+            **{f"probe/auc_{name}": value for name, value in probes.items()},
+            "probe/share": shortcut_share(area, probes, number, number),
+            "discriminator/auc_length_matched": length_matched_auc(
+                real_scores, fake_scores, real.lengths, fake.lengths
+            ),
+            "discriminator/length_correlation": rank_correlation(fake_scores, fake.lengths),
+            "discriminator/length_real": float(real.lengths.double().mean()),
+            "discriminator/length_fake": float(fake.lengths.double().mean()),
+        }
+        return {name: value for name, value in found.items() if value is not None and not math.isnan(value)}
+
+    @cached_property
+    def _heldout_surface(self) -> Surface:
+        return surface_of(self._space, self._heldout_reals.tokens[:_MOST_HELDOUT].long())
 
     def _part_metrics(self, fresh: Pairs, number: int) -> dict[str, float]:
         """Of each part of a verdict its mean logit by kind of pair, and how it ranks reals against the other kinds.
@@ -567,12 +623,12 @@ class Adversary:
             )
         return {name: torch.cat([one[name] for one in found]).to(CPU) for name in found[0]}
 
-    def _judged(self, scorer: Scorer, pairs: Pairs) -> Tensor:
-        """Logits of all that is judged, in one dimension: of sequences, or of their real tokens."""
+    def _judged(self, scorer: Scorer, pairs: Pairs) -> tuple[Tensor, Tensor | None]:
+        """Logits of sequences (n,) and None, or of their tokens (n, T) and the mask of the real ones."""
         sequences = pairs.tokens.to(self._device)
         mask = sequence_mask(self._space, tokens_of(sequences))
         scores = scorer(sequences, mask, None if pairs.conditions is None else pairs.conditions.to(self._device))
-        return (scores[mask] if self._judges_tokens else scores).to(CPU)
+        return scores.to(CPU), mask.to(CPU) if self._judges_tokens else None
 
     def state(self) -> dict[str, Any]:
         """Everything that is needed to go on: weights, optimiser, buffers."""
@@ -596,3 +652,8 @@ class Adversary:
         restore_optimizer_state(self._optimizer, state["optimizer"])
         self._real_buffer.restore(state["real_buffer"])
         self._fake_buffer.restore(state["fake_buffer"])
+
+
+def _of_all(logits: Tensor, mask: Tensor | None) -> Tensor:
+    """Logits of all that is judged, in one dimension: of sequences, or of their real tokens."""
+    return logits if mask is None else logits[mask]

@@ -280,6 +280,14 @@ class DeclaredReward(Protocol):
         """Whether it compares finished sequences."""
 
     @property
+    def is_positive(self) -> bool:
+        """Whether it is never below 0."""
+
+    @property
+    def is_relative(self) -> bool:
+        """Whether it compares logits of a generated and a real sequence under one condition."""
+
+    @property
     def logit_map(self) -> DeclaredMap | None:
         """The function of one logit that it is or has; None without one."""
 
@@ -390,6 +398,10 @@ class DeclaredObjective(Protocol):
     @property
     def relaxes(self) -> bool:
         """Whether drawn tokens are relaxed."""
+
+    @property
+    def contrasts_reals(self) -> bool:
+        """Whether generated sequences are set against real ones by the generator's own log-probabilities."""
 
     @property
     def draws_tokens(self) -> bool:

@@ -39,7 +39,15 @@ from rlgan.tracking import TrackingSettings
 
 from .checks import problems
 
-Control = Literal["mle_continued", "oracle_ratio", "constant_reward", "random_reward"]
+Control = Literal[
+    "mle_continued",
+    "oracle_ratio",
+    "constant_reward",
+    "random_reward",
+    "frozen_discriminator",
+    "shuffled_discriminator",
+    "length_reward",
+]
 
 
 class CallbackPlugin(Plugin):

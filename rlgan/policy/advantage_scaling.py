@@ -9,16 +9,19 @@ exactly 0. `NoScaling`, `Clip` and `RunningScale` leave an advantage of 0 at 0, 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 from torch import Tensor
 
+from rlgan.base.declarations import Fields
+from rlgan.base.problems import Problem
 from rlgan.base.search_priors import Choice, NotSearched, Uniform
 from rlgan.base.settings import Settings
 
-from .groups import deviations, group_deviations, within
+from .groups import deviations, group_deviations, grouped, held, means_there, within
 
 Need = Literal["groups", "values"]
 """What a normalisation is computed from, besides advantages: sequences that are compared with each other, or values
@@ -56,6 +59,8 @@ class Normalisation(Settings):
     """What it is computed from, besides advantages."""
     centres: ClassVar[bool] = False
     """Whether the result stays the same if a constant is added to all compared values."""
+    needs_positive: ClassVar[bool] = False
+    """Whether values must be weights of at least 0."""
 
     def scale(self, batch: Scalable) -> tuple[Tensor, float]:
         """(B, T) float32 advantages on their final scale, whatever where the mask is False, and the next moving scale.
@@ -135,8 +140,43 @@ class RunningScale(Normalisation):
         return batch.advantages / scale, moving_scale
 
 
+class SelfNormalised(Normalisation):
+    """Advantages divided by the mean of values in the group at the same position.
+
+    Without a baseline these are self-normalised importance weights: of rewards w(y) ≥ 0 of sequences of p, the
+    distribution q ∝ p·w has q(y) = p(y)·w(y)/E_p[w] (GCN, Lamprier et al. 2022, with w = D). 0 where the mean is 0.
+    """
+
+    not_searched: ClassVar[NotSearched] = NotSearched("part of a method's definition")
+    kind: Literal["self_normalised"] = "self_normalised"
+    needs_positive: ClassVar[bool] = True
+    needs: ClassVar[frozenset[Need]] = frozenset({"groups", "values"})
+
+    def check(self, fields: Fields) -> Iterator[Problem]:
+        """Values are weights."""
+        if not fields.reward.is_positive:
+            yield Problem(
+                "weights_below_zero",
+                {"normalisation": self.kind},
+                f"divides by the mean value, but reward={fields.reward.kind!r} may be below 0. Use reward probability, "
+                "or another normalisation.",
+            )
+        if fields.reference.place == "reward":
+            yield Problem(
+                "weights_less_a_penalty",
+                {"reference": fields.reference.kind},
+                f"is subtracted from values, which normalisation={self.kind!r} takes for weights. Use reference loss.",
+            )
+
+    def scale(self, batch: Scalable) -> tuple[Tensor, float]:
+        """See `Normalisation.scale`."""
+        members = grouped(held(batch.values, batch.mask), batch.group)
+        means = means_there(members, 1).expand_as(members).flatten(0, 1)
+        return (batch.advantages / means).masked_fill(means == 0.0, 0.0), batch.moving_scale
+
+
 NormalisationSettings = Annotated[
-    NoScaling | Clip | Whiten | GroupDeviation | RunningScale, Field(discriminator="kind")
+    NoScaling | Clip | Whiten | GroupDeviation | RunningScale | SelfNormalised, Field(discriminator="kind")
 ]
 
 

@@ -44,10 +44,12 @@ class BaselineState:
     Attributes:
         moving_average: of batch means, or of log Z; reward units; starts at 0.
         num_updates: generator updates so far.
+        moving_square: moving average of squares, reward units squared; starts at 0.
     """
 
     moving_average: float = 0.0
     num_updates: int = 0
+    moving_square: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +81,13 @@ class Formed:
         advantages: (B, T) float32; what stands where the mask is False does not matter.
         moving_average: for the next batch; None keeps what there is.
         metrics: what there is to report of the baseline.
+        moving_square: as `moving_average`.
     """
 
     advantages: Tensor
     moving_average: float | None = None
     metrics: dict[str, float] = field(default_factory=dict)
+    moving_square: float | None = None
 
 
 class Baseline(Settings):
@@ -166,6 +170,36 @@ class ExponentialMean(Baseline):
         mean = float(masked_mean(batch.values, batch.mask))
         average = self.decay * batch.state.moving_average + (1.0 - self.decay) * mean
         return Formed(batch.values - average, average)
+
+
+class RunningMoments(Baseline):
+    """Advantage = (value - μ)/(σ + 1e-5), clipped; μ and σ of rewards so far, this batch included (TextGAIL).
+
+        μ ← mⁿ·μ + (1 - mⁿ)·mean r     s ← mⁿ·s + (1 - mⁿ)·mean r²     σ = √(s - μ²)
+
+    with n sequences in the batch. Both begin at 0. Source: Wu et al. 2020 (TextGAIL), released code.
+    """
+
+    not_searched: ClassVar[NotSearched] = NotSearched("part of a method's definition")
+    kind: Literal["running_moments"] = "running_moments"
+    momentum: float = Field(0.9, ge=0.0, lt=1.0)
+    """Weight m of the old moments for each sequence of a batch."""
+    bound: float = Field(2.0, gt=0.0)
+    """Maximum absolute advantage."""
+
+    def form(self, batch: Valued) -> Formed:
+        """See `Baseline.form`; a sequence counts by the mean value of its tokens."""
+        counts = batch.mask.sum(1)
+        if not bool(counts.any()):
+            return Formed(batch.values)  # all is given and nothing was drawn: there is nothing to remember
+        sums = batch.values.masked_fill(~batch.mask, 0.0).sum(1)[counts > 0].double()
+        rewards = sums / counts[counts > 0]
+        kept = self.momentum ** len(rewards)
+        mean = kept * batch.state.moving_average + (1.0 - kept) * float(rewards.mean())
+        square = kept * batch.state.moving_square + (1.0 - kept) * float(rewards.square().mean())
+        deviation = math.sqrt(max(0.0, square - mean * mean))
+        scaled = ((batch.values - mean) / (deviation + 1e-5)).clamp(-self.bound, self.bound)
+        return Formed(scaled, mean, moving_square=square)
 
 
 class LeaveOneOut(Baseline):
@@ -361,6 +395,7 @@ BaselineSettings = Annotated[
     | BatchMean
     | PerStepMean
     | ExponentialMean
+    | RunningMoments
     | LeaveOneOut
     | GroupMean
     | LogPartition
@@ -416,9 +451,10 @@ def advantages(
         raise ShapeError(f"values {tuple(values.shape)} and mask {tuple(mask.shape)} differ.", code="baseline_shapes")
     formed = settings.form(Valued(values.detach(), mask, state, group, log_ratios, state_values))
     average = state.moving_average if formed.moving_average is None else formed.moving_average
+    square = state.moving_square if formed.moving_square is None else formed.moving_square
     return Advantages(
         advantages=formed.advantages.masked_fill(~mask, 0.0),
-        state=BaselineState(moving_average=average, num_updates=state.num_updates + 1),
+        state=BaselineState(average, state.num_updates + 1, square),
         metrics=formed.metrics,
     )
 

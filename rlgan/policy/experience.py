@@ -23,6 +23,7 @@ from .kl_penalty import Penalised, ReferenceSettings
 from .objectives import LossNormaliser, ObjectiveSettings, policy_gradient_weights, share_of_batch
 from .reward_base import Reward
 from .rewards import RewardSettings
+from .shuffled_verdicts import with_shuffled_verdicts
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,7 @@ class Recipe:
         objective: the loss's form.
         group: sequences that are compared with each other; None compares all of a batch.
         is_log_odds: the discriminator's logits are log-odds, of which a probability can be told.
+        shuffles_verdicts: the discriminator's logits are dealt out at random before anything reads them.
     """
 
     reward: RewardSettings
@@ -48,6 +50,7 @@ class Recipe:
     objective: ObjectiveSettings
     group: int | None
     is_log_odds: bool = True
+    shuffles_verdicts: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,12 +153,14 @@ def learnable(
         recipe: the axes' settings.
         memory: of the batch before.
         task: whose exact distribution or training sequences some rewards read.
-        rng: of rewards that are random.
+        rng: of rewards that are random, and of verdicts that are shuffled.
         state_values: (B, T) float32 of the critic, where there is one.
 
     Returns:
         Experience, values, memory for the next batch, metrics.
     """
+    if recipe.shuffles_verdicts:
+        rollouts = with_shuffled_verdicts(rollouts, recipe.group, rng)
     mask = rollouts.mask
     values = token_values(rollouts, recipe.reward, recipe.credit, task, rng, state_values, recipe.group)
     is_worth = mask & ~values.isnan()
@@ -236,6 +241,29 @@ def by_example(
     return [
         part.times(share_of_batch(own, whole, normaliser)) for part, own in zip((sampled, alone), masks, strict=True)
     ]
+
+
+def contrasted(rollouts: Rollouts, reals: Tensor, space: SequenceSpace) -> Experience:
+    """Generated sequences as rivals of real ones under the same conditions, each pair with the same weight.
+
+    Args:
+        rollouts: the whole batch, with log-probabilities of its targets.
+        reals: (B, T) int64 those targets.
+        space: theirs.
+    """
+    assert rollouts.target_logprobs is not None
+    batch = len(reals)
+    return Experience(
+        tokens=reals,
+        weights=torch.zeros(reals.shape),
+        old_logprobs=rollouts.target_logprobs,
+        conditions=rollouts.conditions,
+        pair_weights=torch.full((batch,), 1.0 / batch),
+        pair_mask=sequence_mask(space, reals).float(),
+        rivals=rollouts.tokens,
+        rival_mask=rollouts.mask.float(),
+        rival_old_logprobs=rollouts.logprobs,
+    )
 
 
 def _near_the_reference(recipe: Recipe, values: Tensor, rollouts: Rollouts, drawn: Tensor, memory: Memory) -> Penalised:

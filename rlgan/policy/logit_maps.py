@@ -19,6 +19,7 @@ class Probability(LogitMap):
     """D = σ(u), SeqGAN."""
 
     kind: Literal["probability"] = "probability"
+    is_positive: ClassVar[bool] = True
 
     def function(self, u: Tensor) -> Tensor:
         """σ(u)."""
@@ -50,6 +51,7 @@ class NegLogComplement(LogitMap):
     """-log(1 - D), Adversarial-NMT."""
 
     kind: Literal["neg_log_complement"] = "neg_log_complement"
+    is_positive: ClassVar[bool] = True
 
     def function(self, u: Tensor) -> Tensor:
         """log(1 + exp(u))."""
@@ -71,6 +73,7 @@ class Ratio(LogitMap):
 
     kind: Literal["ratio"] = "ratio"
     reads_density_ratio: ClassVar[bool] = True
+    is_positive: ClassVar[bool] = True
 
     def function(self, u: Tensor) -> Tensor:
         """exp(u)."""

@@ -22,6 +22,8 @@ from rlgan.base.settings import Settings
 from rlgan.layers.relaxation import Relaxation
 from rlgan.layers.relaxation_temperatures import FixedTemperature, TemperatureSettings, temperature_at
 
+from .implicit_losses import ImplicitLossSettings, PairLogistic, log_ratios_of
+
 LossNormaliser = Literal["sum", "sequence", "token", "fixed", "sequence_mean"]
 
 
@@ -41,6 +43,12 @@ class Objective(Settings):
     """Whether drawn tokens of the generator are relaxed."""
     draws_tokens: ClassVar[bool] = True
     """Whether it is for generators that draw tokens; otherwise for those that generate soft rows from noise."""
+
+    needs_positive: ClassVar[bool] = False
+    """Whether advantages must be weights of at least 0."""
+    contrasts_reals: ClassVar[bool] = False
+    """Whether generated sequences are set against real ones under the same conditions, by the generator's own
+    log-probabilities, so that there is neither a reward nor a discriminator."""
 
     @property
     def makes_soft_rows(self) -> bool:
@@ -72,6 +80,14 @@ class Objective(Settings):
             ShapeError: the objective clips nothing.
         """
         raise ShapeError("clipped_weights: the objective does not clip.", code="objective_clips_nothing")
+
+    def pair_losses(self, real_ratios: Tensor, fake_ratios: Tensor) -> Tensor:
+        """Losses of pairs of a real and a generated sequence; see `ImplicitLoss.of`.
+
+        Raises:
+            ShapeError: the objective contrasts nothing.
+        """
+        raise ShapeError("pair_weights: the objective contrasts no pairs.", code="objective_contrasts_nothing")
 
     def clipped(self, logprobs: Tensor, old_logprobs: Tensor, weights: Tensor) -> tuple[int, int]:
         """How many tokens the clip holds, and how many are weighted; see `clipped_tokens`."""
@@ -110,10 +126,23 @@ class PPO(Objective):
     """Number of passes over each batch of sequences."""
     minibatches: Annotated[int, Choice((1, 2, 4))] = Field(1, ge=1)
     """Optimiser steps per pass. With one pass of one step nothing is clipped, so it equals `reinforce`."""
+    ratio: Annotated[Literal["token", "sequence"], NotSearched("part of a method's definition")] = "token"
+    """Ratio that is clipped: of every token, or of the whole sequence, which is the product of those of its tokens
+    (TextGAIL). A sequence then has the mean of its tokens' advantages."""
     reads_reward: ClassVar[bool] = True
 
     def check(self, fields: Fields) -> Iterator[Problem]:
-        """Something is clipped."""
+        """Something is clipped, and what is clipped as one is worth one thing."""
+        credit = fields.credit
+        if self.ratio == "sequence" and (
+            "token" in credit.levels or credit.judges_prefixes or credit.num_continuations
+        ):
+            yield Problem(
+                "ratio_of_parts",
+                {"objective.ratio": self.ratio},
+                f"clips whole sequences, but credit={credit.kind!r} gives tokens values of their own. Use credit "
+                "terminal, or set it to token.",
+            )
         if self.epochs == self.minibatches == 1:
             yield Problem(
                 "nothing_is_clipped",
@@ -130,11 +159,55 @@ class PPO(Objective):
 
     def surrogate(self, logprobs: Tensor, old_logprobs: Tensor, weights: Tensor) -> Tensor:
         """See `Objective.surrogate`."""
+        if self.ratio == "sequence":
+            logprobs, old_logprobs, weights = of_whole_sequences(logprobs, old_logprobs, weights)
         return clipped_surrogate(logprobs, old_logprobs, weights, self.clip_low, self.clip_high)
 
     def clipped(self, logprobs: Tensor, old_logprobs: Tensor, weights: Tensor) -> tuple[int, int]:
-        """See `Objective.clipped`."""
+        """See `Objective.clipped`; of whole sequences where these are clipped."""
+        if self.ratio == "sequence":
+            logprobs, old_logprobs, weights = of_whole_sequences(logprobs, old_logprobs, weights)
         return clipped_tokens(logprobs, old_logprobs, weights, self.clip_low, self.clip_high)
+
+
+class WeightedLikelihood(Objective):
+    """Expert iteration: several passes of likelihood over the drawn sequences, each weighted by its advantage.
+
+    The first step is that of `reinforce`. Later ones do not ask which policy drew the tokens, so that with weights of
+    q/p the generator moves towards argmin KL(q‖p_θ), however far that is (GCN, Lamprier et al. 2022).
+    """
+
+    not_searched: ClassVar[NotSearched] = NotSearched("only for weights that are not negative: preset gcn")
+    kind: Literal["weighted_likelihood"] = "weighted_likelihood"
+    loss_normaliser: LossNormaliser = "sequence"
+    """As for `reinforce`."""
+    epochs: int = Field(2, ge=1)
+    """Number of passes over each batch of sequences."""
+    minibatches: int = Field(2, ge=1)
+    """Optimiser steps per pass."""
+    reads_reward: ClassVar[bool] = True
+    needs_positive: ClassVar[bool] = True
+    entropy_bonus: ClassVar[float] = 0.0
+
+    def check(self, fields: Fields) -> Iterator[Problem]:
+        """There is more than one step, and no sequence is to become less likely without end."""
+        if self.epochs == self.minibatches == 1:
+            yield Problem(
+                "nothing_is_repeated",
+                {"objective.epochs": 1, "objective.minibatches": 1},
+                "with a single step this is objective reinforce. Raise one of them, or use objective reinforce.",
+            )
+        reward, baseline, normalisation = fields.reward, fields.baseline, fields.normalisation
+        if not reward.is_positive or baseline.subtracts or normalisation.centres:
+            yield Problem(
+                "likelihood_below_zero",
+                {"objective": self.kind},
+                (
+                    f"needs weights of at least 0, but reward={reward.kind!r} with baseline={baseline.kind!r} and "
+                    f"normalisation={normalisation.kind!r} may be negative. Use reward probability, baseline none and "
+                    "normalisation self_normalised, or objective ppo."
+                ),
+            )
 
 
 class Gumbel(Objective):
@@ -202,6 +275,44 @@ class Soft(Objective):
         return True
 
 
+class Implicit(Objective):
+    """No reward and no discriminator: real sequences against the generator's own, by its log-ratio to what drew them.
+
+    A generator update draws `schedule.g_batch` sequences from the generator as it stands, the opponent π_t, and sets
+    each against the real sequence of its condition, or where there are none against any. An update is an iteration of
+    the papers (SPIN, GSIL): `schedule.g_batch` pairs are its data, `epochs` and `minibatches` the passes over them.
+    """
+
+    not_searched: ClassVar[NotSearched] = NotSearched("makes reward, credit and baseline have no effect")
+    kind: Literal["implicit"] = "implicit"
+    loss: ImplicitLossSettings = PairLogistic()
+    """Loss of the log-ratios of a pair."""
+    epochs: int = Field(3, ge=1)
+    """Number of passes over the pairs of an update."""
+    minibatches: int = Field(1, ge=1)
+    """Optimiser steps per pass."""
+    contrasts_reals: ClassVar[bool] = True
+    loss_normaliser: ClassVar[LossNormaliser] = "sequence"
+    entropy_bonus: ClassVar[float] = 0.0
+
+    def check(self, fields: Fields) -> Iterator[Problem]:
+        """Both sequences of a pair are whole, and have likelihoods."""
+        forcing = fields.schedule.teacher_forcing
+        if forcing.prefix_length(0):
+            yield Problem(
+                "contrast_of_prefixes",
+                {"schedule.teacher_forcing": forcing.kind},
+                (
+                    f"begins generated sequences like real ones, but objective={self.kind!r} sets whole sequences "
+                    "against real ones. Use mixed, interleaved, by_example or none."
+                ),
+            )
+
+    def pair_losses(self, real_ratios: Tensor, fake_ratios: Tensor) -> Tensor:
+        """See `Objective.pair_losses`."""
+        return self.loss.of(real_ratios, fake_ratios)
+
+
 class NoPolicyGradient(Objective):
     """No reward is used; the generator is trained by teacher forcing only (the control `mle_continued`)."""
 
@@ -243,7 +354,9 @@ class NoPolicyGradient(Objective):
             )
 
 
-ObjectiveSettings = Annotated[Reinforce | PPO | Gumbel | Soft | NoPolicyGradient, Field(discriminator="kind")]
+ObjectiveSettings = Annotated[
+    Reinforce | PPO | WeightedLikelihood | Gumbel | Soft | Implicit | NoPolicyGradient, Field(discriminator="kind")
+]
 
 
 def policy_gradient_weights(advantages: Tensor, mask: Tensor, normaliser: LossNormaliser) -> Tensor:
@@ -334,6 +447,22 @@ def clipped_surrogate(
     return -torch.minimum(ratio * weights, ratio.clamp(1.0 - clip_low, 1.0 + clip_high) * weights).sum()
 
 
+def of_whole_sequences(logprobs: Tensor, old_logprobs: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Log-probabilities (B, 1) of sequences, old ones likewise, and weights: the mean over the tokens that have one.
+
+    So the first step has the gradient that it has with a ratio for each token, whatever the normaliser.
+
+    Args:
+        logprobs: (B, T) float32 nats with gradient.
+        old_logprobs: (B, T) float32 nats.
+        weights: (B, T) float32; 0 where nothing is learned.
+    """
+    counts = weights != 0
+    sums = (torch.where(counts, one, 0.0).sum(1, keepdim=True) for one in (logprobs, old_logprobs, weights))
+    new, old, total = sums
+    return new, old, total / counts.sum(1, keepdim=True).clamp_min(1)
+
+
 def clipped_tokens(
     logprobs: Tensor, old_logprobs: Tensor, weights: Tensor, clip_low: float, clip_high: float
 ) -> tuple[int, int]:
@@ -382,11 +511,21 @@ def reference_penalty(
     return terms.sum()
 
 
+def pair_ratios(terms: Mapping[str, Tensor], logprobs: Tensor, rival_logprobs: Tensor) -> tuple[Tensor, Tensor]:
+    """Log-ratios (P,) of both sequences of each pair among the rows; see `rlgan.sampling.records.Experience`."""
+    is_pair = terms["pair_weights"] != 0
+    return (
+        log_ratios_of(logprobs[is_pair], terms["old_logprobs"][is_pair], terms["pair_mask"][is_pair]),
+        log_ratios_of(rival_logprobs[is_pair], terms["rival_old_logprobs"][is_pair], terms["rival_mask"][is_pair]),
+    )
+
+
 def learner_loss(
     objective: Objective,
     terms: Mapping[str, Tensor],
     logprobs: Tensor,
     entropies: Tensor | None = None,
+    rival_logprobs: Tensor | None = None,
 ) -> Tensor:
     """All terms of the learner's loss; see `rlgan.sampling.records.Experience`.
 
@@ -395,11 +534,16 @@ def learner_loss(
         terms: fields of an `Experience` that are there, by name.
         logprobs: (B, T) float32 nats with gradient.
         entropies: (B, T) float32 nats of the next token's distribution, with gradient; None without `entropy_weights`.
+        rival_logprobs: (B, T) float32 nats of the rivals, with gradient; None without `pair_weights`.
 
     Returns:
         Scalar.
     """
     loss = weighted_nll(logprobs, terms["weights"])
+    if "pair_weights" in terms:
+        assert rival_logprobs is not None
+        weights = terms["pair_weights"][terms["pair_weights"] != 0]
+        loss = loss + (weights * objective.pair_losses(*pair_ratios(terms, logprobs, rival_logprobs))).sum()
     if "clipped_weights" in terms:
         loss = loss + objective.surrogate(logprobs, terms["old_logprobs"], terms["clipped_weights"])
     if "kl_weights" in terms:

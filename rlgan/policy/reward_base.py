@@ -31,9 +31,10 @@ Level = Literal["sequence", "token"]
 """What a reward is of: finished sequences, or each of their tokens."""
 Rewarded = Literal["sequence", "prefix", "token"]
 """What is rewarded in a run: finished sequences, prefixes as they stand, or tokens."""
-Source = Literal["discriminator", "targets", "oracle", "training_data", "texts"]
+Source = Literal["discriminator", "targets", "oracle", "training_data", "texts", "demonstrations"]
 """What a reward is computed from, besides tokens: the discriminator's logits, the sequence that the data has for the
-same condition, the exact distribution, training sequences, or texts in the place of tokens."""
+same condition, the exact distribution, training sequences, texts in the place of tokens, or the discriminator's logit
+of a real sequence under the same condition."""
 
 
 _VECTORS = 64  # elements; a multiple of what any processor computes at once
@@ -135,6 +136,14 @@ class Reward(Settings):
     and tokens."""
     compares: ClassVar[bool] = False
     """Whether it compares finished sequences, so that it cannot reward prefixes or tokens."""
+
+    is_relative: ClassVar[bool] = False
+    """Whether it compares the logit of a sequence with that of a real one under the same condition, so that a constant
+    of each condition changes nothing."""
+    is_positive: ClassVar[bool] = False
+    """Whether it is never below 0, so that rewards can be weights."""
+    needs_lengths: ClassVar[bool] = False
+    """Whether sequences must be able to end at different lengths."""
 
     @property
     def logit_map(self) -> LogitMap | None:

@@ -24,7 +24,15 @@ from rlgan.base.problems import Problem
 from rlgan.base.search_priors import NotSearched, Uniform
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.tasks.task import Task
-from rlgan.metrics import CorpusReferences, reference_bleu, reference_rouge_l, strip
+from rlgan.metrics import (
+    CorpusReferences,
+    feature_log_odds,
+    length_bins,
+    lengths_of,
+    reference_bleu,
+    reference_rouge_l,
+    strip,
+)
 from rlgan.sampling.records import Rollouts
 
 from .logit_maps import DiscriminatorReward, Probability
@@ -106,6 +114,48 @@ class LogitIncrement(Reward):
         return (logits - before).masked_fill(~rollouts.mask, 0.0)
 
 
+class RelativeProbability(Reward):
+    """σ(u - u_real): how likely a sequence is the real one of two, beside a real one under the same condition.
+
+    Where nothing is given, beside any real one. Source: Wu et al. 2020 (TextGAIL), the softmax of two candidates.
+    """
+
+    not_searched: ClassVar[NotSearched] = NotSearched("part of a method's definition")
+    kind: Literal["relative_probability"] = "relative_probability"
+    level: ClassVar[Level] = "sequence"
+    reads: ClassVar[frozenset[Source]] = frozenset({"discriminator", "demonstrations"})
+    is_relative: ClassVar[bool] = True
+    is_positive: ClassVar[bool] = True
+
+    def check(self, fields: Fields) -> Iterator[Problem]:
+        """Whole sequences are judged, when they are finished."""
+        network, credit = fields.discriminator, fields.credit
+        if network is not None and (network.gives_distribution or network.granularity == "token"):
+            yield Problem(
+                "relative_of_tokens",
+                {"reward": self.kind},
+                f"compares whole sequences, but discriminator={network.kind!r} judges tokens. Use another "
+                "discriminator, or reward logit.",
+            )
+        if credit.judges_prefixes or credit.num_continuations:
+            yield Problem(
+                "relative_of_prefixes",
+                {"reward": self.kind},
+                f"compares each drawn sequence with one real one, but credit={credit.kind!r} rewards prefixes. Use "
+                "credit terminal.",
+            )
+
+    def of_sequences(self, rollouts: Rollouts, task: Task, rng: torch.Generator, group: int | None = None) -> Tensor:
+        """See `Reward.of_sequences`."""
+        if rollouts.real_logits is None or rollouts.target_logits is None:
+            raise ShapeError(
+                "reward='relative_probability' needs logits of the sequences and of real ones, but none are given.",
+                code="relative_needs_logits",
+                fields={"reward": self.kind},
+            )
+        return torch.sigmoid((rollouts.real_logits - rollouts.target_logits).detach())
+
+
 class ConstantReward(Reward):
     """The same reward for every sequence: a control. Without a baseline it is self-imitation."""
 
@@ -126,12 +176,33 @@ class RandomReward(Reward):
 
     not_searched: ClassVar[NotSearched] = NotSearched("a control")
     kind: Literal["random"] = "random"
+    is_positive: ClassVar[bool] = True
     level: ClassVar[Level] = "sequence"
     reads: ClassVar[frozenset[Source]] = frozenset()
 
     def of_sequences(self, rollouts: Rollouts, task: Task, rng: torch.Generator, group: int | None = None) -> Tensor:
         """See `Reward.of_sequences`."""
         return torch.rand(len(rollouts.tokens), generator=rng)
+
+
+class LengthReward(Reward):
+    """Log-odds of a sequence's length, and nothing else: a control, a discriminator that reads the length alone.
+
+    log p_d(length)/p_θ(length) by the counts of the training split and of the batch itself, as the probe of length
+    counts them (`rlgan.metrics.shortcuts`). It is fitted anew to each batch, so it is never behind the generator.
+    """
+
+    not_searched: ClassVar[NotSearched] = NotSearched("a control")
+    kind: Literal["length"] = "length"
+    level: ClassVar[Level] = "sequence"
+    reads: ClassVar[frozenset[Source]] = frozenset({"training_data"})
+    needs_lengths: ClassVar[bool] = True
+
+    def of_sequences(self, rollouts: Rollouts, task: Task, rng: torch.Generator, group: int | None = None) -> Tensor:
+        """See `Reward.of_sequences`."""
+        real, fake = (lengths_of(task.space, tokens) for tokens in (task.train, rollouts.tokens))
+        of_real, of_fake = (one.unsqueeze(1) for one in length_bins(real, fake))
+        return feature_log_odds(of_real, of_fake, of_fake).float()
 
 
 class OracleReward(Reward):
@@ -182,6 +253,7 @@ class Bleu(Reward):
     """Maximum n-gram order."""
     num_references: int = Field(20, ge=1)
     """Number of references, which are drawn again for each update."""
+    is_positive: ClassVar[bool] = True
     level: ClassVar[Level] = "sequence"
     reads: ClassVar[frozenset[Source]] = frozenset({"training_data"})
 
@@ -210,6 +282,7 @@ class TargetMetric(FinishedReward):
     not_searched: ClassVar[NotSearched] = NotSearched("needs a task with conditions")
     reads: ClassVar[frozenset[Source]] = frozenset({"targets"})
     compares: ClassVar[bool] = True
+    is_positive: ClassVar[bool] = True
 
     @abstractmethod
     def compare(self, space: SequenceSpace, tokens: Tensor, targets: Tensor) -> Tensor:
@@ -318,10 +391,12 @@ RewardSettings = Annotated[
     DiscriminatorReward
     | LogRatio
     | LogitIncrement
+    | RelativeProbability
     | Mixed
     | MetricReward
     | ConstantReward
     | RandomReward
+    | LengthReward
     | Bleu
     | OracleRatio
     | OracleLikelihood

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from rlgan.base.declarations import Fields
 from rlgan.base.problems import Problem
-from rlgan.base.search_priors import Choice, Uniform
+from rlgan.base.search_priors import Choice, NotSearched, Uniform
 from rlgan.base.settings import Settings
 from rlgan.sampling.records import Experience
 
@@ -73,8 +73,8 @@ class RealRows(Protocol):
         """A fresh batch beside a generator update, weighted for the mean over tokens; `index` tells several apart."""
         ...
 
-    def beside(self, sampled: Experience | None, update: int) -> list[Experience]:
-        """Generated sequences and real ones as one batch, in which a real one weighs as one with advantage 1."""
+    def beside(self, sampled: Experience | None, update: int, advantage: float) -> list[Experience]:
+        """Generated sequences and real ones as one batch, in which a real one weighs as one with that advantage."""
         ...
 
 
@@ -200,7 +200,7 @@ class TeacherForcingByExample(TeacherForcing):
     """Of the sequences of a generator update, some are real and learned by likelihood, the others drawn and rewarded.
 
     For tasks with conditions, the split of pairs is drawn again for each update, and no pair is learned in both ways. A
-    real sequence has the same weight as a generated one with advantage 1; the divisor of the loss
+    real sequence has the same weight as a generated one with advantage 1, or `advantage`; the divisor of the loss
     (`objective.loss_normaliser`) counts all of them together.
 
     Source: Adversarial-NMT (Wu et al. 2017); docs/algorithms.md §13.
@@ -211,6 +211,16 @@ class TeacherForcingByExample(TeacherForcing):
     in_the_same_update: ClassVar[bool] = True
     fraction: Annotated[float, Choice((0.25, 0.5, 0.75))] = Field(0.5, gt=0.0, lt=1.0)
     """Fraction of `schedule.g_batch` that is real, rounded to whole sequences (Adversarial-NMT: 0.5)."""
+    advantage: Annotated[float, NotSearched("part of a method's definition")] = Field(1.0, gt=0.0)
+    """Advantage of a real sequence in the first generator update (TextGAIL: 2)."""
+    decay_updates: Annotated[int | None, NotSearched("part of a method's definition")] = Field(None, ge=1)
+    """Number of generator updates over which it falls to 0 linearly (TextGAIL: 100); null keeps it."""
+
+    def advantage_in(self, update: int) -> float:
+        """Advantage of a real sequence in a generator update, counted from 0."""
+        if self.decay_updates is None:
+            return self.advantage
+        return self.advantage * max(0.0, 1.0 - update / self.decay_updates)
 
     def num_real(self, batch: int) -> int:
         """Real sequences of a generator update of so many sequences."""
@@ -241,7 +251,7 @@ class TeacherForcingByExample(TeacherForcing):
 
     def rows(self, sampled: list[Experience], real: RealRows, update: int) -> list[Experience]:
         """See `TeacherForcing.rows`."""
-        return real.beside(sampled[0] if sampled else None, update)
+        return real.beside(sampled[0] if sampled else None, update, self.advantage_in(update))
 
 
 TeacherForcingSettings = Annotated[

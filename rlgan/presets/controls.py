@@ -15,7 +15,7 @@ from rlgan.policy.baselines import LeaveOneOut, NoBaseline, PerStepMean
 from rlgan.policy.credit import RewardToGo, Terminal
 from rlgan.policy.kl_penalty import NoReference
 from rlgan.policy.objectives import NoPolicyGradient, Reinforce
-from rlgan.policy.rewards import ConstantReward, OracleRatio, RandomReward
+from rlgan.policy.rewards import ConstantReward, LengthReward, OracleRatio, RandomReward
 from rlgan.policy.teacher_forcing import (
     InterleavedTeacherForcing,
     MixedTeacherForcing,
@@ -39,16 +39,20 @@ def control(config: Config, name: Control) -> Config:
       Adam 2e-3: a ceiling should not fail for the run's own settings.
     * constant_reward: reward 1, no baseline, advantages on no other scale, the rest as the run.
     * random_reward: uniform rewards; the run's baseline, or leave-one-out where that is of logits; the rest as the run.
+    * length_reward: log-odds of a sequence's length, fitted anew to each batch; the rest as random_reward.
+    * frozen_discriminator: the run, whose discriminator learns nothing after its pretraining.
+    * shuffled_discriminator: the run, whose logits are dealt out at random among sequences that are compared.
 
     Args:
         config: the run.
         name: which control.
 
     Returns:
-        Its configuration, without a discriminator and without controls of its own.
+        Its configuration, without controls of its own; the last two have the run's discriminator, the others none.
 
     Raises:
-        ConfigError: the run's generator has no likelihood, and draws no tokens that could be rewarded.
+        ConfigError: the run's generator has no likelihood, and draws no tokens that could be rewarded; or a control is
+            of a discriminator that the run does not have, does not pretrain or is not rewarded by.
     """
     if not config.generator.has_likelihood:
         raise ConfigError(
@@ -57,6 +61,8 @@ def control(config: Config, name: Control) -> Config:
             code="control_without_likelihood",
             fields={"generator": config.generator.kind},
         )
+    if name in ("frozen_discriminator", "shuffled_discriminator"):
+        return _of_discriminator(config, name)
     schedule = config.schedule.model_copy(
         update={
             "discriminator_rounds": 0,
@@ -98,14 +104,57 @@ def control(config: Config, name: Control) -> Config:
         changes |= _NOTHING_COMPARED | {"reward": ConstantReward()}
     else:
         baseline = LeaveOneOut() if config.baseline.reads_density_ratio else config.baseline
-        changes |= {"reward": RandomReward(), "baseline": baseline}
-    if name in ("constant_reward", "random_reward") and config.objective.is_differentiated:
-        # What was differentiated through a discriminator has no discriminator here.
+        changes |= {"reward": LengthReward() if name == "length_reward" else RandomReward(), "baseline": baseline}
+    if name in ("constant_reward", "random_reward", "length_reward") and not config.objective.reads_reward:
+        # What was differentiated through a discriminator, or was one itself, has none here.
         changes["objective"] = Reinforce(loss_normaliser="sequence")
+    if name in ("constant_reward", "length_reward") and config.normalisation.needs_positive:
+        changes |= {
+            "normalisation": NoScaling(),
+            "baseline": NoBaseline() if name == "constant_reward" else LeaveOneOut(),
+        }
+    if name in ("constant_reward", "length_reward") and config.objective.needs_positive:
+        # What takes rewards for weights is not for those that may be negative.
+        changes["objective"] = Reinforce(loss_normaliser=config.objective.loss_normaliser)
     varied = config.model_copy(update=changes)
     if not compares_sequences(varied.baseline, varied.normalisation):
         schedule = schedule.model_copy(update={"g_group": None})
     return from_dict(to_dict(varied.model_copy(update={"schedule": schedule})))
+
+
+def _of_discriminator(config: Config, name: Control) -> Config:
+    """The run itself, but for what its discriminator learns or tells."""
+    network, schedule, adversary = config.discriminator, config.schedule, config.adversary
+    reads = "discriminator" in config.reward.reads
+    if network is None or not (reads or config.objective.is_differentiated):
+        raise ConfigError(
+            f"control {name!r}: needs a run that learns from a discriminator, but reward={config.reward.kind!r} reads "
+            "none. Remove it from controls.",
+            code="control_without_discriminator",
+            fields={"controls": name, "reward": config.reward.kind},
+        )
+    if name == "frozen_discriminator":
+        if not schedule.discriminator_rounds:
+            raise ConfigError(
+                f"control {name!r}: stops training after the pretraining of the discriminator, but "
+                "schedule.discriminator_rounds=0. Set it, or remove the control.",
+                code="control_of_untrained",
+                fields={"controls": name, "schedule.discriminator_rounds": 0},
+            )
+        # Rounds of pretraining are balanced as the run's are; what is of later ones alone has nothing to balance.
+        balance = schedule.balance if schedule.balance.acts_in_pretraining else FixedBalance()
+        schedule = schedule.model_copy(update={"d_steps": 0, "d_rate_end": 1.0, "balance": balance})
+    else:
+        if not config.objective.reads_reward:
+            raise ConfigError(
+                f"control {name!r}: shuffles rewards, but objective={config.objective.kind!r} reads none. Remove it "
+                "from controls, or use frozen_discriminator.",
+                code="control_without_rewards",
+                fields={"controls": name, "objective": config.objective.kind},
+            )
+        adversary = adversary.model_copy(update={"verdicts": "shuffled"})
+    changes = {"preset": name, "controls": (), "schedule": schedule, "adversary": adversary}
+    return from_dict(to_dict(config.model_copy(update=changes)))
 
 
 def trained_again(config: Config) -> Control | None:
@@ -115,7 +164,7 @@ def trained_again(config: Config) -> Control | None:
     """
     if not config.schedule.adversarial_updates:
         return None
-    kinds: tuple[Control, ...] = ("constant_reward", "random_reward")
+    kinds: tuple[Control, ...] = ("constant_reward", "random_reward", "shuffled_discriminator")
     if not (config.objective.reads_reward or config.objective.is_differentiated):
         kinds = ("mle_continued",)
     return next((name for name in kinds if name in config.controls), None)

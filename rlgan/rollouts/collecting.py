@@ -68,6 +68,8 @@ class Shard:
             all.
         beam: beams that look for them.
         targets: (num_sequences, T) int64 what each sequence is compared with; None compares with nothing.
+        weighs_targets: whether the policy's own log-probabilities of the targets are wanted.
+        judges_targets: whether the discriminator's logits of the targets are wanted.
         is_rewarded: whether the sequences are drawn to be rewarded, so that `RolloutPlan.score` scores them.
         rows: (num_sequences,) int64 training sequences with the same conditions; None where no reward reads it.
         state: how far the run is, for rewards that change as it goes on.
@@ -85,6 +87,8 @@ class Shard:
     is_searched: Tensor | None = None
     beam: int = 1
     targets: Tensor | None = None
+    weighs_targets: bool = False
+    judges_targets: bool = False
     is_rewarded: bool = False
     rows: Tensor | None = None
     state: TrainerState = TrainerState()
@@ -98,6 +102,7 @@ def collect(
     scorer: Scorer | None,
     reference: Conditional | None = None,
     device: torch.device = CPU,
+    own: Conditional | None = None,
 ) -> Rollouts:
     """Compute one shard.
 
@@ -109,6 +114,7 @@ def collect(
         scorer: frozen discriminator; None leaves the sequences unscored.
         reference: of a generator whose log-probabilities of the sequences are wanted; None wants none.
         device: of all of them; it draws the random numbers too.
+        own: distributions of the policy itself; read where the shard weighs targets.
 
     Returns:
         The shard's rollouts, on the CPU.
@@ -151,6 +157,14 @@ def collect(
             real_logits = logits
             if plan.credit.judges_prefixes:
                 token_logits = prefix_logits(samples.tokens, samples.mask, scorer, prefix_length, conditions)
+    target_logprobs, target_logits = None, None
+    if shard.judges_targets:
+        assert scorer is not None and targets is not None
+        target_logits = plan.writer.judge(scorer, plan.space, targets, conditions)
+    if shard.weighs_targets:
+        assert own is not None and targets is not None
+        mask = sequence_mask(plan.space, targets)
+        target_logprobs = _logprobs(own, targets, mask, conditions, plan.draw.temperature)
     return Rollouts(
         tokens=samples.tokens.to(CPU),
         logprobs=samples.logprobs.to(CPU),
@@ -159,7 +173,9 @@ def collect(
         token_logits=_on_cpu(token_logits),
         continuation_logits=_on_cpu(None if search is None else search.logits),
         reference_logprobs=_on_cpu(
-            None if reference is None else _logprobs(reference, samples, conditions, plan.draw.temperature)
+            None
+            if reference is None
+            else _logprobs(reference, samples.tokens, samples.mask, conditions, plan.draw.temperature)
         ),
         generator_version=shard.generator_version,
         discriminator_version=shard.discriminator_version,
@@ -170,6 +186,8 @@ def collect(
         continuation_scores=_on_cpu(None if search is None else search.scores),
         score_parts=_on_cpu(None if scored is None else scored.parts),
         logged={} if scored is None else scored.logged,
+        target_logprobs=_on_cpu(target_logprobs),
+        target_logits=_on_cpu(target_logits),
     )
 
 
@@ -233,8 +251,8 @@ def _on_cpu(tensor: Tensor | None) -> Tensor | None:
 
 
 @torch.no_grad()
-def _logprobs(reference: Conditional, samples: Samples, conditions: Tensor | None, temperature: float) -> Tensor:
-    return reference(conditions).logprobs(samples.tokens, temperature).masked_fill(~samples.mask, 0.0)
+def _logprobs(of: Conditional, tokens: Tensor, mask: Tensor, conditions: Tensor | None, temperature: float) -> Tensor:
+    return of(conditions).logprobs(tokens, temperature).masked_fill(~mask, 0.0)
 
 
 def _scored(plan: RolloutPlan, score: SequenceScorer, finished: Finished) -> Scored:

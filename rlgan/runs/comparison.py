@@ -23,11 +23,13 @@ from rlgan.evaluation.sentence_encoders import EncoderName
 from rlgan.evaluation.shown_samples import beside_real
 from rlgan.evaluation.verdict import START, Verdict
 from rlgan.generators import Generator
+from rlgan.metrics import PROBES
 from rlgan.metrics.quantity import Quantity
 from rlgan.metrics.reward_means import LOGGED, UNSCORED
 from rlgan.presets.controls import control, trained_again
 from rlgan.report.final_table import OWN
 from rlgan.report.tables import format_table
+from rlgan.training.measuring import shortcut_sentence, shortcuts_in
 from rlgan.training.trainer import Trainer
 from rlgan.workers.assembly import build_parts
 
@@ -81,6 +83,12 @@ _ADVERSARIAL_READING = (
     "have a higher adversuc than decoded ones, on topic or not. So also read machine_vs_random: 1 = samples are\n"
     "distinguished from real sequences that answer something else. The first row is human text; ere is the\n"
     "evaluator's error where the answer is known."
+)
+
+_PROBE_READING = (
+    "Probes: real beside generated sequences, unseen, in the last round of the discriminator. A discriminator that\n"
+    "ranks no better than a probe may be reading that feature alone; auc_length_matched compares sequences of equal\n"
+    "length."
 )
 
 
@@ -141,14 +149,17 @@ def compare(config: Config, task: Task, trainer: Trainer, say: Callable[[str], N
         selected = [*selected, f"{config.preset}{OWN}: training was stopped by {trainer.stopped}"]
     if trainer.selected is not None:
         selected = [*selected, f"{config.preset}{OWN}: {trainer.selected}"]
-    sentences = (*([] if verdict is None else verdict.sentences), *selected)
-    text = "\n".join([*_tables(task, rows), *evaluator.notes, *sentences])
+    concluded = [*([] if verdict is None else verdict.sentences), *selected]
+    read = [shortcut_sentence(probe, trainer.shortcuts) for probe in shortcuts_in(trainer.shortcuts)]
+    warned = [f"{sentence[0].upper()}{sentence[1:]}." for sentence in read]
+    probes = _of_probes(trainer.shortcuts, warned)
+    text = "\n".join([*_tables(task, rows), *probes, *evaluator.notes, *concluded])
     return Comparison(
         rows,
         text,
         verdict,
         final,
-        sentences,
+        (*concluded, *warned),
         notes=evaluator.notes,
         quantities=_quantities(evaluator, rows),
         samples=tuple(beside_real(task, final, max(FEWEST_SAMPLES, config.evaluation.num_shown))),
@@ -209,6 +220,23 @@ def _tables(task: Task, rows: list[dict[str, Any]]) -> list[str]:
 
 def _is_own(name: str) -> bool:
     return is_users_own(name) or name == UNSCORED or name.startswith(LOGGED)
+
+
+def _of_probes(figures: Mapping[str, float], warned: list[str]) -> list[str]:
+    """The discriminator of the last round beside what can be told without reading; nothing where nothing is probed."""
+    areas = {name: figures[f"probe/auc_{name}"] for name in PROBES if f"probe/auc_{name}" in figures}
+    if not areas:
+        return []
+    rows = [{"by": f"{name.replace('_', ' ')} alone", "auc": area} for name, area in areas.items()]
+    judge = {"by": "discriminator", "auc": figures["discriminator/auc_heldout"]}
+    if (matched := figures.get("discriminator/auc_length_matched")) is not None:
+        judge["auc_length_matched"] = matched
+    lines = [format_table([judge, *rows], ("by", "auc", "auc_length_matched")), _PROBE_READING]
+    lengths = f"length, mean: real {figures['discriminator/length_real']:.1f}"
+    lengths += f", generated {figures['discriminator/length_fake']:.1f}"
+    if (correlation := figures.get("discriminator/length_correlation")) is not None:
+        lengths += f"; rank correlation with the logit of generated ones {correlation:.2f}"
+    return ["", *lines, lengths, *warned, ""]
 
 
 def _columns(task: Task) -> tuple[str, ...]:
@@ -285,7 +313,7 @@ def _control_rows(config: Config, task: Task, trainer: Trainer, row: _RowOf, say
         with stage(f"control {name}", f"control {name}{again}"):
             with ExitStack() as stack:
                 with stage("parts", "building networks and starting actors"):
-                    parts = stack.enter_context(build_parts(settings, task, begins=False))
+                    parts = stack.enter_context(build_parts(settings, task, begins=False, judge_begins=True))
                 other = Trainer(settings, task, parts, mle_start=trainer.mle_start)
                 while other.next_phase is not None:
                     other.step(measure=False)

@@ -187,6 +187,9 @@ def plan_of(config: Config, task: Task, position: Position) -> Plan:
         path, num_trainings = f"table/control {name}", 1 + (num_repeats if name == again else 0)
         number = other.schedule.adversarial_updates * num_trainings
         items[f"{path}/{_PARTS}"] = Item(num_trainings, 0.0, like=_PARTS)
+        if other.has_adversary:
+            rounds = other.schedule.discriminator_rounds * num_trainings
+            items[f"{path}/discriminator"] = Item(rounds, _round_work(other, task))
         items[f"{path}/adversarial"] = Item(number, _update_work(other, task))
         items[f"{path}/row"] = Item(num_temperatures, row)
     if schedule.adversarial_updates:
@@ -229,7 +232,10 @@ def _round_work(config: Config, task: Task) -> float:
 def _update_work(config: Config, task: Task) -> float:
     """Of one adversarial iteration."""
     schedule, forcing = config.schedule, config.schedule.teacher_forcing
-    learned = 1.0 + _SAMPLE if config.objective.reads_reward or config.objective.is_differentiated else 0.0
+    objective = config.objective
+    learned = 1.0 + _SAMPLE if objective.reads_reward or objective.is_differentiated else 0.0
+    if objective.contrasts_reals:
+        learned = 2.0 * objective.epochs + _SAMPLE + _LIKELIHOOD
     # A prefix of half the length, and half a sequence drawn behind it.
     learned += config.credit.num_continuations * task.space.max_length / 2 * (_SAMPLE + _LIKELIHOOD)
     forced = schedule.mle_batch if forcing.takes_batches else 0

@@ -39,6 +39,9 @@ class Rollouts:
         continuation_scores: (B, T, N) float32, likewise of continuations, laid out as their logits are.
         score_parts: (B, F) float32, what the scores are made of; None where there is nothing to report.
         logged: name → B values, what reward functions logged of each sequence; None where one logged nothing.
+        target_logprobs: (B, T) float32 nats of the sequences' targets, under the generator that drew the sequences, 0
+            after the terminator; None where nobody asks.
+        target_logits: (B,) float32 of the same targets, by the discriminator; likewise.
     """
 
     tokens: Tensor
@@ -58,6 +61,8 @@ class Rollouts:
     continuation_scores: Tensor | None = None
     score_parts: Tensor | None = None
     logged: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    target_logprobs: Tensor | None = None
+    target_logits: Tensor | None = None
 
 
 def concatenate(shards: Sequence[Rollouts]) -> Rollouts:
@@ -98,6 +103,8 @@ def concatenate(shards: Sequence[Rollouts]) -> Rollouts:
         continuation_scores=joined("continuation_scores"),
         score_parts=joined("score_parts"),
         logged=_joined_logs(shards),
+        target_logprobs=joined("target_logprobs"),
+        target_logits=joined("target_logits"),
     )
 
 
@@ -115,6 +122,7 @@ class Experience:
 
         L = - Σ weights · log p  -  Σ min(ρ · clipped_weights, clip(ρ) · clipped_weights)
             + Σ (kl_weights + ρ · ratio_kl_weights) · k3  -  Σ entropy_weights · H
+            + Σ pair_weights · loss(u, u_rival)
 
     with ρ = p / p_old, k3 = exp(d) - d - 1 of d = log p_reference - log p, and H the entropy of the next token
     (docs/algorithms.md §17). The learner never asks which algorithm chose the weights: a policy gradient, a
@@ -136,6 +144,13 @@ class Experience:
         input_draws: (B, T) float32, in [0, 1) where the generator reads a token of its own in place of tokens[b, t],
             drawn with this number, and -1 where it reads the token; None where it reads all (scheduled sampling).
         conditions: (B, S) int64, what each row is given; None where rows are given nothing.
+        pair_weights: (B,) float32, what a pair weighs: a real sequence, the row's tokens, beside a sequence of the
+            opponent, its rival. u = Σ log p - log p_old of the one, u_rival of the other, and the objective says which
+            loss that is. Beside it stand the next four, and `old_logprobs` of the real sequence.
+        pair_mask: (B, T) float32, 1 on the real sequence's tokens, and 0.
+        rivals: (B, T) int64.
+        rival_mask: (B, T) float32, likewise.
+        rival_old_logprobs: (B, T) float32 nats.
     """
 
     tokens: Tensor
@@ -150,6 +165,11 @@ class Experience:
     row_seeds: Tensor | None = None
     input_draws: Tensor | None = None
     conditions: Tensor | None = None
+    pair_weights: Tensor | None = None
+    pair_mask: Tensor | None = None
+    rivals: Tensor | None = None
+    rival_mask: Tensor | None = None
+    rival_old_logprobs: Tensor | None = None
 
     def tensors(self) -> dict[str, Tensor]:
         """The fields that are there, by name."""

@@ -40,6 +40,8 @@ class Balance(Settings):
     moves_boundary: ClassVar[bool] = False
     """Whether it weights reals against fakes. This adds an unknown constant to the logit, and needs minibatches with
     equal numbers of both."""
+    acts_in_pretraining: ClassVar[bool] = False
+    """Whether it changes what rounds of pretraining learn, so that it has an effect without later rounds."""
 
     @property
     def hold_above(self) -> float | None:
@@ -79,7 +81,10 @@ class Balance(Settings):
     def check(self, fields: Fields) -> Iterator[Problem]:
         """It is of rounds between generator updates."""
         schedule = fields.schedule
-        if fields.discriminator is None or not (schedule.adversarial_updates and schedule.d_steps):
+        has_rounds = schedule.adversarial_updates and schedule.d_steps
+        if self.acts_in_pretraining and schedule.adversarial_updates:
+            has_rounds = has_rounds or schedule.discriminator_rounds
+        if fields.discriminator is None or not has_rounds:
             yield Problem(
                 "balance_of_no_rounds",
                 {"schedule.balance": schedule.balance.kind},
@@ -106,6 +111,7 @@ class Band(Balance):
     """
 
     kind: Literal["band"] = "band"
+    acts_in_pretraining: ClassVar[bool] = True
     low: Annotated[float, Choice((0.55, 0.65))] = Field(0.6, gt=0.5, lt=1.0)
     """Area from which on no more rounds are needed in this iteration."""
     high: Annotated[float, Choice((0.75, 0.9))] = Field(0.8, gt=0.5, lt=1.0)
@@ -180,6 +186,7 @@ class Equilibrium(Balance):
     start: Annotated[float, NotSearched("it converges to the same k")] = Field(1.0, ge=0.0, le=1.0)
     """Initial k, also used in pretraining; 0 in the paper."""
     moves_boundary: ClassVar[bool] = True
+    acts_in_pretraining: ClassVar[bool] = True
 
     def first_state(self) -> BalanceState:
         """See `Balance.first_state`."""

@@ -58,7 +58,7 @@ class AdversarialTraining:
             metrics |= updates[-1].metrics
         self._gathering.move_rollout_policy()
         fakes = None
-        if self._schedule.d_steps and self._schedule.d_fakes == "rollouts":
+        if self._schedule.d_fakes == "rollouts" and self._schedule.d_steps:  # else nobody learns from them
             fakes = self._gathering.as_fakes(updates[0].rollouts[0])
         metrics |= self._rounds.between_generator_updates(iteration, fakes)
         self.num_done += 1

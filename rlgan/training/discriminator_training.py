@@ -15,6 +15,7 @@ from rlgan.schedule.discriminator_balance import BalanceState
 from rlgan.schedule.phases import Phase
 
 from .gathering import Gathering
+from .measuring import ShortcutWatch
 from .shared import Done, Shared
 
 
@@ -24,9 +25,14 @@ class DiscriminatorRounds:
     Args:
         shared: of the run.
         gathering: draws fakes.
+        warns: whether it warns of what the discriminator may be reading.
+
+    Attributes:
+        shortcuts: watches what the discriminator may be reading.
     """
 
-    def __init__(self, shared: Shared, gathering: Gathering) -> None:
+    def __init__(self, shared: Shared, gathering: Gathering, warns: bool = True) -> None:
+        self.shortcuts = ShortcutWatch(warns)
         self._shared, self._gathering, self._settings = shared, gathering, shared.config.schedule.balance
         self._balance = self._settings.first_state()
 
@@ -61,6 +67,7 @@ class DiscriminatorRounds:
                 1.0 if pretrains else schedule.d_rate(iteration),
             )
             metrics = self._shared.discriminator.train_round(request)
+        self.shortcuts.after(metrics)
         self._balance, more = self._settings.after_round(self._balance, metrics)
         return metrics | more
 
@@ -83,11 +90,12 @@ class DiscriminatorRounds:
 
     def state(self) -> dict[str, Any]:
         """Everything that is needed to go on."""
-        return {"balance": dataclasses.asdict(self._balance)}
+        return {"balance": dataclasses.asdict(self._balance), "shortcuts": self.shortcuts.state()}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Put back what `state` returned."""
         self._balance = BalanceState(**state["balance"])
+        self.shortcuts.restore(state.get("shortcuts"))
 
 
 class DiscriminatorPretraining:

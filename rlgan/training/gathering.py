@@ -71,7 +71,9 @@ class Gathering:
             generator_version=generator.version,
             rollout_version=None if policy is None else policy.version,
             discriminator_version=None if discriminator is None else discriminator.version,
-            is_rewarded=True,
+            is_rewarded=config.objective.reads_reward,
+            weighs_targets=config.objective.contrasts_reals,
+            judges_targets="demonstrations" in config.reward.reads,
             state=self.reward_state(update),
         )
         reference = None if config.reference.place == "none" else self._reference_handle()
@@ -134,6 +136,12 @@ class Gathering:
         fakes = concatenate(pool.collect(shards, pool.publish(generator)))
         tokens = fakes.tokens if fakes.soft_rows is None else fakes.soft_rows
         return Fakes(tokens, fakes.conditions, begun.targets)
+
+    @property
+    def targets(self) -> Tensor:
+        """(B, T) int64 real sequences that the last rollouts are compared with."""
+        assert self._targets is not None
+        return self._targets
 
     def as_fakes(self, rollouts: Rollouts) -> Fakes:
         """The last rollouts as fakes."""

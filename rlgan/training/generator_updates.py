@@ -16,7 +16,7 @@ from rlgan.base.errors import ConfigError
 from rlgan.base.seeding import stream
 from rlgan.config.config import Config
 from rlgan.policy.baselines import BaselineState
-from rlgan.policy.experience import Memory, Recipe, learnable
+from rlgan.policy.experience import Memory, Recipe, contrasted, learnable
 from rlgan.policy.value_function import build_critic
 from rlgan.sampling.records import Experience, Rollouts, stacked
 
@@ -35,6 +35,7 @@ def recipe_of(config: Config) -> Recipe:
         config.objective,
         config.schedule.g_group,
         config.tells_log_odds,
+        config.adversary.verdicts == "shuffled",
     )
 
 
@@ -97,6 +98,10 @@ class GeneratorUpdates:
             collected.append(self._collect(update, iteration, metrics))
             sampled.append(self._policy_gradient_rows(collected[0], update, metrics))
             through = {"temperature": config.schedule.rollout_temperature}
+        elif config.objective.contrasts_reals:
+            collected.append(self._collect(update, iteration, metrics))
+            sampled.append(contrasted(collected[0], self._gathering.targets, shared.task.space))
+            metrics["generator/mean_length"] = float(collected[0].mask.sum(1).float().mean())
         if rows := forcing.rows(sampled, shared.real, update):
             experience, minibatch = self._passes(rows, update)
             with timings.timed("timing/learn_s"):

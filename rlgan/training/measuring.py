@@ -1,15 +1,16 @@
-"""When the generator is measured between iterations, and what is watched of these measurements."""
+"""When the generator is measured between iterations, and what is watched of measurements and of rounds."""
 
 from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from rlgan.config.config import Config
 from rlgan.config.paths import flatten, to_dict
 from rlgan.evaluation.evaluator import EvaluationSettings, Measurement
-from rlgan.metrics import first_fall
+from rlgan.metrics import PROBES, first_fall
 from rlgan.schedule.phases import Phase
 
 logger = logging.getLogger(__name__)
@@ -107,3 +108,75 @@ class CollapseWatch:
     def restore(self, state: dict[str, Any]) -> None:
         """Put back what `state` returned."""
         self._ranks = list(state["effective_ranks"])
+
+
+SHORTCUT_SHARE = 0.9
+"""Share of the discriminator's ranking from which a probe is told of: it says nearly as much."""
+
+
+class ShortcutWatch:
+    """Warns once of each probe that tells reals from fakes nearly as well as the discriminator does.
+
+    Args:
+        warns: whether anything is said; of a control nothing is.
+
+    Attributes:
+        figures: of the last round, what the discriminator and the probes reached; empty where nothing is probed.
+    """
+
+    def __init__(self, warns: bool = True) -> None:
+        self.figures: dict[str, float] = {}
+        self._warns = warns
+        self._warned: list[str] = []
+
+    def after(self, metrics: Mapping[str, float]) -> None:
+        """Look at the metrics of a round."""
+        names = (name for name in metrics if name.startswith("probe/"))
+        self.figures = {name: metrics[name] for name in (*names, *_BESIDE_PROBES) if name in metrics}
+        for probe in shortcuts_in(self.figures):
+            if self._warns and probe not in self._warned:
+                self._warned.append(probe)
+                logger.warning("%s", shortcut_sentence(probe, self.figures))
+
+    def state(self) -> dict[str, Any]:
+        """Everything that is needed to go on."""
+        return {"figures": dict(self.figures), "warned": list(self._warned)}
+
+    def restore(self, state: dict[str, Any] | None) -> None:
+        """Put back what `state` returned; None of an older version, which did not probe."""
+        if state is not None:
+            self.figures, self._warned = dict(state["figures"]), list(state["warned"])
+
+
+_BESIDE_PROBES = (
+    "discriminator/auc_heldout",
+    "discriminator/auc_length_matched",
+    "discriminator/length_correlation",
+    "discriminator/length_real",
+    "discriminator/length_fake",
+)
+
+
+def shortcuts_in(figures: Mapping[str, float]) -> list[str]:
+    """Probes that say nearly as much as the discriminator: names, the best first.
+
+    Args:
+        figures: metrics of a round.
+    """
+    # Where there is no share, discriminator or probes are at chance.
+    if figures.get("probe/share", 0.0) < SHORTCUT_SHARE:
+        return []
+    excess = SHORTCUT_SHARE * (figures["discriminator/auc_heldout"] - 0.5)
+    areas = {name: figures[f"probe/auc_{name}"] for name in PROBES}
+    return sorted((name for name in PROBES if areas[name] - 0.5 >= excess), key=lambda name: -areas[name])
+
+
+def shortcut_sentence(probe: str, figures: Mapping[str, float]) -> str:
+    """What is said of a probe that says nearly as much as the discriminator."""
+    matched = figures.get("discriminator/auc_length_matched")
+    at_equal_length = "" if matched is None else f" ({matched:.2f} at equal length)"
+    return (
+        f"the discriminator may be reading the {probe.replace('_', ' ')}: its AUC is "
+        f"{figures['discriminator/auc_heldout']:.2f}{at_equal_length}, that of the {probe.replace('_', ' ')} alone "
+        f"{figures[f'probe/auc_{probe}']:.2f}"
+    )

@@ -96,7 +96,8 @@ class Learners(Protocol):
             temperature: divides the logits of all log-probabilities and entropies: that of the policy which drew.
 
         Returns:
-            "loss", "grad_norm" and, of a clipped objective, "clipped_share", means over the steps; of tokens that were
+            "loss", "grad_norm" and, of a clipped objective, "clipped_share", of one of pairs "real_log_ratio",
+            "fake_log_ratio" and "pair_accuracy", means over the steps; of tokens that were
             drawn "logprob_gap_max", how far the learner was from their sampler before the first step.
         """
         ...

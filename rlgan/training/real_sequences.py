@@ -70,6 +70,7 @@ class RealSequences:
         reads, self._task = config.reward.reads, task
         self._within_prompts = config.discriminator is not None and config.adversary.loss.within_prompts
         self._compares = "targets" in reads or ("texts" in reads and task.conditions is not None)
+        self._compares = self._compares or config.objective.contrasts_reals or "demonstrations" in reads
         self._weights: Tensor | None = None
         if config.schedule.example_weights == "tf_idf":
             self._weights = tf_idf_weights(task.space, task.train)
@@ -92,10 +93,11 @@ class RealSequences:
         batch = self._schedule.mle_batch
         return self._by_likelihood(self._choose(batch, "teacher_forcing", update, index), batch)
 
-    def beside(self, sampled: Experience | None, update: int) -> list[Experience]:
+    def beside(self, sampled: Experience | None, update: int, advantage: float) -> list[Experience]:
         """What is sampled in a generator update and the examples beside it, both over the norm of the whole batch."""
         chosen = self._choose(self._schedule.num_real, "examples", update)
-        real = Experience(tokens=chosen.tokens, weights=self._of_tokens(chosen), conditions=chosen.conditions)
+        weights = advantage * self._of_tokens(chosen)
+        real = Experience(tokens=chosen.tokens, weights=weights, conditions=chosen.conditions)
         return by_example(sampled, real, self._schedule.g_batch, self._task.space, self._objective.loss_normaliser)
 
     def _by_likelihood(self, chosen: _Chosen, minibatch: int) -> Experience:
@@ -195,7 +197,7 @@ class RealSequences:
         self, num_sequences: int, copies: int, purpose: tuple[str, int], iteration: int, with_targets: bool = False
     ) -> Beginnings:
         prefix_length = self._schedule.teacher_forcing.prefix_length(iteration)
-        if self._task.conditions is None and not prefix_length:
+        if self._task.conditions is None and not prefix_length and not with_targets:
             return Beginnings()
         different = -(-num_sequences // copies)
         if self._task.stream is not None:
@@ -226,9 +228,16 @@ def require_drawable(config: Config, task: Task) -> None:
 
     Raises:
         DataError: fewer training sequences than a batch needs.
-        ConfigError: prefixes as long as the sequences.
+        ConfigError: prefixes as long as the sequences, or a reward of lengths where all are equally long.
     """
     schedule, forcing = config.schedule, config.schedule.teacher_forcing
+    if schedule.adversarial_updates and config.reward.needs_lengths and task.space.end_id is None:
+        raise ConfigError(
+            f"reward={config.reward.kind!r}: rewards lengths, but all sequences of task {task.name} have "
+            f"{task.space.max_length} tokens. Use another reward, or remove it from controls.",
+            code="reward_of_equal_lengths",
+            fields={"reward": config.reward.kind, "max_length": task.space.max_length},
+        )
     if schedule.num_real and task.stream is None:
         needed = schedule.num_real
         if task.conditions is not None:

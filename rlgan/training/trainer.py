@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from rlgan.base.activity import stage
@@ -65,7 +66,7 @@ class Trainer:
         self._shared = Shared(config, task, parts, RealSequences(config, task))
         self._pretraining = Pretraining(self._shared, self.evaluator, mle_start)
         self._gathering = Gathering(self._shared, self._pretraining)
-        self._rounds = DiscriminatorRounds(self._shared, self._gathering)
+        self._rounds = DiscriminatorRounds(self._shared, self._gathering, warns=mle_start is None)
         self._discriminator_pretraining = DiscriminatorPretraining(self._shared, self._rounds)
         self.adversarial = AdversarialTraining(self._shared, self._gathering, self._rounds)
         self._collapse = CollapseWatch(config.evaluation.collapse_share, against_collapse(config))
@@ -161,6 +162,11 @@ class Trainer:
     def selected(self) -> str | None:
         """Which generator was selected, as a sentence; None where none was, or not yet."""
         return self.adversarial.selected
+
+    @property
+    def shortcuts(self) -> Mapping[str, float]:
+        """What the discriminator and the probes reached in the last round, by metric; empty where nothing is probed."""
+        return self._rounds.shortcuts.figures
 
     # ------------------------------------------------------------------ looking and keeping
 

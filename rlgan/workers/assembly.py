@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 
 @contextmanager
-def build_parts(config: Config, task: Task, begins: bool = True) -> Iterator[Parts]:
+def build_parts(config: Config, task: Task, begins: bool = True, judge_begins: bool | None = None) -> Iterator[Parts]:
     """Assemble the parts, and end what was started when the block ends.
 
     Args:
@@ -47,6 +47,7 @@ def build_parts(config: Config, task: Task, begins: bool = True) -> Iterator[Par
         task: built from `config.task`.
         begins: whether the networks begin here. False where all weights are about to be put in their place: files that
             embeddings begin from are then not read.
+        judge_begins: the same of the discriminator; None as `begins`.
 
     Yields:
         The parts.
@@ -59,7 +60,10 @@ def build_parts(config: Config, task: Task, begins: bool = True) -> Iterator[Par
     """
     config, workers = config.settled(), config.workers
     require_sound_networks(config, task.space)
-    start = read_start(config.word_vectors if begins else {}, task, config.seed)
+    judge_begins = begins if judge_begins is None else judge_begins
+    begin = {"generator": begins, "discriminator": judge_begins}
+    vectors = {name: one for name, one in config.word_vectors.items() if begin[name]}
+    start = read_start(vectors, task, config.seed)
     score, writer = config.reward.scorer(task), WRITERS[config.sampling]
     draw = Draw(config.schedule.rollout_temperature)
     plan = RolloutPlan(task.space, config.credit, workers.chunk_rows, score, writer, draw)
@@ -74,7 +78,7 @@ def build_parts(config: Config, task: Task, begins: bool = True) -> Iterator[Par
             require_room(roles, workers.start_timeout_s)
             room = Room(workers.call_timeout_s)
         # What the run cannot do without takes its places first.
-        own, notes_of_judge = _files_of_judge(config, task) if begins else (None, ())
+        own, notes_of_judge = _files_of_judge(config, task) if judge_begins else (None, ())
         discriminator = _build_discriminator(config, task, faults, room, roles.discriminator, start, own)
         if discriminator is not None:
             seats.callback(discriminator.close)
@@ -149,6 +153,7 @@ def _build_discriminator(
         "pretrained": start.tables.get("discriminator"),
         "start": own,
         "policy": config.generator if config.adversary.loss.reads_policy else None,
+        "probes": bool(task.measures),
     }
     if room is not None and role.number:
         return RayDiscriminator(faults, room, role, **arguments)

@@ -271,6 +271,11 @@ class GeneratorLearners:
         }
         if clipped := [counted for one in taken for counted in one["clipped"]]:
             metrics["clipped_share"] = sum(held for held, _ in clipped) / max(1, sum(number for _, number in clipped))
+        if pairs := [counted for one in taken for counted in one["pairs"]]:
+            real, fake, ordered, number_of_pairs = (sum(one) for one in zip(*pairs, strict=True))
+            metrics["real_log_ratio"] = real / number_of_pairs
+            metrics["fake_log_ratio"] = fake / number_of_pairs
+            metrics["pair_accuracy"] = ordered / number_of_pairs
         if experience.old_logprobs is not None:
             metrics["logprob_gap_max"] = max(gap for one in taken for gap in one["logprob_gap"])
         return metrics

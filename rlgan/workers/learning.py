@@ -25,7 +25,7 @@ from rlgan.generators import Distribution, Generator, build_generator
 from rlgan.layers.micro_batches import micro_batches
 from rlgan.layers.optimizers import build_optimizer, clip_gradients, optimizer_state, restore_optimizer_state
 from rlgan.layers.relaxation import Relaxation
-from rlgan.policy.objectives import learner_loss, logprob_gap
+from rlgan.policy.objectives import learner_loss, logprob_gap, pair_ratios
 from rlgan.sampling.sampler import mixed_inputs
 from rlgan.training.parts import LearnerPhase
 
@@ -35,6 +35,8 @@ MODULE = "default_policy"
 """RLlib's name of the one module that there is."""
 _ENTROPIES = "entropies"
 _ROW_LOSSES = "row_losses"
+_RIVALS = "rivals"
+_RIVAL_LOGPROBS = "rival_logprobs"
 
 
 class GeneratorModule(TorchRLModule):
@@ -58,10 +60,13 @@ class GeneratorModule(TorchRLModule):
         if "input_draws" in batch:
             read = mixed_inputs(self.generator.stepper().conditional(conditions), batch["tokens"], batch["input_draws"])
             return {Columns.ACTION_LOGP: distribution.logprobs(batch["tokens"], read=read)}
+        rivals = {}
+        if _RIVALS in batch:
+            rivals[_RIVAL_LOGPROBS] = distribution.logprobs(batch[_RIVALS], self.temperature)
         if "entropy_weights" not in batch:
-            return {Columns.ACTION_LOGP: distribution.logprobs(batch["tokens"], self.temperature)}
+            return {Columns.ACTION_LOGP: distribution.logprobs(batch["tokens"], self.temperature), **rivals}
         logprobs, entropies = distribution.logprobs_and_entropies(batch["tokens"], self.temperature)
-        return {Columns.ACTION_LOGP: logprobs, _ENTROPIES: entropies}
+        return {Columns.ACTION_LOGP: logprobs, _ENTROPIES: entropies, **rivals}
 
     def _distribution(self, batch: dict[str, Tensor], rows: Tensor | None = None) -> Distribution:
         """The distribution of a batch, or of some of its rows."""
@@ -117,6 +122,7 @@ class GeneratorLearner(TorchLearner):
         self._losses: list[float] = []
         self._gradient_norms: list[float] = []
         self._clipped: list[tuple[int, int]] = []
+        self._pairs: list[tuple[float, float, int, int]] = []
         self._is_first_step, self._logprob_gap = False, 0.0
 
     def begin(
@@ -147,7 +153,12 @@ class GeneratorLearner(TorchLearner):
         rows, most_tokens = batch[MODULE], self.config.learner_config_dict["tokens_at_once"]
         parts: list[Tensor] = []
         if most_tokens is not None:
-            parts = micro_batches(self.network().num_read(rows["tokens"], rows.get("conditions")), most_tokens)
+            read = [
+                self.network().num_read(rows[name], rows.get("conditions"))
+                for name in ("tokens", _RIVALS)
+                if name in rows
+            ]
+            parts = micro_batches(torch.cat(read, 1), most_tokens)
         result = self._in_parts(rows, parts) if len(parts) > 1 else super()._uncompiled_update(batch, **kwargs)
         self._losses.append(math.fsum(self._part_losses))
         self._part_losses = []
@@ -182,7 +193,11 @@ class GeneratorLearner(TorchLearner):
     ) -> Tensor:
         """The sum of all terms whose weights are there; called by RLlib, or for each part of a minibatch."""
         objective, logprobs = self.config.learner_config_dict["objective"], fwd_out[Columns.ACTION_LOGP]
-        loss = learner_loss(objective, batch, logprobs, fwd_out.get(_ENTROPIES))
+        rival_logprobs = fwd_out.get(_RIVAL_LOGPROBS)
+        loss = learner_loss(objective, batch, logprobs, fwd_out.get(_ENTROPIES), rival_logprobs)
+        if rival_logprobs is not None:
+            real, fake = (one.detach() for one in pair_ratios(batch, logprobs, rival_logprobs))
+            self._pairs.append((float(real.sum()), float(fake.sum()), int((real > fake).sum()), len(real)))
         if _ROW_LOSSES in fwd_out:
             loss = loss + (batch["row_weights"] * fwd_out[_ROW_LOSSES]).sum()
         self._part_losses.append(float(loss.detach()))
@@ -212,16 +227,18 @@ class GeneratorLearner(TorchLearner):
         """What there is to report of the steps since `begin`.
 
         Returns:
-            Losses, gradient norms and (held by the clip, of so many) of each; and, of the first one, how far the
-            learner's log-probabilities lie from the sampler's.
+            Losses, gradient norms, (held by the clip, of so many) and (sums of log-ratios of real sequences and of
+            their rivals, in how many pairs the first is greater, of so many) of each; and, of the first one, how far
+            the learner's log-probabilities lie from the sampler's.
         """
         taken: dict[str, list[Any]] = {
             "loss": self._losses,
             "grad_norm": self._gradient_norms,
             "clipped": self._clipped,
+            "pairs": self._pairs,
             "logprob_gap": [self._logprob_gap],
         }
-        self._losses, self._gradient_norms, self._clipped = [], [], []
+        self._losses, self._gradient_norms, self._clipped, self._pairs = [], [], [], []
         return taken
 
     def network(self) -> Generator:

@@ -177,7 +177,7 @@ class RolloutWorker:
             scorer = None if discriminator is None else self._scorers.of(discriminator)[0]
             samplers = policy.sampler, None if continuing is None else continuing.sampler
             near = self._reference(reference, policy.network)
-            return collect(self._plan, shard, *samplers, scorer, near, self._device)
+            return collect(self._plan, shard, *samplers, scorer, near, self._device, policy.network.conditional)
 
     def _reference(self, reference: Weights | None, network: Generator) -> Conditional | None:
         """The distributions of a reference: of a network of its own, or of the policy's without what is trained."""

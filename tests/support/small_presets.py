@@ -53,8 +53,11 @@ def small(name: str, **workers: Any) -> Config:
     if isinstance(config.schedule.teacher_forcing, MixedPrefix):
         changes["schedule.teacher_forcing.start"] = 2
     if config.schedule.d_fakes == "rollouts":
-        changes["adversary.sequences_per_round"] = changes["schedule.g_batch"]
+        size = changes["schedule.g_batch"]
+        changes["adversary.sequences_per_round"] = size - config.schedule.teacher_forcing.num_real(size)
         changes["schedule.d_steps"] = 1
+    if (steps := had.get("objective.minibatches")) is not None:
+        changes["objective.minibatches"] = min(4, steps)
     if config.shares_embeddings:
         changes["discriminator.embedding"] = changes["generator.embedding"]
     return from_dict(to_dict(override(config.model_copy(update={"controls": ()}), changes)))

@@ -74,7 +74,8 @@ def test_every_preset_can_be_made_and_written_down(name: str, task: TextTask | N
         with refused(ConfigError, "preset_not_for_task", {"preset": name}, match="task='text'"):
             preset(name, task)
         return
-    if preset(name).adversary.loss.within_prompts and task is not None:
+    # TextGAIL compares with any real sequence where there are no prompts.
+    if preset(name).adversary.loss.within_prompts and task is not None and name != "textgail":
         with refused(ConfigError, "preset_not_for_task", {"preset": name}, match="task='text'"):
             preset(name, task)
         return
@@ -93,9 +94,19 @@ def test_every_preset_can_be_made_and_written_down(name: str, task: TextTask | N
 @pytest.mark.parametrize("which", get_args(Control))
 def test_every_adversarial_preset_has_every_control(name: str, which: Control) -> None:
     config = preset(name)
+    of_judge = which in ("frozen_discriminator", "shuffled_discriminator")
+    missing = None
+    if which == "frozen_discriminator" and not config.schedule.discriminator_rounds:
+        missing = "control_of_untrained"
+    if which == "shuffled_discriminator" and not config.objective.reads_reward:
+        missing = "control_without_rewards"
+    if missing is not None:
+        with refused(ConfigError, missing, {"controls": which}):
+            control(config, which)
+        return
     controlled = control(config, which)
     assert (controlled.task, controlled.seed, controlled.generator) == (config.task, config.seed, config.generator)
-    assert controlled.discriminator is None and controlled.controls == ()
+    assert controlled.discriminator == (config.discriminator if of_judge else None) and controlled.controls == ()
     assert controlled.schedule.adversarial_updates == config.schedule.adversarial_updates
     # Made through `model_copy`, which does not validate: what comes out must be legal all the same.
     assert from_dict(to_dict(controlled)) == controlled
@@ -879,6 +890,15 @@ def test_every_rule_is_tried() -> None:
         "generator_gives_no_soft_rows",
         "penalty_of_tokens_alone",
         "generator_attends_to_nothing",
+        "shuffled_without_rewards",
+        "contrast_of_prefixes",
+        "weights_below_zero",
+        "weights_less_a_penalty",
+        "nothing_is_repeated",
+        "likelihood_below_zero",
+        "ratio_of_parts",
+        "relative_of_tokens",
+        "relative_of_prefixes",
     }
     # Of the policy's temperature: test_rollout_temperature.py.
     tried |= {f"temperature_of_{what}" for what in ("no_tokens", "no_rollouts", "likelihood", "a_policy_read")}

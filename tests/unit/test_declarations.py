@@ -42,11 +42,13 @@ REWARDS: dict[str, tuple[str, set[str], bool, bool]] = {
     "ratio": (SEQUENCE, OF_LOGITS, True, True),
     "log_ratio": (TOKEN, OF_LOGITS, False, False),
     "logit_increment": (TOKEN, {"discriminator"}, False, False),
+    "relative_probability": (SEQUENCE, {"discriminator", "demonstrations"}, False, False),
     "mixed": (SEQUENCE, {"discriminator", "targets"}, True, False),
     "reference_bleu": (SEQUENCE, {"targets"}, True, False),
     "reference_rouge": (SEQUENCE, {"targets"}, True, False),
     "constant": (SEQUENCE, set(), False, False),
     "random": (SEQUENCE, set(), False, False),
+    "length": (SEQUENCE, {"training_data"}, False, False),
     "bleu": (SEQUENCE, {"training_data"}, False, False),
     "oracle_ratio": (TOKEN, {"oracle"}, False, False),
     "oracle_likelihood": (TOKEN, {"oracle"}, False, False),
@@ -66,6 +68,8 @@ OBJECTIVES: dict[str, tuple[bool, bool, bool, tuple[int, int]]] = {
     "ppo": (True, False, False, (4, 1)),
     "gumbel": (False, True, True, (1, 1)),
     "soft": (False, True, True, (1, 1)),
+    "weighted_likelihood": (True, False, False, (2, 2)),
+    "implicit": (False, False, False, (3, 1)),
     "none": (False, False, False, (1, 1)),
 }
 # kind: has an origin, costs of both classes, compares classes, is of a distribution, needs a bound
@@ -102,8 +106,8 @@ def test_the_map_of_a_reward_is_itself_or_the_one_it_mixes() -> None:
     mixed = Mixed(map=Ratio())
     assert mixed.logit_map == Ratio() and mixed.logit_map.reads_density_ratio
     assert {one.kind for one in variants(RewardSettings) if one.logit_map is None} == {
-        "log_ratio", "logit_increment", "constant", "random", "oracle_ratio", "oracle_likelihood", "bleu",
-        "reference_bleu", "reference_rouge",
+        "log_ratio", "logit_increment", "relative_probability", "constant", "random", "length", "oracle_ratio",
+        "oracle_likelihood", "bleu", "reference_bleu", "reference_rouge",
     }  # fmt: skip
 
 

@@ -71,7 +71,7 @@ READERS_FILES = {
     *("glove.txt", "glove.6B.300d.txt", "oracle.npz"),
     # Of results: the files of public data sets, which the notes name beside the command.
     *("train.txt", "shi.txt", "gfs_tok_train.txt", "gfs_tok_test.txt", "image_coco_train.txt"),
-    *("wordnet_examples/train.txt", "small.txt"),
+    *("wordnet_examples/train.txt", "image_coco/image_coco_train.txt", "texts.jsonl", "small.txt"),
     "save/target_params.pkl",
 }
 EXAMPLE = "squashed_logit"

@@ -1,4 +1,4 @@
-"""When the generator is measured between iterations, and the warning of a collapse."""
+"""When the generator is measured between iterations, and the warnings of a collapse and of shortcuts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rlgan.evaluation.evaluator import EvaluationSettings, Measurement
 from rlgan.presets.quick import quick
 from rlgan.presets.registry import PRESETS, preset
 from rlgan.schedule.phases import Phase
-from rlgan.training.measuring import CollapseWatch, against_collapse, is_measured
+from rlgan.training.measuring import CollapseWatch, ShortcutWatch, against_collapse, is_measured, shortcuts_in
 
 
 @pytest.mark.parametrize(("phase", "measured"), [("mle", [2, 4, 5]), ("discriminator", []), ("adversarial", [3, 5])])
@@ -84,3 +84,49 @@ def test_a_watch_goes_on_from_its_state(at: int) -> None:
         watch.after(phase, Measurement({"eval/effective_rank": rank}, torch.zeros(1, 6)))
     again.restore(watch.state())
     assert seen(again, at) == [None, None, 0.0, 1.0, 1.0, 1.0][at:]
+
+
+ROUND = {
+    "discriminator/auc_heldout": 0.80,
+    "discriminator/auc_length_matched": 0.55,
+    "discriminator/loss": 0.6,
+    "probe/auc_length": 0.78,
+    "probe/auc_first_token": 0.50,
+    "probe/auc_last_token": 0.775,
+    "probe/auc_format": 0.76,
+    "probe/share": 0.28 / 0.3,
+}
+
+
+def test_a_probe_that_says_nearly_as_much_as_the_discriminator_is_told_of_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    watch = ShortcutWatch()
+    watch.after(ROUND)
+    # 0.9 of what 0.8 has above ½ is 0.77.
+    assert shortcuts_in(watch.figures) == ["length", "last_token"]
+    assert [record.levelno for record in caplog.records] == [logging.WARNING] * 2
+    assert (
+        "reading the length" in caplog.text
+        and "length alone 0.78" in caplog.text
+        and "0.80 (0.55 at equal" in caplog.text
+    )
+    again = ShortcutWatch()
+    again.restore(watch.state())
+    again.after(ROUND | {"probe/auc_format": 0.79})
+    assert len(caplog.records) == 3 and "reading the format" in caplog.records[-1].message
+    assert again.figures["probe/auc_format"] == 0.79 and "discriminator/loss" not in again.figures
+
+
+@pytest.mark.parametrize("share", [None, 0.0, 0.89])
+def test_a_discriminator_that_says_more_is_not_doubted(share: float | None, caplog: pytest.LogCaptureFixture) -> None:
+    watch = ShortcutWatch()
+    watch.after({name: value for name, value in (ROUND | {"probe/share": share}).items() if value is not None})
+    assert shortcuts_in(watch.figures) == [] and not caplog.records
+
+
+def test_a_run_of_an_older_version_has_nothing_to_restore() -> None:
+    watch = ShortcutWatch()
+    watch.restore(None)
+    watch.after({"discriminator/auc_heldout": 0.8})
+    assert watch.figures == {"discriminator/auc_heldout": 0.8} and shortcuts_in(watch.figures) == []

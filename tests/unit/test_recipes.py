@@ -55,7 +55,7 @@ RES_CONV: Part = {"kind": "res_conv", "window": 5, "members": 1}  # §10: conv5
 
 BATCHES: Part = {
     "buffer": None, "mismatched": None, "l2_all": None, "weight_clip": None, "clip_every": "step",
-    "tokens_at_once": None,
+    "tokens_at_once": None, "verdicts": "own",
 }  # fmt: skip
 """Nothing but minibatches of reals and fakes."""
 
@@ -82,7 +82,7 @@ PLAIN: Recipe = {
 
 REINFORCE: Part = {"kind": "reinforce", "entropy_bonus": 0.0}
 BY_SEQUENCE = REINFORCE | {"loss_normaliser": "sequence"}
-PPO: Part = {"kind": "ppo", "clip_low": 0.2, "clip_high": 0.2, "entropy_bonus": 0.0}  # §17: ε
+PPO: Part = {"kind": "ppo", "clip_low": 0.2, "clip_high": 0.2, "entropy_bonus": 0.0, "ratio": "token"}  # §17: ε
 
 INTERLEAVED: Part = {"kind": "interleaved", "num_updates": 1}  # §14, §12: an update on the real pair after each
 
@@ -339,6 +339,7 @@ CSGAN_NMT: Recipe = PLAIN | {
         "batch": 80, "sequences_per_round": 5_000,  # §12: D's batch 40, of each class (docs); 5000 a phase
         "weight_clip": 1.0,  # §12
         "clip_every": "step",  # 19 (8)
+        "verdicts": "own", "tokens_at_once": None,
     },
     "reward": {"kind": "probability"},  # §12
     "credit": {"kind": "monte_carlo", "num_rollouts": 20, "policy_ema": 0.0},  # §12, ours
@@ -390,7 +391,7 @@ ADVERSARIAL_NMT: Recipe = PLAIN | {
         "discriminator_rounds": 500,  # docs
         "adversarial_updates": 10_000,  # ours
     },
-    "schedule.teacher_forcing": {"kind": "by_example", "fraction": 0.5},  # §13
+    "schedule.teacher_forcing": {"kind": "by_example", "fraction": 0.5, "advantage": 1.0, "decay_updates": None},  # §13
     "optimizers.mle": ADADELTA | {"lr": 1.0, "rho": 0.95, "clip_norm": 1.0},  # docs: RNNSearch's
     "optimizers.generator": SGD | {"lr": 1e-3, "clip_norm": 1.0},  # docs
     "optimizers.discriminator": SGD | {"lr": 1e-3, "momentum": 0.9, "nesterov": True},  # §13; docs: .9
@@ -462,7 +463,8 @@ SFT: Recipe = {name: part for name, part in MLE.items() if name != "generator"} 
         "kind": "causal_lm", "config": None, "dtype": "float32", "checkpointing": False, "training.kind": "whole",
     },
     "generator.weights": {
-        "kind": "fresh", "architecture": "llama", "width": 128, "layers": 2, "heads": 4, "key_value_heads": None,
+        "kind": "fresh", "positions": None, "architecture": "llama", "width": 128, "layers": 2, "heads": 4,
+        "key_value_heads": None,
         "expansion": 4, "dropout": 0.0, "tied": True,
     },
     "schedule": MLE["schedule"] | {"mle_epochs": 10, "mle_patience": 1, "mle_batch": 16},
@@ -481,7 +483,7 @@ GRPO: Recipe = SFT | {  # TRL's defaults (trl 1.16), but for two steps a batch, 
     "normalisation": {"kind": "group_deviation", "epsilon": 1e-4, "bessel": True},
     "objective": {
         "kind": "ppo", "loss_normaliser": "token", "entropy_bonus": 0.0, "clip_low": 0.2, "clip_high": 0.2,
-        "epochs": 1, "minibatches": 2,
+        "epochs": 1, "minibatches": 2, "ratio": "token",
     },
     "schedule": SFT["schedule"] | {
         "mle_epochs": 5, "mle_patience": None, "adversarial_updates": 200, "g_batch": 64, "g_group": 8
@@ -506,6 +508,43 @@ GAD: Recipe = GRPO | {  # Ye et al. 2025 (docs/algorithms/gad.md); sizes are our
     "optimizers.generator": ADAM | {"lr": 1e-4, "clip_norm": 0.2},
     "optimizers.discriminator": ADAM | {"lr": 1e-4, "clip_norm": 0.2},
 }  # fmt: skip
+
+TEXTGAIL: Recipe = GAD | {  # Wu et al. 2020 (docs/algorithms/textgail.md); sizes are ours
+    "adversary": GAD["adversary"] | {"batch": 32, "sequences_per_round": 96},
+    "reward": {"kind": "relative_probability"},
+    "baseline": {"kind": "running_moments", "momentum": 0.9, "bound": 2.0},
+    "normalisation": {"kind": "none"},
+    "reference": {"kind": "none"},
+    "objective": GAD["objective"] | {
+        "loss_normaliser": "sequence", "ratio": "sequence", "epochs": 1, "minibatches": 16
+    },
+    "schedule": GAD["schedule"] | {"g_batch": 128, "g_group": None, "rollout_temperature": 1.0},
+    "schedule.teacher_forcing": {"kind": "by_example", "fraction": 0.25, "advantage": 2.0, "decay_updates": 100},
+}  # fmt: skip
+
+GCN: Recipe = GAD | {  # Lamprier et al. 2022 (docs/algorithms/gcn.md); sizes are ours
+    "adversary": GAD["adversary"] | {"batch": 64},
+    "adversary.loss": {"kind": "cross_entropy", "label_smoothing": 0.0},
+    "reward": {"kind": "probability"},
+    "baseline": {"kind": "none"},
+    "normalisation": {"kind": "self_normalised"},
+    "reference": {"kind": "none"},
+    "objective": {"kind": "weighted_likelihood", "loss_normaliser": "sequence", "epochs": 2, "minibatches": 2},
+    "schedule": GAD["schedule"] | {"rollout_temperature": 1.0},
+}
+
+SPIN: Recipe = SFT | {  # Chen et al. 2024 (docs/algorithms/spin.md); sizes are ours
+    "objective": {"kind": "implicit", "epochs": 3, "minibatches": 16},
+    "objective.loss": {"kind": "pair_logistic", "scale": 0.1},
+    "schedule": SFT["schedule"] | {
+        "mle_epochs": 5, "mle_patience": None, "adversarial_updates": 10, "g_batch": 512
+    },
+    "optimizers.generator": ADAM | {"lr": 1e-4, "clip_norm": 1.0},
+}  # fmt: skip
+
+GSIL: Recipe = SPIN | {  # Xiao et al. 2024
+    "objective.loss": {"kind": "bernoulli", "scale": 0.01, "shift": 2.0},
+}
 
 SCHEDULED_SAMPLING: Recipe = MLE | {
     # Docs: half of the inputs after 30 epochs.
@@ -574,6 +613,10 @@ RECIPES: dict[str, Recipe] = {
     "sft": SFT,
     "grpo": GRPO,
     "gad": GAD,
+    "textgail": TEXTGAIL,
+    "gcn": GCN,
+    "spin": SPIN,
+    "gsil": GSIL,
     "mle_continued": MLE_CONTINUED,
     "constant_reward": CONSTANT_REWARD,
     "random_reward": RANDOM_REWARD,

@@ -137,6 +137,7 @@ def comparisons_within_prompts(fields: Fields) -> Iterator[Problem]:
                 f"is not a multiple of schedule.g_group={group}, the number of fakes per prompt. Use a multiple.",
             )
     reads = fields.schedule.adversarial_updates > 0 and "discriminator" in fields.reward.reads
+    reads = reads and not fields.reward.is_relative
     if reads and not (compares_sequences(fields.baseline, fields.normalisation) and schedule.g_group is not None):
         yield Problem(
             "constant_of_each_prompt",
@@ -218,7 +219,7 @@ def origin_of_logits(fields: Fields) -> Iterator[Problem]:
         return
     has_origin = loss.has_origin and not (loss.is_log_odds and balance.moves_boundary)
     centres = fields.normalisation.centres or fields.baseline.subtracts
-    if not (has_origin or centres or fields.objective.is_differentiated):
+    if not (has_origin or centres or reward.is_relative or fields.objective.is_differentiated):
         which = f"schedule.balance={balance.kind!r}" if loss.is_log_odds else f"adversary.loss={loss.kind!r}"
         shown = reward.kind if reward.logit_map is None else reward.logit_map.kind
         yield Problem(

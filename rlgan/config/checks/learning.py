@@ -217,7 +217,7 @@ def passes_over_a_batch(fields: Fields) -> Iterator[Problem]:
     """Every batch of a pass has as many sequences in each step."""
     objective, schedule, forcing = fields.objective, fields.schedule, fields.schedule.teacher_forcing
     batches = {}
-    if objective.reads_reward:
+    if objective.reads_reward or objective.contrasts_reals:
         batches[of_the_batch(schedule, schedule.num_sampled)] = schedule.num_sampled
     if forcing.in_the_same_update and not forcing.takes_batches:
         batches[of_the_batch(schedule, schedule.num_real, "real")] = schedule.num_real
