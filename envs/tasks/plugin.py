@@ -36,7 +36,6 @@ class PluginTask(TimedPlugin):
 
     plugin_kind: ClassVar[PluginKind] = "task"
     is_certain: ClassVar[bool] = False
-    is_stream: ClassVar[bool] = False
     has_prompts: ClassVar[bool] = False
     language_model: ClassVar[None] = None
     are_words: ClassVar[Sides] = (False, False)
@@ -45,6 +44,8 @@ class PluginTask(TimedPlugin):
     """Maximum number of seconds for building the task."""
     gives_conditions: bool = False
     """Whether the task has conditions; filled in by rlgan."""
+    is_stream: bool = False
+    """Whether training sequences are new each time; filled in by rlgan."""
     knows_distribution: bool = False
     """Whether the task knows its exact distribution; filled in by rlgan."""
     measured: tuple[TaskMeasure, ...] = ()
@@ -67,6 +68,7 @@ class PluginTask(TimedPlugin):
         task = _called(self, loaded)
         found: dict[str, object] = {
             "gives_conditions": task.conditions is not None,
+            "is_stream": task.stream is not None,
             "knows_distribution": task.has_known_distribution,
             "measured": tuple(sorted(task.measures)),
         }

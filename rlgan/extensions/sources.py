@@ -45,7 +45,7 @@ SHIPPED: Mapping[str, Mapping[str, str]] = {
             "synthesisability",
         )
     },
-    "task": {"molecules": "rlgan.domains.molecules:molecules"},
+    "task": {"molecules": "rlgan.domains.molecules:molecules", "teacher": "rlgan.runs.teacher:teacher"},
 }
 """Plug-ins that come with rlgan: kind → name → package.module:NAME."""
 

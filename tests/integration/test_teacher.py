@@ -1,0 +1,99 @@
+"""The generator of a finished run as the distribution that a student learns."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import rlgan
+from rlgan.base.errors import CheckpointError, ConfigError
+from rlgan.config.paths import override
+from rlgan.envs.sequence_space import SequenceSpace
+from rlgan.envs.testing import check_task
+from rlgan.envs.transition import sequence_mask
+from rlgan.generators import LSTM, build_generator
+from rlgan.runs.teacher import Teacher, teacher
+from tests.support.errors import refused
+from tests.support.tiny import of_pairs, tiny_config
+
+pytestmark = pytest.mark.integration
+
+SHORT = {
+    "tracking.enabled": False, "controls": [], "evaluation.final_sequences": 32, "evaluation.temperatures": [1.0],
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("teacher") / "run"
+    rlgan.train(override(tiny_config(), SHORT), out=out, quiet=True)
+    return out
+
+
+def network(space: SequenceSpace) -> Any:
+    torch.manual_seed(0)
+    return build_generator(LSTM(embedding=4, hidden=4, init_std=1.0), space).eval()
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.5])
+def test_it_is_an_exact_distribution(temperature: float) -> None:
+    space = SequenceSpace(vocab_size=3, max_length=3, end_id=0)
+    own = Teacher(network(space), space, temperature)
+    all_of = torch.tensor(list(itertools.product(range(3), repeat=3)))
+    mask = sequence_mask(space, all_of)
+    all_of = torch.unique(all_of.masked_fill(~mask, space.pad_id), dim=0)
+    mask = sequence_mask(space, all_of)
+    logprobs = own.logprobs(all_of)
+    probs = logprobs.double().sum(1).exp()
+    assert float(probs.sum()) == pytest.approx(1.0, abs=1e-6)
+    assert not logprobs[~mask].any()
+    # Frequencies of 20,000 draws lie within 4.5 standard errors, and the entropy is that of the table.
+    drawn = own.sample(20_000, seed=3)
+    number = torch.stack([(drawn == row).all(1).sum() for row in all_of]).double() / 20_000
+    assert bool(((number - probs).abs() <= 4.5 * (probs * (1 - probs) / 20_000).sqrt() + 1e-9).all())
+    exact = -float((probs * logprobs.double().sum(1)).sum()) / float((probs * mask.sum(1)).sum())
+    assert own.entropy == pytest.approx(exact, rel=0.03)
+    assert torch.equal(own.sample(5, 1), own.sample(5, 1)) and not torch.equal(own.sample(50, 1), own.sample(50, 2))
+
+
+def test_a_student_learns_from_a_stream_of_it(run: Path, tmp_path: Path) -> None:
+    changes = {"task": "teacher", "task.options": {"run": str(run), "num_train": 70, "num_valid": 20, "num_test": 20}}
+    config = override(tiny_config(generator=LSTM(embedding=4, hidden=4)), SHORT | changes)
+    assert config.task.is_stream and config.task.knows_distribution
+    student = rlgan.train(config, out=tmp_path / "student", quiet=True)
+    assert student.table["kl_forward"].notna().any() and student.table["kl_reverse"].notna().any()
+    counted = student.metrics["data/real_sequences"].dropna()
+    assert counted.is_monotonic_increasing and counted.iloc[-1] > 70
+    again = rlgan.train(override(config, {"workers.rollout": 0}), out=tmp_path / "again", quiet=True)
+    assert student.table.equals(again.table)
+
+
+def test_a_task_of_it_keeps_the_contract_of_tasks(run: Path) -> None:
+    for mode in ("stream", "fixed"):
+        check_task(teacher(str(run), mode=mode, num_train=20, num_valid=10, num_test=10))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        ({}, "teacher_no_run"),
+        ({"run": "x", "mode": "flow"}, "teacher_options"),
+        ({"run": "x", "temperature": 0.0}, "teacher_options"),
+        ({"run": "x", "num_test": 0}, "teacher_options"),
+    ],
+)
+def test_wrong_options_are_refused(options: dict[str, Any], code: str) -> None:
+    with refused(ConfigError, code):
+        teacher(**options)
+
+
+def test_a_folder_without_a_generator_and_a_run_of_pairs_are_told(tmp_path: Path) -> None:
+    with refused(CheckpointError, "no_trained_generator"):
+        teacher(str(tmp_path))
+    rlgan.train(override(of_pairs(), SHORT), out=tmp_path / "pairs", quiet=True)
+    with refused(ConfigError, "teacher_of_pairs"):
+        teacher(str(tmp_path / "pairs"))
