@@ -25,8 +25,9 @@ from benchmarks.common import machine
 from benchmarks.lm_common import peak_bytes, resident_bytes, task_settings, write_demonstrations, write_model
 from rlgan.config.config import Config
 from rlgan.config.paths import override
-from rlgan.envs.tasks import build_task
+from rlgan.presets.own_data import read_task
 from rlgan.presets.registry import preset
+from rlgan.runs.data import same_task
 from rlgan.storage.checkpoint import load_latest, save_checkpoint
 from rlgan.training.trainer import Trainer
 from rlgan.workers.assembly import build_parts
@@ -66,7 +67,7 @@ def growth(folder: Path, updates: int) -> None:
     """What the process holds while a small model makes many updates."""
     write_model(folder / "model", 4096, 32, 2, 32)
     config = configuration(folder, 16, 16, updates)
-    task = build_task(config.task)
+    task = read_task(config.task)
     early = 0
     with build_parts(config, task) as parts:
         trainer = Trainer(config, task, parts)
@@ -87,7 +88,7 @@ def run(folder: Path, updates: int, more: dict[str, Any]) -> None:
     """A run from its beginning, and the same gone on with from its checkpoint; what it took into a file."""
     half = _POSITIONS // 2
     config = configuration(folder, half, half, 2 * updates, **more)
-    task = build_task(config.task)
+    task = read_task(config.task)
     with build_parts(config, task) as parts:
         trainer = Trainer(config, task, parts)
         taken = {"built": peak_bytes()}
@@ -97,13 +98,14 @@ def run(folder: Path, updates: int, more: dict[str, Any]) -> None:
         save_checkpoint(folder / "run", trainer.state(), updates, bases=trainer.bases)
         taken |= {"kept": peak_bytes(), "sent": parts.learners.weights().num_bytes()}
     (folder / "taken.json").write_text(json.dumps(taken), "utf-8")
+    (folder / "fingerprint").write_text(task.fingerprint(), "utf-8")
 
 
 def resume(folder: Path, updates: int, more: dict[str, Any]) -> None:
     """The run that `run` kept, gone on with; its peak into a file."""
     half = _POSITIONS // 2
     config = configuration(folder, half, half, 2 * updates, **more)
-    task = build_task(config.task)
+    task = same_task(config.task, (folder / "fingerprint").read_text("utf-8"), "the run that is resumed")
     with build_parts(config, task, begins=False) as parts:
         trainer = Trainer(config, task, parts)
         trainer.restore(load_latest(folder / "run").state)

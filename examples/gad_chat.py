@@ -27,7 +27,8 @@ from chat_end_to_end import exported, trained
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from rlgan.base.pretrained import model_source
-from rlgan.envs.tasks import DemonstrationsTask, build_task
+from rlgan.envs.tasks import DemonstrationsTask
+from rlgan.presets.own_data import read_task
 from rlgan.presets.sizes import DataSummary, summary_of
 
 GROUP, ANSWERS = 8, 64
@@ -61,7 +62,7 @@ def main() -> None:
         max_prompt_length=options.max_prompt_length,
         max_length=options.max_length,
     )
-    print(Estimate.of(options, summary_of(build_task(task))))
+    print(Estimate.of(options, summary_of(read_task(task))))
     if not options.estimate:
         train(options)
 

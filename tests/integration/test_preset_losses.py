@@ -75,7 +75,7 @@ class Side:
     def rollouts(self, tokens: Tensor, unread: float = 0.0) -> Rollouts:
         """The batch as it would come from the workers; entries that nobody is to read hold a number of choice."""
         config, rows = self.config, torch.Generator().manual_seed(2)
-        real_logits, token_logits, continued, scores, continued_scores = 5 * [None]
+        real_logits, token_logits, continued, scores, continued_scores, target_logits = 6 * [None]
         number = config.credit.num_continuations
         searches = number > 0
         # Continuations end in ways of their own; where they stand at or behind a last token nothing continues.
@@ -91,6 +91,9 @@ class Side:
                 if config.credit.judges_prefixes:
                     judged = prefix_logits(tokens, self.mask, self.judge, conditions=self.conditions)
                     token_logits = torch.where(self.mask, judged, unread)
+            if config.reward.is_relative:
+                reals = self.task.train[:NUMBER].long()
+                target_logits = self.judge(reals, sequence_mask(self.task.space, reals), self.conditions)
             if searches:
                 others = tokens[torch.randint(NUMBER, (self.mask.numel() * number,), generator=rows)]
                 given = None if self.conditions is None else self.conditions.repeat_interleave(len(others) // NUMBER, 0)
@@ -107,6 +110,7 @@ class Side:
             logprobs=logprobs,
             mask=self.mask,
             real_logits=real_logits,
+            target_logits=target_logits,
             token_logits=token_logits,
             continuation_logits=continued,
             reference_logprobs=None if config.reference.place == "none" else 0.9 * logprobs,
