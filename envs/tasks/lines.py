@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -36,6 +36,11 @@ Tokens = tuple[str, ...]
 
 class FromFiles(Settings):
     """How text files are read and shared out; a task's own settings say which files."""
+
+    left_out: ClassVar[Mapping[str, str]] = {
+        "mode": "a file has a fixed number of sequences, so that this task is always in mode fixed. Remove it; or use "
+        "the task oracle, toy, transduction or teacher, from which sequences can be drawn without end."
+    }
 
     encoding: str = "utf-8"
     """Character encoding of the files. Decoding is strict. A byte order mark takes precedence."""

@@ -43,6 +43,8 @@ class Settings(BaseModel):
 
     moved: ClassVar[Mapping[str, str]] = {}
     """Names of settings in older versions → their path below this class; both are read."""
+    left_out: ClassVar[Mapping[str, str]] = {}
+    """Names of settings that users may look for here and that there are none of → why, and what to do."""
 
     @model_validator(mode="before")
     @classmethod

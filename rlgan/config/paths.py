@@ -446,6 +446,8 @@ def _unknown_path(
     if name in owner.model_fields and name != "kind":
         full = ".".join(first_unknown)
         return ConfigPathError(path, f"{path}: no such setting; {full} currently has no settings below it.")
+    if name in owner.left_out:
+        return ConfigPathError(path, f"{path}: {owner.left_out[name]}", code="setting_left_out")
     siblings = [f"{above}.{field}" if above else field for field in owner.model_fields if field != "kind"]
     kind = owner.model_fields["kind"].default if "kind" in owner.model_fields else None
     # Once each: several settings may hold the same class.

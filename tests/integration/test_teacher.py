@@ -97,3 +97,9 @@ def test_a_folder_without_a_generator_and_a_run_of_pairs_are_told(tmp_path: Path
     rlgan.train(override(of_pairs(), SHORT), out=tmp_path / "pairs", quiet=True)
     with refused(ConfigError, "teacher_of_pairs"):
         teacher(str(tmp_path / "pairs"))
+
+
+@pytest.mark.parametrize("kind", ["text", "pairs"])
+def test_a_file_is_no_stream(kind: str) -> None:
+    with refused(ConfigError, "setting_left_out", {"path": "task.mode"}, match="a fixed number of sequences"):
+        override(tiny_config(), {"task": kind, "task.mode": "stream"})
