@@ -327,7 +327,7 @@ class PrefixCrossEntropy(Loss):
 
     not_searched: ClassVar[NotSearched] = NotSearched("goes with one discriminator alone: preset density_ratio")
     kind: Literal["prefix_cross_entropy"] = "prefix_cross_entropy"
-    likelihood: Annotated[float, Choice((0.0, 1.0))] = Field(0.0, ge=0.0)
+    likelihood: Annotated[float, NotSearched("part of a method's definition")] = Field(0.0, ge=0.0)
     """Weight of the negative log-likelihood of reals under p_φ, a token, which is added; 0 adds nothing."""
     meaning: ClassVar[str] = "log p_φ"
     has_boundary: ClassVar[bool] = True

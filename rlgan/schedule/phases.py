@@ -101,10 +101,14 @@ class Schedule(Settings):
     discriminator scored before its own update (GAD). Pretraining always draws fresh ones."""
     d_epochs: Annotated[int, Choice((1, 2, 3)), ReadIf("discriminator")] = Field(3, ge=1)
     """Passes over reals and fakes per discriminator round, also in pretraining."""
-    g_rate_end: Annotated[float, Choice((1.0, 0.1)), ReadIf("adversarial updates")] = Field(1.0, gt=0.0, le=1.0)
+    g_rate_end: Annotated[float, NotSearched("goes with the number of updates"), ReadIf("adversarial updates")] = Field(
+        1.0, gt=0.0, le=1.0
+    )
     """Factor of the learning rate of `optimizers.generator` in the last adversarial iteration: the rate falls to it by
     the same ratio in each iteration. 1 keeps the rate constant."""
-    d_rate_end: Annotated[float, Choice((1.0, 0.1)), ReadIf("rounds between updates")] = Field(1.0, gt=0.0, le=1.0)
+    d_rate_end: Annotated[float, NotSearched("goes with the number of updates"), ReadIf("rounds between updates")] = (
+        Field(1.0, gt=0.0, le=1.0)
+    )
     """The same of `optimizers.discriminator`, in the rounds between generator updates; pretraining has the whole
     rate."""
     balance: BalanceSettings = FixedBalance()
