@@ -279,7 +279,8 @@ def test_a_long_table_is_told_before_it_begins_with_what_makes_it_shorter(
     config_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Progress, "seconds_left", lambda self: 3600.0)
-    answer = ask(capsys, "train", "--config", config_file, "--out", tmp_path / "run")
+    told = ["train", "--config", config_file, "--controls", "mle_continued,constant_reward"]
+    answer = ask(capsys, *told, "--out", tmp_path / "run")
     (described,) = re.findall(r"(?s)^the final table takes about 60 min.*?table\s+anew", answer.out, re.M)
     named = re.findall(r"(--[\w.-]+) (\S+?)[,.] ", " ".join(described.split()))
     assert [option for option, _ in named] == [
@@ -291,7 +292,7 @@ def test_a_long_table_is_told_before_it_begins_with_what_makes_it_shorter(
     # As they stand they are the run's own.
     typed = [word for option in named for word in option]
     again = ask(capsys, "train", "--config", config_file, "--dry-run", *typed)
-    assert again.status == 0 and again.out == ask(capsys, "train", "--config", config_file, "--dry-run").out
+    assert again.status == 0 and again.out == ask(capsys, *told, "--dry-run").out
     # What no training of the run reads is not named, for it would be refused.
     alone = ["train", "--config", config_file, "--controls", "mle_continued", "--out", tmp_path / "alone"]
     said = ask(capsys, *alone).out
