@@ -48,7 +48,7 @@ def test_each_minibatch_weighs_its_tokens_evenly() -> None:
 def test_what_is_learned_by_example_is_not_sampled_too(update: int) -> None:
     config, task, real = drawn()
     assert task.conditions is not None
-    (examples,) = real.beside(None, update)
+    (examples,) = real.beside(None, update, advantage=1.0)
     begun = real.rollouts(update, iteration=0)
     assert examples.conditions is not None and begun.conditions is not None
     assert len(examples.tokens) == 4 and len(begun.conditions) == config.schedule.num_sampled == 6
@@ -64,8 +64,10 @@ def test_examples_weigh_by_their_tokens_beside_what_is_sampled() -> None:
     _, _, real = drawn(**{"schedule.example_weights": "tf_idf"})
     weighs = tf_idf_weights(task.space, task.train)
     places = {tuple(row): place for place, row in enumerate(task.train.tolist())}
-    (one,), (other,) = plain.beside(None, 0), real.beside(None, 0)
+    (one,), (other,) = plain.beside(None, 0, 1.0), real.beside(None, 0, 1.0)
     assert torch.equal(one.tokens, other.tokens)
     expected = torch.stack([weighs[places[tuple(row)]] for row in one.tokens.tolist()]).unsqueeze(1)
     assert expected.unique().numel() > 1
     torch.testing.assert_close(other.weights, one.weights * expected)
+    (half,) = plain.beside(None, 0, 0.5)
+    torch.testing.assert_close(half.weights, one.weights / 2)
