@@ -1,6 +1,6 @@
 """Memory of language models: what travels and what the driver holds of a LoRA run, and whether memory grows.
 
-    python -m benchmarks.lm_memory [--width 768] [--layers 10] [--updates 2]
+    python -m benchmarks.lm_memory [--width 768] [--layers 10] [--updates 2] [--settings tokens least]
     python -m benchmarks.lm_memory --growth 200
 
 The first trains an adapter of a model with random weights (100 million by default) by the preset grpo with a reference,
@@ -41,7 +41,7 @@ _SMALL = 16  # width of the model of almost no size
 
 
 def tiny(folder: Path) -> list[str]:
-    return ["--width", "32", "--layers", "1", "--updates", "1"]
+    return ["--width", "32", "--layers", "1", "--updates", "1", "--settings", "tokens"]
 
 
 def configuration(folder: Path, prompt: int, completion: int, updates: int, **more: Any) -> Config:
@@ -136,16 +136,19 @@ def taken_by(folder: Path, vocab: int, width: int, layers: int, updates: int, mo
 
 def adapter(folder: Path, options: argparse.Namespace) -> None:
     """What travels, and the peak of the driver."""
-    settings: dict[str, dict[str, Any]] = {
-        f"{options.tokens} tokens at once": {"workers.tokens_at_once": options.tokens},
-        "least of all": {
-            "workers.tokens_at_once": _POSITIONS,
-            "generator.checkpointing": True,
-            "workers.chunk_rows": 4,
-            "workers.shard_sequences": 4,
-        },
+    known: dict[str, tuple[str, dict[str, Any]]] = {
+        "tokens": (f"{options.tokens} tokens at once", {"workers.tokens_at_once": options.tokens}),
+        "least": (
+            "least of all",
+            {
+                "workers.tokens_at_once": _POSITIONS,
+                "generator.checkpointing": True,
+                "workers.chunk_rows": 4,
+                "workers.shard_sequences": 4,
+            },
+        ),
     }
-    for number, (name, more) in enumerate(settings.items()):
+    for number, (name, more) in enumerate(known[one] for one in options.settings):
         nothing = taken_by(folder / f"{number}_without", options.vocab, _SMALL, 1, options.updates, more)
         taken = taken_by(folder / f"{number}", options.vocab, options.width, options.layers, options.updates, more)
         model = taken["model"] - nothing["model"]
@@ -174,6 +177,7 @@ def main() -> None:
     defaults = {"vocab": 8192, "width": 768, "layers": 10, "updates": 2, "tokens": 512, "growth": 0}
     for name, value in defaults.items():
         parser.add_argument(f"--{name}", type=int, default=value)
+    parser.add_argument("--settings", nargs="+", choices=["tokens", "least"], default=["tokens", "least"])
     options = parser.parse_args()
     print(machine())
     with tempfile.TemporaryDirectory() as temporary:
