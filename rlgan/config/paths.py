@@ -6,6 +6,7 @@ A path to an axis (`credit`) takes the name of a variant; paths below it (`credi
 from __future__ import annotations
 
 import difflib
+import functools
 import json
 import typing
 from collections import deque
@@ -597,11 +598,11 @@ def _explain(problem: Mapping[str, Any]) -> str:
     return f"{path}={value!r}: {message[:1].lower()}{message[1:]}."
 
 
-def _walk_classes(owner: type[Settings]) -> Iterator[type[Settings]]:
-    yield owner
-    for field in owner.model_fields.values():
-        for member in settings_in(field):
-            yield from _walk_classes(member)
+@functools.cache
+def _walk_classes(owner: type[Settings]) -> tuple[type[Settings], ...]:
+    """A class of settings and all that may stand below it; a class several times where several fields may hold it."""
+    below = (settings_in(field) for field in owner.model_fields.values())
+    return (owner, *(one for members in below for member in members for one in _walk_classes(member)))
 
 
 def _kinds() -> set[str]:

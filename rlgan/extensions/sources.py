@@ -15,7 +15,7 @@ import linecache
 import pkgutil
 import sys
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, Protocol, get_args
@@ -423,10 +423,24 @@ def target_of(name: str, kind: PluginKind) -> str:
     )
 
 
+def _installed() -> tuple[tuple[str, int], ...]:
+    """Folders that packages are installed in, each with the time at which one came or went."""
+    folders = [(name, Path(name or ".")) for name in sys.path]
+    return tuple((name, folder.stat().st_mtime_ns) for name, folder in folders if folder.is_dir())
+
+
+@functools.lru_cache(maxsize=1)
+def _entry_points(read: Callable[..., Any], installed: tuple[tuple[str, int], ...]) -> Mapping[str, str]:
+    """Name → target of all plug-ins of installed packages; read anew when a package was installed or removed.
+
+    A file of every installed package is opened for it, and the names are asked for hundreds of times a command.
+    """
+    return {entry.name: entry.value for entry in read(group=ENTRY_POINTS)}
+
+
 def entry_points(kind: PluginKind) -> dict[str, str]:
     """What rlgan and installed packages offer of a kind: name → package.module:NAME."""
-    found = importlib.metadata.entry_points(group=ENTRY_POINTS)
-    named = {entry.name: entry.value for entry in found}
+    named = _entry_points(importlib.metadata.entry_points, _installed())
     offered = {name.removeprefix(f"{kind}."): value for name, value in named.items() if name.startswith(f"{kind}.")}
     return {**offered, **SHIPPED.get(kind, {})}
 
