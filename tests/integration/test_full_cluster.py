@@ -34,6 +34,7 @@ def config_of(preset: str, **workers: Any) -> Config:
             "evaluation.final_sequences": 32,
             "evaluation.temperatures": "1.0,0.8",
             "schedule.mle_epochs": 1,
+            "schedule.discriminator_rounds": 1,  # which the control of a frozen discriminator needs
             "schedule.adversarial_updates": 1,
             "tracking.enabled": "false",
         },
