@@ -292,7 +292,8 @@ def assert_the_same_step(name: str, groups: list[GeneratorLearners], rows: Exper
     groups[0].load(start)
     assert any(abs(stepped[key] - start[key]).max() > 1e-4 for key in start), f"{name}: nothing was learned"
     for key in stepped:
-        assert abs(there[key] - stepped[key]).max() <= 1e-6, f"{name}: {key}"
+        size = max(1.0, float(abs(there[key]).max()))  # a float's last digit is as large as the number
+        assert abs(there[key] - stepped[key]).max() <= 1e-6 * size, f"{name}: {key}"
 
 
 def judge() -> Weights:

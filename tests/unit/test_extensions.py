@@ -235,7 +235,8 @@ def test_a_package_that_is_installed_meanwhile_is_found(tmp_path: Path, monkeypa
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: own{number}\nVersion: 1.0\n")
         (info / "entry_points.txt").write_text(f"[{extensions.ENTRY_POINTS}]\ngenerator.own{number} = a:b\n")
         os.utime(tmp_path, ns=(number, number))  # as time goes by: a test may be faster than a clock's tick
-        assert known("generator") == tuple(f"own{one}" for one in range(1, number + 1))
+        offered = {name for name in known("generator") if name.startswith("own")}
+        assert offered == {f"own{one}" for one in range(1, number + 1)}
 
 
 def test_entry_points_are_found_by_kind_and_name(monkeypatch: pytest.MonkeyPatch) -> None:
