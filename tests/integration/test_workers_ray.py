@@ -308,7 +308,7 @@ def test_two_learners_take_the_step_of_one_for_every_objective(task: Task) -> No
         for name, rows in every_objective(task):
             names.append(name)
             assert_the_same_step(name, groups, rows)
-        assert len(names) == 10 * 5 + 4
+        assert len(names) == 11 * 5 + 4
         for name, rows, relaxation in every_relaxation():
             assert_the_same_step(name, groups, rows, judge=judge(), relaxation=relaxation)
 
