@@ -22,8 +22,8 @@ from rlgan.policy.frozen_classifier import FrozenClassifier
 from rlgan.policy.logit_maps import Logit, Probability
 from rlgan.policy.reward_base import Finished
 from rlgan.policy.reward_functions import PluginReward, WeightedFunction, repeats
-from rlgan.sampling.records import Rollouts
 from tests.support.commands import ask
+from tests.support.drawn import drawn_in
 from tests.support.errors import refused
 from tests.support.language_models import TEXTS, require, write_tokenizer
 from tests.support.tiny import TASK, tiny_config
@@ -103,12 +103,12 @@ def test_repeats_share_a_reward(file: Path) -> None:
     mask = torch.tensor([[1, 1, 0], [1, 1, 1], [1, 1, 0], [1, 1, 1]], dtype=torch.bool)
     scores = torch.tensor([1.0, 2.0, 1.0, 2.0])
     task = build_task(TASK)
-    rollouts = of_scores(tokens, mask, scores)
+    rollouts = drawn_in(task.space, tokens, scores=scores, mask=mask)
     reward = PluginReward(functions=({"name": f"{file}:short"},), map=None, divide_repeats=True)
     assert reward.of_sequences(rollouts, task, torch.Generator()).tolist() == [0.5, 1.0, 0.5, 1.0]
     assert repeats(rollouts).tolist() == [2.0, 2.0, 2.0, 2.0]
     # The batch of the specification: [A, A, B] with rewards of 1 is worth [.5, .5, 1].
-    three = of_scores(tokens[[0, 2, 1]], mask[[0, 2, 1]], torch.ones(3))
+    three = drawn_in(task.space, tokens[[0, 2, 1]], scores=torch.ones(3), mask=mask[[0, 2, 1]])
     assert reward.of_sequences(three, task, torch.Generator()).tolist() == [0.5, 0.5, 1.0]
     # Under another condition it is another sequence.
     apart = replace(three, conditions=torch.tensor([[1], [2], [1]]))
@@ -117,23 +117,6 @@ def test_repeats_share_a_reward(file: Path) -> None:
     assert plain.of_sequences(three, task, torch.Generator()).tolist() == [1.0, 1.0, 1.0]
     config = tiny_config().model_copy(update={"reward": reward, "credit": MonteCarlo(num_rollouts=1)})
     assert "repeats_of_continuations" in [problem.code for problem in config.problems()]
-
-
-def of_scores(tokens: torch.Tensor, mask: torch.Tensor, scores: torch.Tensor) -> Rollouts:
-    return Rollouts(
-        tokens=tokens,
-        logprobs=torch.zeros(tokens.shape),
-        mask=mask,
-        real_logits=None,
-        token_logits=None,
-        continuation_logits=None,
-        reference_logprobs=None,
-        generator_version=0,
-        discriminator_version=None,
-        prefix_length=0,
-        num_drawn=tokens.numel(),
-        scores=scores,
-    )
 
 
 # Classifiers

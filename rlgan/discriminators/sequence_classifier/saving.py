@@ -24,7 +24,7 @@ from rlgan.discriminators.discriminator import TextsOfRun
 from rlgan.envs.model_tokens import ModelTokens
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.generators import SavedModel
-from rlgan.layers.pretrained import LoRA, base_model, load_files, quiet
+from rlgan.layers.pretrained import LoRA, base_model, load_files, quiet, save_adapter
 
 from .reading import IdReader, Layout, Reader, TextReader
 from .settings import SequenceClassifier
@@ -170,17 +170,8 @@ def _save_adapter(
             code="export_judge_other_base",
             fields={"path": source.shown},
         )
-    name, revision = source.found_by
-    adapter = next(iter(network.peft_config.values()))
-    before = adapter.base_model_name_or_path, adapter.revision, adapter.inference_mode
-    try:
-        adapter.base_model_name_or_path, adapter.revision, adapter.inference_mode = name, revision, True
-        with quiet():
-            network.save_pretrained(str(folder))
-    finally:
-        adapter.base_model_name_or_path, adapter.revision, adapter.inference_mode = before
-    (folder / "README.md").unlink(missing_ok=True)  # a page of peft, without a word on this run
-    return SavedModel(True, name, revision, own.digest)
+    save_adapter(network, folder, source)
+    return SavedModel(True, *source.found_by, own.digest)
 
 
 def _frozen(network: nn.Module) -> Tensors:

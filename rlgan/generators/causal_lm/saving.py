@@ -13,7 +13,7 @@ from rlgan.base.pretrained import HubModel, ModelFolder
 from rlgan.base.weights import Tensors, as_base
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.generators.generator import SavedModel
-from rlgan.layers.pretrained import LoRA, base_model, load_files, quiet
+from rlgan.layers.pretrained import LoRA, base_model, load_files, quiet, save_adapter
 
 from .architecture import build_network
 from .settings import CausalLM
@@ -86,18 +86,9 @@ def _save_adapter(
             code="export_other_base",
             fields={"path": source.shown},
         )
-    name, revision = source.found_by
-    adapter = next(iter(network.peft_config.values()))
-    before = adapter.base_model_name_or_path, adapter.revision, adapter.inference_mode
-    try:
-        adapter.base_model_name_or_path, adapter.revision, adapter.inference_mode = name, revision, True
-        with quiet():
-            network.save_pretrained(str(folder))
-    finally:
-        adapter.base_model_name_or_path, adapter.revision, adapter.inference_mode = before
-    (folder / "README.md").unlink(missing_ok=True)  # a page of peft, without a word on this run
+    save_adapter(network, folder, source)
     generation_config(space, base_model(network).config).save_pretrained(str(folder))
-    return SavedModel(True, name, revision, digest.digest)
+    return SavedModel(True, *source.found_by, digest.digest)
 
 
 def _frozen(network: nn.Module) -> Tensors:

@@ -4,7 +4,7 @@ Where files are found is `rlgan.base.pretrained`. The libraries are the extra `l
 built. Code that comes with a model is never executed.
 """
 
-from .files import load_files, plain_name
+from .files import load_files, plain_name, save_adapter
 from .model_config import causal_config, classifier_config
 from .networks import (
     adapters_off,
@@ -37,6 +37,7 @@ __all__ = [
     "load_files",
     "plain_name",
     "quiet",
+    "save_adapter",
     "stored_architecture",
     "with_adapters",
 ]

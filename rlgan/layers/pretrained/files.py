@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -103,6 +104,26 @@ def load_files(
             fields={"model": source.shown},
         )
     return _take_weights(network, {name: one for name, one in loaded.named_parameters() if name not in lacking})
+
+
+def save_adapter(network: Any, folder: Path, source: ModelFolder | HubModel) -> None:
+    """Write a network's adapter as peft does, naming the model that it stands beside.
+
+    Args:
+        network: of peft.
+        folder: to write into.
+        source: of the model without the adapter.
+    """
+    name, revision = source.found_by
+    adapter = next(iter(network.peft_config.values()))
+    before = adapter.base_model_name_or_path, adapter.revision, adapter.inference_mode
+    try:
+        adapter.base_model_name_or_path, adapter.revision, adapter.inference_mode = name, revision, True
+        with quiet():
+            network.save_pretrained(str(folder))
+    finally:
+        adapter.base_model_name_or_path, adapter.revision, adapter.inference_mode = before
+    (folder / "README.md").unlink(missing_ok=True)  # a page of peft, without a word on this run
 
 
 def _weight_files(folder: Path) -> list[Path]:

@@ -37,6 +37,7 @@ from rlgan.domains.molecules.chemistry import fingerprints, fragments, tanimoto
 from rlgan.domains.molecules.distribution import (
     cosine,
     fcd_score,
+    frechet_distance,
     guacamol_scores,
     internal_diversity,
     nearest_similarity,
@@ -221,7 +222,9 @@ def test_no_valid_molecule_is_the_worst_and_finite() -> None:
 
 
 def test_fcd_is_0_beside_itself_and_its_score_is_the_published_one() -> None:
-    pytest.importorskip("fcd_torch")
+    fcd_torch = pytest.importorskip("fcd_torch")
+    others = ["CCCCCCCC", "CCCCCCC", "CCCC", "CCCCO"]
+    assert frechet_distance(others, REAL) == pytest.approx(fcd_torch.FCD()(REAL, others), rel=1e-4)
     assert Molecules(fcd=True)(REAL, REAL)["fcd_score"] == pytest.approx(1.0, abs=1e-3)
     assert Molecules(fcd=True)(["CCCCCCCC", "CCCCCCC", "CCCC"], REAL)["fcd_score"] < 0.1
     assert fcd_score(0.216) == pytest.approx(0.957720, abs=1e-6)  # MolReactGen
