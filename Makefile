@@ -7,7 +7,7 @@ ARGS ?=
 PY := .venv/bin/python
 STAMP := .venv/.installed
 USUAL := not slow and not learning and not gpu
-# A process a core, whole files to each, for their fixtures are costly. Tests of Ray have one cluster, and all cores.
+# A process a core, whole files to each, for their fixtures are costly.
 SPREAD := -n auto --dist loadscope
 SUPPORTED := import sys; (3, 10) <= sys.version_info[:2] <= (3, 12) or sys.exit("rlgan runs on Python 3.10, 3.11 or \
 3.12, and %s is %d.%d. Name another: make setup PYTHON=python3.11" % ((sys.executable,) + sys.version_info[:2]))
@@ -27,8 +27,7 @@ check: lint ## the inner loop: lint and the fast tests (name files to pytest for
 	$(PY) -m pytest -q $(SPREAD) -m "$(USUAL) and not ray and not heavy"
 
 test: $(STAMP) ## everything an offline CPU finishes in minutes, real Ray included
-	@status=0; $(PY) -m pytest -q $(SPREAD) -m "$(USUAL) and not ray" || status=$$?; \
-	$(PY) -m pytest -q -m "$(USUAL) and ray" || status=$$?; exit $$status
+	@$(PY) -m tests -m "$(USUAL)" $(SPREAD)
 
 test-all: $(STAMP) ## the slow, learning and GPU tests too
 	$(PY) -m pytest -m ""

@@ -4,7 +4,7 @@ The tests run each benchmark in a tiny form, so that none stops working unnotice
 ends with `if __name__ == "__main__"` is a benchmark, is found by itself (tests/unit/test_benchmarks_run.py), and has
 beside `main`
 
-    TINY_MARKS = ("ray",)              # only where it begins Ray ("ray") or takes more than two seconds ("heavy")
+    TINY_MARKS = ("ray",)              # only where it begins Ray ("ray"), takes seconds ("heavy") or much more ("slow")
     NEEDS = ("transformers",)          # only where it needs libraries that not every Python has
 
     def tiny(folder: Path) -> list[str]:

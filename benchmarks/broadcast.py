@@ -36,7 +36,7 @@ from rlgan.rollouts.collecting import RolloutPlan
 from rlgan.workers.environment import own_cluster
 from rlgan.workers.rollout import RolloutActor
 
-TINY_MARKS = ("ray",)
+TINY_MARKS = ("ray", "slow")
 
 SPACE = SequenceSpace(5000, 20)
 PLAN = RolloutPlan(space=SPACE, credit=MonteCarlo(num_rollouts=1), chunk_rows=256)

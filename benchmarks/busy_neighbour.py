@@ -17,7 +17,7 @@ from pathlib import Path
 
 from benchmarks.common import machine, ratios, spread
 
-TINY_MARKS = ("heavy",)
+TINY_MARKS = ("slow",)
 
 WAYS = {
     "one thread": ("1", "1000"),

@@ -23,7 +23,7 @@ from rlgan.presets.registry import preset
 from rlgan.training.trainer import Trainer
 from rlgan.workers.assembly import build_parts
 
-TINY_MARKS = ("heavy",)
+TINY_MARKS = ("slow",)
 
 NAMES = ("dialogue_reinforce", "regs_prefix", "regs")
 STAGES = ("rollouts", "learn", "sample_fakes", "discriminator", "iteration")

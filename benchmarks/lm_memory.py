@@ -32,7 +32,7 @@ from rlgan.storage.checkpoint import load_latest, save_checkpoint
 from rlgan.training.trainer import Trainer
 from rlgan.workers.assembly import build_parts
 
-TINY_MARKS = ("heavy",)
+TINY_MARKS = ("slow",)
 NEEDS = ("transformers", "peft")
 
 _MIB = 2**20
@@ -116,8 +116,13 @@ def resume(folder: Path, updates: int, more: dict[str, Any]) -> None:
 
 
 def in_a_process(function: Any, *arguments: Any) -> None:
-    """Call a function in a process of its own: what it takes is no memory of anybody else's."""
-    process = multiprocessing.get_context("spawn").Process(target=function, args=arguments)
+    """Call a function in a process of its own: what it takes is no memory of anybody else's.
+
+    All begin as copies of one that has imported what each needs, and nothing else.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["benchmarks.lm_memory", "transformers", "peft"])
+    process = context.Process(target=function, args=arguments)
     process.start()
     process.join()
     if process.exitcode:

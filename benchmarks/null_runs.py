@@ -49,7 +49,7 @@ from rlgan.presets.controls import control
 from rlgan.presets.quick import quick
 from rlgan.runs.judging import validation_evaluator
 
-TINY_MARKS = ("heavy",)
+TINY_MARKS = ("slow",)
 
 TEMPERATURES = (1.0, 0.9, 0.8)
 NUM_TRAININGS = 4

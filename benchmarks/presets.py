@@ -6,7 +6,8 @@
 Each preset keeps its algorithm, its optimisers and its balance between generator and discriminator; its sizes are those
 of a laptop. All begin from the maximum-likelihood start of `quick`, presets that are published without one, too: from
 nothing none comes anywhere in as many updates. Presets that begin with rounds of the discriminator keep them, at most
-5; a language model in its place keeps its sizes and its epochs. Controls: the start at several temperatures,
+5; a language model in its place keeps its sizes and its epochs. Presets of language models have this generator and the
+judge of `quick`, and their own batches. Controls: the start at several temperatures,
 `mle_continued`, and the ceiling `oracle_ratio`.
 
 Figures are means over seeds, with half-widths of 95 % t intervals. Each row stands at the temperature that is best for
@@ -47,6 +48,7 @@ SMALL: dict[str, Any] = {
     "discriminator.hidden": 64,
     "discriminator.width": 64,
     "discriminator.blocks": 2,
+    "discriminator.representations": 32,
     "discriminator.windows": "1,2,3,4",
     "discriminator.filters": "64",
     "discriminator.dropout": 0.5,
@@ -60,20 +62,28 @@ SMALL: dict[str, Any] = {
 _OF_THE_DISCRIMINATOR = {"D AUC": "discriminator/auc_heldout", "D NLL": "discriminator/nll_heldout"}
 
 
-_ELSEWHERE = ("mle", "mle_continued", "oracle_ratio", "seqgan-quick", "quick_distill", "wgan_gp")
+_ELSEWHERE = ("mle", "mle_continued", "oracle_ratio", "seqgan-quick", "quick_distill", "wgan_gp", "vae_seqgan")
+
+
+_OF_LANGUAGE_MODELS = ("spin", "gsil", "textgail", "gcn", "coldgans")
+"""Presets of language models whose algorithm needs no prompts."""
 
 
 def compared() -> list[str]:
     """All presets of sequences but those that are another's size or stand there anyway.
 
-    `wgan_gp` is none: its generator has no likelihood, and so no gaps. Presets of pairs are in `benchmarks.pairs`.
+    `wgan_gp` and `vae_seqgan` are none: of their generators no likelihood is known, and so no gaps. Presets of pairs
+    are in `benchmarks.pairs`.
     """
-    return [name for name in PRESETS if not preset(name).task.gives_conditions and name not in _ELSEWHERE]
+    plain = [name for name in PRESETS if not preset(name).task.gives_conditions and name not in _ELSEWHERE]
+    return [*plain, *_OF_LANGUAGE_MODELS]
 
 
 def small(name: str, updates: int, seed: int) -> Config:
     """A preset with sizes, data and start of `quick`."""
     base, common = preset(name, SMALL_ORACLE), quick(SMALL_ORACLE)
+    if name in _OF_LANGUAGE_MODELS and base.discriminator is not None:
+        base = base.model_copy(update={"discriminator": common.discriminator})
     had = flatten(to_dict(base))
     changes = {path: value for path, value in SMALL.items() if had.get(path)}
     changes |= {
@@ -89,6 +99,9 @@ def small(name: str, updates: int, seed: int) -> Config:
             path: value for path, value in changes.items() if not path.startswith(("discriminator", "adversary"))
         }
         changes["schedule.discriminator_rounds"] = had["schedule.discriminator_rounds"] // 2
+    if base.schedule.d_fakes == "rollouts" or name in _OF_LANGUAGE_MODELS:
+        # A round has the sequences of one update, and in as many steps as the preset makes of them.
+        changes = {path: value for path, value in changes.items() if not path.startswith(("adversary", "schedule.g_b"))}
     if isinstance(base.schedule.teacher_forcing, MixedPrefix):
         changes |= {"schedule.teacher_forcing.block": max(1, updates // 6)}
     pretraining = {

@@ -49,7 +49,7 @@ from rlgan.workers.placement import Role, Room
 from rlgan.workers.processes import ProcessInfo
 from rlgan.workers.rollout import RayRollouts
 
-TINY_MARKS = ("ray",)
+TINY_MARKS = ("ray", "slow")
 
 SPACE = SequenceSpace(5000, 20)
 PLAN = RolloutPlan(space=SPACE, credit=MonteCarlo(num_rollouts=4), chunk_rows=256)

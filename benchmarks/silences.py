@@ -22,7 +22,7 @@ import numpy as np
 
 from benchmarks.common import machine
 
-TINY_MARKS = ("heavy",)
+TINY_MARKS = ("slow",)
 
 _NUM_WORDS = 30_000
 _LONGEST_SHOWN = 3

@@ -45,7 +45,7 @@ from rlgan.training.trainer import Trainer
 from rlgan.workers.assembly import build_parts
 from rlgan.workers.environment import own_cluster
 
-TINY_MARKS = ("ray",)
+TINY_MARKS = ("ray", "slow")
 
 MB = 1e6
 STORE = "object store"

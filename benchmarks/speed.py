@@ -39,10 +39,10 @@ from benchmarks.reference import (
 from rlgan.adversary.minibatches import Pairs
 from rlgan.adversary.training import Adversary, AdversarySettings, Round
 from rlgan.discriminators import CnnHighway, CnnHighwayDiscriminator
-from rlgan.discriminators.cnn_highway import SEQGAN_FILTERS, SEQGAN_WINDOWS
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.generators import LSTM, build_generator
 from rlgan.layers.optimizers import Adam, build_optimizer, clip_gradients
+from rlgan.layers.prefix_features import SEQGAN_FILTERS, SEQGAN_WINDOWS
 from rlgan.policy.credit import MonteCarlo, monte_carlo_values
 from rlgan.policy.objectives import policy_gradient_weights, weighted_nll
 from rlgan.rollouts.collecting import RolloutPlan, Shard, collect

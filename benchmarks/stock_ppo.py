@@ -42,7 +42,7 @@ from .common import machine
 
 ENVIRONMENT = "rlgan.envs:rlgan/Token-v0"
 NUM_ENVS = 16
-TINY_MARKS = ("ray",)
+TINY_MARKS = ("ray", "slow")
 
 
 def train_judge(folder: Path, seed: int) -> None:

@@ -25,7 +25,7 @@ from rlgan.tuning.search.starts import Starts
 from rlgan.tuning.sweep import SweepRequest, sweep
 from rlgan.workers.environment import own_cluster
 
-TINY_MARKS = ("ray",)
+TINY_MARKS = ("ray", "slow")
 
 
 def one_sweep(trials: int, updates: int, concurrent: int, more: Mapping[str, Any]) -> dict[str, float]:

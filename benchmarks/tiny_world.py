@@ -65,6 +65,20 @@ NOISE: dict[str, Any] = {
     "generator.blocks": 1,
     "optimizers.generator.lr": 0.002,
 }
+CONVOLUTIONS: dict[str, Any] = {
+    "discriminator.windows": "1,2,3",
+    "discriminator.filters": "32",
+    "discriminator.embedding": 8,
+    "discriminator.dropout": 0.0,
+    "optimizers.discriminator.lr": 0.005,
+}
+# Features of the same sizes; without likelihood there is nothing that the judge could be pretrained beside.
+LEAKED: dict[str, Any] = {
+    "generator.feature_windows": "1,2,3",
+    "generator.feature_filters": "32",
+    "generator.feature_embedding": 8,
+    "schedule.pretraining": "generator_first",
+}
 LANGUAGE_MODEL: dict[str, Any] = {
     "discriminator.embedding": 8,
     "discriminator.hidden": 32,
@@ -93,6 +107,9 @@ RUNS: dict[str, dict[str, Any]] = {
     "gumbel": TABLE | {"objective.fakes": "tokens"},
     "st_gumbel": TABLE,
     "wgan_gp": CRITIC | NOISE | {"schedule.adversarial_updates": 300},
+    "relgan": TABLE | {"generator.head_size": 8, "objective.fakes": "tokens"},
+    "rankgan": CONVOLUTIONS,
+    "leakgan": CONVOLUTIONS | LEAKED,
 }
 
 

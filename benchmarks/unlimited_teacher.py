@@ -3,7 +3,7 @@
     python -m benchmarks.unlimited_teacher [--seeds 1 2 3 4 5] [--judges NAME ...] [--without ROW ...]
         [--student 8] [--updates 150]
         [--rounds 100]
-        [--alpha 0.3] [--d-steps 1] [--join FILE ...] [--plot FILE.png] [--set PATH VALUE ...]
+        [--alpha 0.3] [--d-steps 1 ...] [--join FILE ...] [--plot FILE.png] [--set PATH VALUE ...]
 
 The teacher is an LSTM oracle (50 tokens, length 12, 32 units), and its sequences are a stream: new ones for every
 likelihood step and every round of a judge, the same numbers for all. All students begin at one maximum-likelihood
@@ -12,7 +12,8 @@ start, make as many updates, and have likelihood mixed in with weight alpha. Siz
     mle_continued              the likelihood alone
     mle_all_reals              the same with the judge's real sequences, too, in larger batches
     oracle_ratio               rewarded by the exact log p_d - log p_θ, likelihood mixed in with weight .3; with _3: 3
-    the judges                 rewarded by what they learned
+    the judges                 rewarded by what they learned; with several --d-steps each is a row for each number of
+                               rounds between updates, NAME_d2 of two, with as many more real sequences
     density_ratio_distilled    likelihood of as many sequences of its judge's language model p_φ
 
 Measured on the teacher's own sequences at many temperatures: forward KL(p_d‖p_θ) and reverse KL(p_θ‖p_d), nats a token.
@@ -100,15 +101,15 @@ CEILINGS = {"oracle_ratio": 0.3, "oracle_ratio_3": 3.0}
 """Rows of the exact ratio, and the weight of likelihood beside it. The ceiling is the lowest of them."""
 
 
-def judged_by(name: str, arguments: argparse.Namespace, seed: int) -> Config:
-    """The run of one judge."""
+def judged_by(name: str, arguments: argparse.Namespace, seed: int, d_steps: int) -> Config:
+    """The run of one judge with so many rounds between updates."""
     sizes = {
         "seed": seed,
         "generator.embedding": arguments.student,
         "generator.hidden": arguments.student,
         "schedule.adversarial_updates": arguments.updates,
         "schedule.discriminator_rounds": arguments.rounds,
-        "schedule.d_steps": arguments.d_steps,
+        "schedule.d_steps": d_steps,
         "schedule.teacher_forcing.weight": arguments.alpha,
     }
     base = preset("quick_distill").model_copy(update={"controls": ()})
@@ -159,7 +160,8 @@ def one_seed(
     names: Sequence[str], arguments: argparse.Namespace, seed: int, known: Collection[str]
 ) -> Iterator[tuple[str, Row]]:
     """(name, curve with the real sequences that were drawn) of every row that is not known yet."""
-    base = judged_by("density_ratio", arguments, seed)
+    first, *more = arguments.d_steps
+    base = judged_by("density_ratio", arguments, seed, first)
     task = build_task(base.task)
     evaluator = Evaluator(task, base.evaluation, seed)
 
@@ -172,16 +174,24 @@ def one_seed(
         yield "start", row(learned)
     configs = {"mle_continued": control(base, "mle_continued")}
     configs |= {name: ceiling(base, alpha) for name, alpha in CEILINGS.items()}
-    configs |= {name: judged_by(name, arguments, seed) for name in names} | {"mle_all_reals": with_all_reals(base)}
+    configs |= {name: judged_by(name, arguments, seed, first) for name in names}
+    configs |= {"mle_all_reals": with_all_reals(base)}
+    for steps in more:
+        several = {f"{name}_d{steps}": judged_by(name, arguments, seed, steps) for name in names}
+        # Likelihood with as many real sequences as these judges saw.
+        configs |= several | {
+            f"mle_all_reals_d{steps}": with_all_reals(judged_by("density_ratio", arguments, seed, steps))
+        }
     for name, config in configs.items():
         if name in known or name in arguments.without:
             continue
         learned = learn(config, task, start)
         yield name, row(learned)
-        if name == "density_ratio" and learned.judge is not None:
+        distilled = f"{name}_distilled"
+        if name == "density_ratio" and learned.judge is not None and distilled not in arguments.without:
             judge, reals = learned.judge, learned.reals
             learned = learn(control(config, "mle_continued"), taught_by(judge, task), start)
-            yield f"{name}_distilled", row(replace(learned, reals=reals))
+            yield distilled, row(replace(learned, reals=reals))
 
 
 @dataclass(frozen=True)
@@ -320,7 +330,7 @@ def tiny(folder: Path) -> list[str]:
         "evaluation.final_sequences": 20,
     }
     words = [word for path, value in sizes.items() for word in ("--set", path, str(value))]
-    judges = ["--judges", "density_ratio", "causal", "cnn"]
+    judges = ["--judges", "density_ratio", "cnn", "--d-steps", "1", "2"]
     sizes_of_run = ["--updates", "2", "--rounds", "2", "--student", "4"]
     return ["--seeds", "1", *sizes_of_run, *judges, "--plot", str(folder / "curves.png"), *words]
 
@@ -334,7 +344,9 @@ def main() -> None:
     parser.add_argument("--updates", type=int, default=150)
     parser.add_argument("--rounds", type=int, default=100, help="rounds of the judge before the first update")
     parser.add_argument("--alpha", type=float, default=0.3, help="weight of the likelihood that is mixed in")
-    parser.add_argument("--d-steps", type=int, default=1, help="rounds of the judge after each generator update")
+    parser.add_argument(
+        "--d-steps", type=int, nargs="+", default=[1], help="rounds of the judge after each generator update"
+    )
     parser.add_argument("--join", type=Path, nargs="*", default=[], metavar="FILE", help="what earlier calls printed")
     parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the curves of all temperatures")
     add_changes(parser)

@@ -33,7 +33,7 @@ from sphinx.environment import BuildEnvironment
 from sphinx.util import logging
 from sphinx.util.nodes import make_refnode
 
-from rlgan.base.settings import Settings
+from rlgan.base.settings import Settings, documented
 from rlgan.config.config import Config
 from rlgan.config.paths import settings_classes, variants_of
 
@@ -279,7 +279,7 @@ def _of_class(owner: type[Settings], prefix: str, title: str, level: int, above:
     if fields:
         yield "\n| setting | default | allowed | meaning |\n|---|---|---|---|\n"
     for name, field in fields.items():
-        meaning = " ".join((field.description or "").split())
+        meaning = documented(owner, name)
         cells = (f"`{prefix}{name}`", _default(field), _allowed(field), meaning)
         yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |\n"
     below = level + 1 if title else level

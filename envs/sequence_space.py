@@ -10,11 +10,14 @@ have exactly `max_length` tokens and every id is an ordinary token.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from torch import Tensor
 
 from rlgan.base.errors import ConfigError
+
+if TYPE_CHECKING:
+    from .drawing import Drawing
 
 
 class Spelled(Protocol):
@@ -53,6 +56,7 @@ class SequenceSpace:
         start_id: id that a network reads before the first token, or None where there is none; see `required_start`.
         padding_id: id that fills positions after the terminator, or None where the terminator itself does.
         spelling: how tokens are written as text, or None where nobody said it. Two spaces are the same whatever it is.
+        drawing: how sequences are drawn, or None where they stand for no pictures. Likewise.
     """
 
     vocab_size: int
@@ -64,6 +68,7 @@ class SequenceSpace:
     start_id: int | None = 0
     padding_id: int | None = None
     spelling: Spelled | None = field(default=None, compare=False, repr=False)
+    drawing: Drawing | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.vocab_size < 2:

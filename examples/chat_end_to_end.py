@@ -83,6 +83,9 @@ def main() -> None:
         "--equal-trainings", type=int, default=1, help="more of constant_reward, for the verdict's interval"
     )
     sizes.add_argument("--sequences", type=int, default=500, help="that are drawn for each row of a table")
+    sizes.add_argument(
+        "--test-fraction", type=float, default=0.1, help="of the conversations, each of which is answered for each row"
+    )
     options = parser.parse_args()
     walk = Walk(options)
     for step in STEPS:
@@ -124,7 +127,7 @@ class Walk:
             generator={"weights": sizes},
             schedule={"mle_epochs": self.options.epochs, "mle_batch": 32},
             optimizers={"mle": {"lr": 1e-3}},
-            evaluation={"final_sequences": self.options.sequences},
+            evaluation={"final_sequences": self.options.sequences, "temperatures": [1.0]},
             workers=AT_ONCE,
         )
         exported(run, self.folder / "base-model")
@@ -136,9 +139,10 @@ class Walk:
             "sft",
             demonstrations=self.chats,
             model=self.folder / "base-model",
+            task={"test_fraction": self.options.test_fraction},
             schedule={"mle_epochs": self.options.sft_epochs, "mle_batch": 16},
             optimizers={"mle": {"lr": 5e-4}},
-            evaluation={"final_sequences": self.options.sequences},
+            evaluation={"final_sequences": self.options.sequences, "temperatures": [1.0, 0.7]},
             workers=AT_ONCE,
         )
         exported(run, self.folder / "sft-model")
@@ -165,6 +169,7 @@ class Walk:
         arguments: dict[str, Any] = {
             "demonstrations": self.chats,
             "model": self.folder / "sft-model",
+            "task": {"test_fraction": self.options.test_fraction},
             "seed": seed,
             # The model has learned the demonstrations: likelihood comes first no more.
             "schedule": {
@@ -237,12 +242,13 @@ FEW = 4
 """Updates of a run that shows something else than what is gained."""
 ALONE: dict[str, Any] = {
     "controls": [],
-    "schedule": {"mle_epochs": 0, "discriminator_rounds": 2, "adversarial_updates": FEW},
+    "schedule": {"mle_epochs": 0, "discriminator_rounds": 2, "adversarial_updates": FEW, "g_batch": 16},
+    "adversary": {"sequences_per_round": 16},
     "evaluation": {"num_sequences": 20, "final_sequences": 20, "temperatures": [1.0]},
 }
 AT_ONCE = {"threads": 1, "tokens_at_once": 1024}
 """Sequences of like length are computed together, so that little padding is."""
-COLUMNS = ("nll_gen", "chrf", "corpus_bleu", "own_words_used", "length")
+COLUMNS = ("nll_gen", "chrf", "corpus_bleu", "own_words_used", "decoded_length")
 
 
 class CtrlC(Callback):

@@ -11,6 +11,9 @@
 | `real`, `generated` | all before the last answer of the real one | that answer | SPIN |
 | a well-known pair of columns | text | text | see `reading.columns` |
 | `text` | none | text | TRL |
+
+Of prompts alone the prompt is `prompt`, `messages` or `conversations` (without an answer at the end), `content`, a
+well-known source, or `text`. An answer that has a field of its own stays a column.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from rlgan.base.errors import DataError
 
 from ..model_tokens import Message, as_messages
 from ..reading.chats import answered, is_chat, turns_of
-from ..reading.columns import Column, Path, Wanted, folded, well_known_pairs
+from ..reading.columns import Column, Path, Wanted, folded, well_known_pairs, well_known_source
 from ..reading.json_records import json_type
 from ..reading.notes import beginning
 from ..reading.records import Record, RecordFile
@@ -41,13 +44,14 @@ class Shape:
 
     Attributes:
         name: what messages call it.
+        completion: path of the completion, or of the whole conversation; None where there are prompts alone.
         prompt: path; None where it stands in the conversation that is `completion`, or there is none.
-        completion: path of the completion, or of the whole conversation.
-        is_conversation: whether that is a conversation, whose last answer is the completion.
+        is_conversation: whether a conversation stands there, whose last answer is the completion; of prompts alone
+            whether a conversation stands at `prompt`.
     """
 
     name: str
-    completion: str
+    completion: str | None
     prompt: str | None = None
     is_conversation: bool = False
 
@@ -58,7 +62,7 @@ class Demonstration:
 
     Attributes:
         prompt: text, or messages; None where a text stands alone.
-        completion: text.
+        completion: text; empty where there are prompts alone.
         columns: all fields of the record but those called prompt, completion and completion_ids, as in TRL.
     """
 
@@ -126,7 +130,8 @@ def shape_of(file: RecordFile, prompt: Column | None, completion: Column | None,
     if asked is not None:
         raise DataError(
             f"{file.where(0)}: has prompts without completions (its fields are {_listed(record)}). Set "
-            "--task.completion to the field with the answer, or give records with both prompt and completion.",
+            "--task.completion to the field with the answer. To train by a reward of your own, which needs no "
+            "completions, set --task.form prompts_alone and --reward FILE.py:NAME.",
             code="prompts_without_completions",
             fields={"where": file.where(0)},
         )
@@ -138,6 +143,33 @@ def shape_of(file: RecordFile, prompt: Column | None, completion: Column | None,
         code="prompt_fields_unclear",
         fields={"where": file.where(0)},
     )
+
+
+def prompt_shape_of(file: RecordFile, prompt: Column | None) -> Shape:
+    """The shape of a file of which prompts alone are read, by the fields of its first record.
+
+    Args:
+        file: its records.
+        prompt: where the prompt stands, if somebody says it.
+
+    Raises:
+        DataError: it has none that is known.
+    """
+    record = file.records[0]
+    if prompt is not None:
+        path = str(prompt)
+        return Shape("prompts alone", None, path, is_chat(_value(file, 0, path, "prompt", False)))
+    known = folded(list(record))
+    found = next((known[name] for name in ("prompt", *_CONVERSATIONS, "content") if name in known), None)
+    found = found or well_known_source(list(record))
+    if found is None:
+        raise DataError(
+            f"{file.where(0)}: its fields are {_listed(record)}; which of them is the prompt is unclear. Set "
+            "--task.prompt.",
+            code="prompt_field_unclear",
+            fields={"where": file.where(0)},
+        )
+    return Shape("prompts alone", None, found, is_chat(record[found]))
 
 
 def _named(file: RecordFile, record: Record, prompt: Column | None, completion: Column | None) -> Shape:
@@ -160,6 +192,8 @@ def _listed(record: Record) -> str:
 def demonstration(file: RecordFile, place: int, shape: Shape) -> Demonstration | None:
     """What a record demonstrates; None where it has a prompt or a completion without anything.
 
+    Of prompts alone it is the prompt.
+
     Args:
         file: its records.
         place: of the record, from 0.
@@ -170,6 +204,9 @@ def demonstration(file: RecordFile, place: int, shape: Shape) -> Demonstration |
     """
     record = file.records[place]
     columns = {name: value for name, value in record.items() if name not in _OWN_NAMES}
+    if shape.completion is None:
+        asked = _asked(file, place, shape)
+        return None if asked is None else Demonstration(asked, "", columns)
     value = _value(file, place, shape.completion, "completion", place > 0)
     if value is None:
         return None
@@ -184,17 +221,26 @@ def demonstration(file: RecordFile, place: int, shape: Shape) -> Demonstration |
         return Demonstration(as_messages(before), said, columns)
     said = _answer(file, place, shape.completion, value)
     prompt: Prompt = None
-    if shape.prompt is not None:
-        asked = _value(file, place, shape.prompt, "prompt", place > 0)
-        if asked is None:
-            return None
-        prompt = _prompt(file, place, shape.prompt, asked)
-        extra = record.get("input") if shape.prompt == "instruction" else None
-        if isinstance(prompt, str) and isinstance(extra, str) and extra.strip():
-            prompt = f"{prompt}\n{extra}"
-        if not prompt or (isinstance(prompt, str) and not prompt.strip()):
-            return None
+    if shape.prompt is not None and (prompt := _asked(file, place, shape)) is None:
+        return None
     return Demonstration(prompt, said, columns) if said.strip() else None
+
+
+def _asked(file: RecordFile, place: int, shape: Shape) -> Prompt:
+    """What stands at the prompt's path; None where there is nothing."""
+    assert shape.prompt is not None
+    asked = _value(file, place, shape.prompt, "prompt", place > 0)
+    if asked is None:
+        return None
+    prompt = _prompt(file, place, shape.prompt, asked)
+    extra = file.records[place].get("input") if shape.prompt == "instruction" else None
+    if isinstance(prompt, str):
+        if isinstance(extra, str) and extra.strip():
+            prompt = f"{prompt}\n{extra}"
+        return prompt if prompt.strip() else None
+    if prompt is not None and shape.completion is None and prompt[-1]["role"] == "assistant":
+        prompt = prompt[:-1]  # whatever is answered there is no part of the question
+    return prompt or None
 
 
 def _value(file: RecordFile, place: int, path: str, side: str, had: bool) -> Any:

@@ -1,4 +1,6 @@
-"""Demonstrations for a language model: prompts, and what was answered to each; or texts alone. In the model's tokens.
+"""Demonstrations for a language model: prompts, and what was answered to each; or one of the two alone.
+
+They are in the model's tokens.
 
 Records come in many shapes (`demonstration_shapes.py`), and text becomes ids as the model's own samples do: what ends a
 completion is what ends a sample (`envs/model_tokens.py`). Everything left out or cut is counted in the notes.
@@ -24,7 +26,7 @@ from ..model_tokens import ModelTokens
 from ..reading import Column, as_column, count, which_lines
 from ..reading.records import RecordFile, read_records
 from ..sequence_space import SequenceSpace
-from .demonstration_shapes import Demonstration, Shape, demonstration, shape_of
+from .demonstration_shapes import Demonstration, Shape, demonstration, prompt_shape_of, shape_of
 from .lines import FromFiles, Limit, Normalisation, OverLong, fit, split_off
 from .numbering import Places, Rows, equal_texts, first_of_each
 from .prompts import PromptReading, as_conversation
@@ -33,8 +35,9 @@ from .task import Conditions, Records, Sides, Task, TaskMeasure
 
 _SPLITS = ("train", "valid", "test")
 _LONGEST = 512  # tokens of a prompt, and of a completion, where nothing is said
+_LONGEST_ALONE = 256  # tokens of a completion, where there is none to go by; as many as in TRL
 
-Form = Literal["prompts", "texts"]
+Form = Literal["prompts", "texts", "prompts_alone"]
 Template = Literal["auto", "chat", "plain"]
 
 
@@ -62,7 +65,8 @@ class DemonstrationsTask(FromFiles):
     """Language model whose tokenizer and chat template are used."""
 
     form: Form = "prompts"
-    """What the data contains: prompts with completions, or only texts."""
+    """What the data contains: prompts with completions; only texts; or prompts_alone, without completions, for a run
+    that learns by rewards alone."""
 
     prompt: Column | None = None
     """Field of the prompt: a name, or a path into objects; None: recognised by the shape."""
@@ -84,7 +88,7 @@ class DemonstrationsTask(FromFiles):
 
     max_length: int | None = Field(default=None, ge=2)
     """Maximum number of tokens T of a completion, including the end token; None: the longest training completion,
-    but at most 512."""
+    but at most 512. With form prompts_alone None is 256."""
 
     over_long: OverLong = "drop"
     """What to do with a longer completion: drop its demonstration, cut it to T tokens (it then has no end token), or
@@ -106,8 +110,17 @@ class DemonstrationsTask(FromFiles):
         return value
 
     @model_validator(mode="after")
-    def _settings_of_prompts_have_effect(self) -> DemonstrationsTask:
-        if self.form == "prompts":
+    def _settings_of_both_sides_have_effect(self) -> DemonstrationsTask:
+        if self.form == "prompts_alone":
+            for name, value in {"completion": self.completion, "over_long": self.over_long}.items():
+                if value not in (None, "drop"):
+                    raise ConfigError(
+                        f"{name}={value!r}: has no effect with form='prompts_alone', which has no completions. Remove "
+                        "it.",
+                        code="prompts_have_no_completions",
+                        fields={name: value},
+                    )
+        if self.form != "texts":
             return self
         idle = {
             "prompt": self.prompt,
@@ -132,12 +145,27 @@ class DemonstrationsTask(FromFiles):
     @property
     def gives_conditions(self) -> bool:
         """Whether each sequence comes with a prompt."""
-        return self.form == "prompts"
+        return self.form != "texts"
+
+    @property
+    def has_real_sequences(self) -> bool:
+        """Whether there are completions, or texts."""
+        return self.form != "prompts_alone"
 
     @property
     def measures(self) -> frozenset[TaskMeasure]:
         """See `TaskMeasure`."""
-        return frozenset({"references"} if self.gives_conditions else {"text"})
+        found: dict[Form, frozenset[TaskMeasure]] = {
+            "prompts": frozenset({"references"}),
+            "texts": frozenset({"text"}),
+            "prompts_alone": frozenset(),
+        }
+        return found[self.form]
+
+    @property
+    def noun(self) -> str:
+        """What a record is called in counts."""
+        return "demonstration" if self.has_real_sequences else "prompt"
 
     @property
     def held_out_files(self) -> Mapping[str, tuple[str, str]]:
@@ -260,7 +288,8 @@ def _built(
         split: _encoded(splits[split], number, settings, reading, tokens, end, notes)
         for split, number in zip(_SPLITS, wholes, strict=True)
     }
-    limit = Limit(settings.max_length or _room(ids["train"].completions, 1), settings.over_long)
+    longest_of_all = _room(ids["train"].completions, 1) if settings.has_real_sequences else _LONGEST_ALONE
+    limit = Limit(settings.max_length or longest_of_all, settings.over_long)
     if settings.gives_conditions:
         assert ids["train"].prompts is not None
         longest = settings.max_prompt_length or _room(ids["train"].prompts, 0)
@@ -337,12 +366,14 @@ def _task(
         notes.append(f"prompts: at most {reading.max_length} tokens")
     for split in _SPLITS:
         one = ids[split]
-        described = f"{split}: {count(len(one.split), 'demonstration')}"
+        described = f"{split}: {count(len(one.split), settings.noun)}"
         if one.prompts is not None:
             described += f", {count(int(one.prompts.lengths.sum()), 'token')} of prompts"
-        notes.append(f"{described}, {count(int(one.completions.lengths.sum()), 'token')} of completions")
+        if settings.has_real_sequences:
+            described += f", {count(int(one.completions.lengths.sum()), 'token')} of completions"
+        notes.append(described)
         option = settings.held_out_files.get(split, (split, ""))[0]
-        notes += a_handful(split, len(one.split), "demonstration", f"--task.{option}")
+        notes += a_handful(split, len(one.split), settings.noun, f"--task.{option}")
     for split in settings.held_out_files:
         shared = int(np.isin(ids[split].wholes, ids["train"].wholes).sum())
         if shared:
@@ -362,12 +393,20 @@ def _task(
         joining=tokens.joining,
         notes=tuple(notes),
         conditions=conditions,
-        valid_words=_words(uncut["valid"], names),
-        test_words=_words(uncut["test"], names),
+        valid_words=_words(uncut["valid"], names) if settings.has_real_sequences else None,
+        test_words=_words(uncut["test"], names) if settings.has_real_sequences else None,
         measures=settings.measures,
-        columns=("prompt", "completion") if settings.gives_conditions else ("text",),
+        columns=_COLUMNS[settings.form],
         model_tokens=tokens,
+        has_real_sequences=settings.has_real_sequences,
     )
+
+
+_COLUMNS: Mapping[Form, tuple[str, ...]] = {
+    "prompts": ("prompt", "completion"),
+    "texts": ("text",),
+    "prompts_alone": ("prompt",),
+}
 
 
 def _records(shown: Sequence[Demonstration]) -> Records:
@@ -385,10 +424,14 @@ def _splits(settings: DemonstrationsTask, files: Mapping[str, RecordFile], notes
     """The demonstrations of every split; what was left out is added to the notes."""
     splits = {}
     for split, file in files.items():
-        shape = shape_of(file, settings.prompt, settings.completion, are_texts=not settings.gives_conditions)
+        if settings.has_real_sequences:
+            shape = shape_of(file, settings.prompt, settings.completion, are_texts=not settings.gives_conditions)
+        else:
+            shape = prompt_shape_of(file, settings.prompt)
         if split == "train":
-            where = f"{shape.prompt!r} and " if shape.prompt is not None else ""
-            notes.append(f"{file.path}: {shape.name}, from the fields {where}{shape.completion!r}")
+            fields = [repr(field) for field in (shape.prompt, shape.completion) if field is not None]
+            described = f"the fields {' and '.join(fields)}" if fields[1:] else f"the field {fields[0]}"
+            notes.append(f"{file.path}: {shape.name}, from {described}")
         splits[split] = _shown(settings, file, shape, notes)
     if settings.is_split_here:
         train, groups = splits["train"], _groups(splits["train"].shown)
@@ -411,8 +454,16 @@ def _shown(settings: DemonstrationsTask, file: RecordFile, shape: Shape, notes: 
             numbers.append(number)
     if empty:
         notes.append(
-            f"{file.path}: skipped {count(len(empty), 'demonstration')} with an empty prompt or completion, "
-            f"{which_lines(empty, file.unit)}"
+            f"{file.path}: skipped {count(len(empty), settings.noun)} "
+            + ("with an empty prompt or completion, " if settings.has_real_sequences else "without content, ")
+            + which_lines(empty, file.unit)
+        )
+    if not found and not settings.has_real_sequences:
+        raise DataError(
+            f"{file.path}: none of its {count(len(file.numbers), 'record')} has a prompt that is not empty. Give "
+            "prompts, or set --task.prompt to their field.",
+            code="no_prompt_left",
+            fields={"path": file.path},
         )
     if not found:
         raise DataError(
@@ -425,9 +476,11 @@ def _shown(settings: DemonstrationsTask, file: RecordFile, shape: Shape, notes: 
         )
     split = _Split(file.path, file.unit, np.array(numbers, dtype=np.int64), found)
     if settings.drops_repeated:
-        kept = first_of_each(equal_texts([_key(one) for one in found], [one.completion for one in found]))
+        # Prompts alone are the same where all is that a reward function may read.
+        others = [one.completion if settings.has_real_sequences else repr(one.columns) for one in found]
+        kept = first_of_each(equal_texts([_key(one) for one in found], others))
         if len(kept) < len(split):
-            notes.append(f"{file.path}: dropped {count(len(split) - len(kept), 'repeated demonstration')}")
+            notes.append(f"{file.path}: dropped {count(len(split) - len(kept), f'repeated {settings.noun}')}")
             split = split.take(kept)
     return split
 
@@ -493,6 +546,9 @@ def _encoded(
     notes: list[str],
 ) -> _Ids:
     wheres = [split.where(place) for place in range(len(split))]
+    if not settings.has_real_sequences:
+        asked = _rows(reading.ids_of([one.prompt for one in split.shown], wheres))
+        return _Ids(split, wholes, asked, _rows([()] * len(split)))
     said = []
     for where, one in zip(wheres, split.shown, strict=True):
         if _is_chat(one, settings.template):

@@ -8,11 +8,11 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from torch import Tensor
 
 from rlgan.base.errors import ConfigError, DataError
@@ -38,9 +38,20 @@ class FromFiles(Settings):
     """How text files are read and shared out; a task's own settings say which files."""
 
     left_out: ClassVar[Mapping[str, str]] = {
-        "mode": "a file has a fixed number of sequences, so that this task is always in mode fixed. Remove it; or use "
-        "the task oracle, toy, transduction or teacher, from which sequences can be drawn without end."
+        "mode": "a file has a fixed number of sequences{number}, so that this task is always in mode fixed. Remove it; "
+        "or use the task oracle, toy, transduction or teacher, from which sequences can be drawn without end."
     }
+
+    @classmethod
+    def why_left_out(cls, name: str, values: Mapping[str, Any]) -> str:
+        """See `Settings.why_left_out`: how many training sequences there are, where the files can be read."""
+        from . import build_task  # which knows this module
+
+        try:
+            task = build_task(cls.model_validate({key: value for key, value in values.items() if key != name}))  # type: ignore[arg-type]
+        except (ConfigError, DataError, ValidationError):  # of which the user is told when this is mended
+            return cls.left_out[name].format(number="")
+        return cls.left_out[name].format(number=f" (here {len(task.train):,} to train on)")
 
     encoding: str = "utf-8"
     """Character encoding of the files. Decoding is strict. A byte order mark takes precedence."""

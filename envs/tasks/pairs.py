@@ -87,6 +87,7 @@ class PairsTask(FromFiles):
 
     gives_conditions: ClassVar[bool] = True
     knows_distribution: ClassVar[bool] = False
+    has_real_sequences: ClassVar[bool] = True
     is_certain: ClassVar[bool] = False
     is_stream: ClassVar[bool] = False
     language_model: ClassVar[None] = None

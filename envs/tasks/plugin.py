@@ -48,6 +48,8 @@ class PluginTask(TimedPlugin):
     """Whether training sequences are new each time; filled in by rlgan."""
     knows_distribution: bool = False
     """Whether the task knows its exact distribution; filled in by rlgan."""
+    has_real_sequences: bool = True
+    """Whether the task has sequences, and not only what sequences are given; filled in by rlgan."""
     measured: tuple[TaskMeasure, ...] = ()
     """What can be measured of its sequences, in alphabetical order; filled in by rlgan."""
 
@@ -70,6 +72,7 @@ class PluginTask(TimedPlugin):
             "gives_conditions": task.conditions is not None,
             "is_stream": task.stream is not None,
             "knows_distribution": task.has_known_distribution,
+            "has_real_sequences": task.has_real_sequences,
             "measured": tuple(sorted(task.measures)),
         }
         for name, value in found.items():

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+import torch
 from torch import Tensor
 
 from ..sequence_space import SequenceSpace
@@ -15,6 +16,7 @@ from ..spelling import Spelling
 from ..vocabulary import Joining, join_tokens
 
 if TYPE_CHECKING:
+    from ..drawing import Drawing
     from ..model_tokens import Message, ModelTokens
     from .prompts import PromptReading
     from .sources import Reading
@@ -180,6 +182,10 @@ class Task:
         model_tokens: the tokens of a language model that its sequences are written in; None where they are its own.
         stream: draws training sequences that are new each time, for a task whose `mode` is stream; None where `train`
             is what there is.
+        drawing: how its sequences are drawn; None where they stand for no pictures.
+        has_real_sequences: whether the splits are data. False where the data has only what sequences are given, as
+            prompts without completions: the splits then have as many rows as the conditions, without a token before
+            their end, and nobody may learn from them or compare with them.
     """
 
     name: str
@@ -198,6 +204,8 @@ class Task:
     columns: tuple[str, ...] = ()
     model_tokens: ModelTokens | None = None
     stream: Stream | None = None
+    drawing: Drawing | None = None
+    has_real_sequences: bool = True
 
     def __post_init__(self) -> None:
         # What is built for the sequences must know what they are given, and there is one place to say it.
@@ -206,7 +214,8 @@ class Task:
             spelling = Spelling(self.conditions.token_names, self.conditions.joining)
             condition = replace(self.conditions.space, spelling=spelling)
         spelling = Spelling(self.token_names, self.joining)
-        object.__setattr__(self, "space", replace(self.space, condition=condition, spelling=spelling))
+        space = replace(self.space, condition=condition, spelling=spelling, drawing=self.drawing)
+        object.__setattr__(self, "space", space)
 
     @property
     def has_known_distribution(self) -> bool:
@@ -230,6 +239,8 @@ class Task:
     @cached_property
     def _fingerprint(self) -> str:
         digest = hashlib.sha256("\n".join(self.token_names).encode())
+        if self.drawing is not None:
+            digest.update(self.drawing.digest.encode())
         splits = [self.train, self.valid, self.test]
         if self.conditions is not None:
             digest.update("\n".join(self.conditions.token_names).encode())
@@ -251,6 +262,32 @@ class Task:
             B strings.
         """
         return decode(self.space, self.token_names, self.joining, tokens)
+
+
+def sequences_to_try(task: Task, split: Literal["valid", "test"], number: int) -> Tensor:
+    """A few sequences (n, T) int64 of a held-out split, on which functions of the user's own are tried.
+
+    Where the data has none they are what sequences are given, read as sequences: the last T - 1 tokens of each prompt,
+    without those that end sequences.
+
+    Args:
+        task: of the run.
+        split: whose.
+        number: at most.
+    """
+    rows: Tensor = getattr(task, split)[:number].long()
+    if task.has_real_sequences:
+        return rows
+    assert task.conditions is not None
+    end = task.space.end_id
+    rows = torch.full_like(rows, task.space.pad_id)
+    for row, condition in zip(rows, getattr(task.conditions, split)[:number].tolist(), strict=True):
+        given = condition[: condition.index(task.conditions.space.end_id)]
+        kept = [token for token in given if token != end and token < task.space.vocab_size][1 - task.space.max_length :]
+        row[: len(kept)] = torch.tensor(kept)
+        if end is not None:
+            row[len(kept)] = end
+    return rows
 
 
 def stream_of(distribution: Oracle) -> Stream:

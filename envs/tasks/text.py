@@ -18,7 +18,7 @@ from rlgan.base.errors import ConfigError, DataError
 from rlgan.base.settings import IsFile, Settings
 
 from ..reading import Column, Wanted, as_column, count, read_texts, which_lines
-from ..vocabulary import SPECIAL_NAMES
+from ..vocabulary import SPECIAL_NAMES, Vocabulary
 from .lines import FromFiles, Limit, OverLong, fit, split_off
 from .numbering import Numbering, Places, Rows, equal_rows, equal_texts, filled, first_of_each
 from .pieces import (
@@ -44,6 +44,7 @@ class TextTask(FromFiles):
     has_prompts: ClassVar[bool] = False
     language_model: ClassVar[None] = None
     knows_distribution: ClassVar[bool] = False
+    has_real_sequences: ClassVar[bool] = True
     measures: ClassVar[frozenset[TaskMeasure]] = frozenset({"text"})
     is_certain: ClassVar[bool] = False
     is_stream: ClassVar[bool] = False
@@ -79,6 +80,10 @@ class TextTask(FromFiles):
 
     unknown: Literal["keep", "drop"] = "keep"
     """What to do with training lines that contain unknown tokens."""
+
+    between_turns: str | None = Field(default=None, min_length=1)
+    """Token that stands between the turns of a line, where each line is a whole dialogue, such as `__eou__`; None: a
+    line is one turn."""
 
     moved: ClassVar[Mapping[str, str]] = {"min_count": "tokens.min_count", "max_size": "tokens.max_size"}
 
@@ -211,7 +216,7 @@ def build_text_task(settings: TextTask) -> Task:
         if shared:
             split_notes.append(f"{split}: {shared} of {len(found)} lines are also training lines")
 
-    space = vocabulary.space(max_length)
+    space = vocabulary.space(max_length, separator_id=_turn_id(settings, cutting, vocabulary))
     notes = [f"{lines.path}: {note}" for lines in files.values() for note in lines.notes]
     notes += [*more, *(f"tokens: {note}" for note in cutting.notes())]
     notes.append(
@@ -240,6 +245,27 @@ def build_text_task(settings: TextTask) -> Task:
         measures=settings.measures,
         columns=("text",),
     )
+
+
+def _turn_id(settings: TextTask, cutting: Cutting, vocabulary: Vocabulary) -> int | None:
+    """Id of what stands between turns.
+
+    Raises:
+        DataError: it is no token of the training lines.
+    """
+    if settings.between_turns is None:
+        return None
+    mark = settings.between_turns.lower() if settings.lowercase else settings.between_turns
+    ids = vocabulary.encode(cutting.tokenise(mark))
+    if len(ids) != 1 or ids[0] == vocabulary.unknown_id:
+        raise DataError(
+            f"{settings.data}: between_turns={settings.between_turns!r} is not a token of the training lines (it is "
+            f"read as {len(ids)} of them, or as an unknown one). Give the token that stands between turns, or remove "
+            "task.between_turns.",
+            code="no_such_turn_mark",
+            fields={"between_turns": settings.between_turns, "path": settings.data},
+        )
+    return ids[0]
 
 
 def _cut_before_splitting(

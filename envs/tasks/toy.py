@@ -35,6 +35,7 @@ class ToyTask(Settings):
     has_prompts: ClassVar[bool] = False
     language_model: ClassVar[None] = None
     knows_distribution: ClassVar[bool] = True
+    has_real_sequences: ClassVar[bool] = True
     measures: ClassVar[frozenset[TaskMeasure]] = frozenset()
     are_words: ClassVar[Sides] = (False, False)
     is_certain: ClassVar[bool] = False

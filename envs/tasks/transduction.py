@@ -68,6 +68,7 @@ class TransductionTask(Settings):
     has_prompts: ClassVar[bool] = True
     language_model: ClassVar[None] = None
     knows_distribution: ClassVar[bool] = True
+    has_real_sequences: ClassVar[bool] = True
     measures: ClassVar[frozenset[TaskMeasure]] = frozenset()
     are_words: ClassVar[Sides] = (False, False)
     kind: Literal["transduction"] = "transduction"

@@ -8,153 +8,23 @@ B sequences, T positions; p_d the distribution of reals, p_θ of fakes
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Annotated, ClassVar, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn import functional
+from typing_extensions import Self
 
-from rlgan.base.errors import ShapeError
+from rlgan.base.declarations import Fields
+from rlgan.base.errors import ConfigError, ShapeError
+from rlgan.base.problems import Problem
 from rlgan.base.search_priors import Choice, NotSearched
-from rlgan.base.settings import Settings
 
+from .loss_base import ClassLosses, Loss, logits_by_class, require_shapes
 from .margins import margins_within, sequence_scores
-
-
-@dataclass(frozen=True, slots=True)
-class ClassLosses:
-    """What a separable loss has of reals and of fakes; their sum is twice the mean form, where a loss has one.
-
-    Attributes:
-        real: scalar of the reals.
-        fake: scalar of the fakes.
-    """
-
-    real: Tensor
-    fake: Tensor
-
-
-class Loss(Settings):
-    """Properties of a loss: the meaning of the logit at its optimum, and what a minibatch contains.
-
-    Each loss also has `reads_fakes`: whether a minibatch contains fakes.
-    """
-
-    kind: str
-    """Name of the loss."""
-    meaning: ClassVar[str]
-    """Meaning of the logit."""
-    is_log_odds: ClassVar[bool] = False
-    """Whether the logit is log p_d/p_θ."""
-    has_boundary: ClassVar[bool] = False
-    """Whether 0 is the boundary between reals and fakes."""
-    has_origin: ClassVar[bool] = False
-    """Whether the logit is known without an unknown constant."""
-    needs_halves: ClassVar[bool] = True
-    """Whether half of every minibatch must be real."""
-    has_costs: ClassVar[bool] = False
-    """Whether reals and fakes have separate terms, which a balance can weight."""
-    compares_classes: ClassVar[bool] = False
-    """Whether each fake is compared with reals, so that there is no loss of fakes alone."""
-    within_prompts: ClassVar[bool] = False
-    """Whether it compares each fake with the real of its own prompt, so that each prompt may have a constant of its
-    own (`of_prompts`)."""
-    is_of_a_distribution: ClassVar[bool] = False
-    """Whether a distribution over tokens is trained by it, instead of a classifier."""
-    reads_policy: ClassVar[bool] = False
-    """Whether it needs the log-probabilities of the generator."""
-    needs_bounded_slope: ClassVar[bool] = False
-    """Whether the loss has no minimum unless the slope of the network is bounded."""
-
-    @property
-    def smoothing(self) -> float:
-        """How much less than 1 reals are labelled; the logit of the optimum is then log (1 - s) p_d/(p_θ + s p_d)."""
-        return 0.0
-
-    @abstractmethod
-    def of(self, real_logits: Tensor, is_real: Tensor, mask: Tensor | None = None) -> Tensor:
-        """The loss of a minibatch.
-
-        Args:
-            real_logits: (B,) or (B, T) float32, positive = real.
-            is_real: (B,) bool.
-            mask: (B, T) bool, with (B, T) logits only.
-
-        Returns:
-            Scalar.
-
-        Raises:
-            ShapeError: shapes do not fit, or a loss that compares both classes lacks one, or one of reals lacks them.
-        """
-
-    def of_prompts(self, real_logits: Tensor, is_real: Tensor, prompts: Tensor, mask: Tensor | None = None) -> Tensor:
-        """The loss of a minibatch that holds prompts with their reals and fakes.
-
-        Args:
-            real_logits: (B,) or (B, T) float32, positive = real.
-            is_real: (B,) bool.
-            prompts: (B,) int64, equal for answers to one prompt.
-            mask: (B, T) bool, with (B, T) logits only.
-
-        Raises:
-            ShapeError: shapes do not fit, no prompt has both, or the loss knows no prompts.
-        """
-        raise ShapeError(
-            f"adversary.loss={self.kind!r}: does not compare answers to one prompt. Use bradley_terry.",
-            code="loss_without_prompts",
-            fields={"adversary.loss": self.kind},
-        )
-
-    def by_class(self, real_logits: Tensor, is_real: Tensor, mask: Tensor | None = None) -> ClassLosses:
-        """The loss, apart for both classes: what a balance between them weighs.
-
-        Args:
-            real_logits: (B,) or (B, T) float32, positive = real.
-            is_real: (B,) bool, of both classes.
-            mask: (B, T) bool, with (B, T) logits only.
-
-        Raises:
-            ShapeError: shapes do not fit, a class is missing, or the loss is of pairs or of one distribution.
-        """
-        return self._apart(*_by_class(real_logits, is_real, mask))
-
-    def _apart(self, real: Tensor, fake: Tensor) -> ClassLosses:
-        what = "one distribution over both" if self.is_of_a_distribution else "pairs of a real and a fake"
-        raise ShapeError(
-            f"adversary.loss={self.kind!r}: is computed from {what}, so it has no separate terms for reals and fakes.",
-            code="loss_cannot_split",
-            fields={"adversary.loss": self.kind},
-        )
-
-    def of_generator(self, fake_logits: Tensor) -> Tensor:
-        """What a generator descends that is differentiated through the discriminator, an element a logit.
-
-            cross_entropy softplus(-u), the non-saturating form | hinge, wasserstein -u | least_squares ½(u - 1)²
-
-        Args:
-            fake_logits: any shape, float32, with gradient.
-
-        Returns:
-            The same shape.
-
-        Raises:
-            ShapeError: the loss compares with reals, of which there are none here, or judges nothing.
-        """
-        if self.is_of_a_distribution:
-            raise ShapeError(
-                f"adversary.loss={self.kind!r}: trains a distribution over tokens, which has no logit for real or "
-                "fake.",
-                code="loss_of_distribution",
-                fields={"adversary.loss": self.kind},
-            )
-        raise ShapeError(
-            f"adversary.loss={self.kind!r}: compares fakes with reals, but no reals are given.",
-            code="loss_needs_reals",
-            fields={"adversary.loss": self.kind},
-        )
+from .verdict_losses import VerdictGradient
 
 
 class CrossEntropy(Loss):
@@ -162,7 +32,9 @@ class CrossEntropy(Loss):
 
     kind: Literal["cross_entropy"] = "cross_entropy"
     label_smoothing: Annotated[float, Choice((0.0, 0.1, 0.2))] = Field(0.0, ge=0.0, lt=0.5)
-    """Label smoothing: reals have the label 1 minus this value."""
+    """Label smoothing s: reals have the label 1 - s, or 1 - s/2 where both classes are smoothed."""
+    smooths: Annotated[Literal["reals", "both"], NotSearched("part of a method's definition")] = "reals"
+    """Which labels are smoothed: those of reals alone, or (both) those of fakes, too, which then are s/2."""
     meaning: ClassVar[str] = "log p_d/p_θ"
     is_log_odds: ClassVar[bool] = True
     has_boundary: ClassVar[bool] = True
@@ -171,20 +43,44 @@ class CrossEntropy(Loss):
     has_origin: ClassVar[bool] = True
     has_costs: ClassVar[bool] = True
 
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.smooths == "both" and not self.label_smoothing:
+            raise ConfigError(
+                "adversary.loss.smooths='both': has no effect, because adversary.loss.label_smoothing is 0. Set "
+                "adversary.loss.label_smoothing, or set this to 'reals'.",
+                code="smooths_nothing",
+                fields={"adversary.loss.smooths": self.smooths},
+            )
+        return self
+
     @property
     def smoothing(self) -> float:
         """S."""
         return self.label_smoothing
 
+    @property
+    def off(self) -> tuple[float, float]:
+        """How much less than 1 reals are labelled, and how much more than 0 fakes."""
+        s = self.label_smoothing
+        return (s, 0.0) if self.smooths == "reals" else (s / 2, s / 2)
+
     def of(self, real_logits: Tensor, is_real: Tensor, mask: Tensor | None = None) -> Tensor:
         """See `cross_entropy`."""
-        return cross_entropy(real_logits, is_real, mask, self.label_smoothing)
+        return cross_entropy(real_logits, is_real, mask, *self.off)
+
+    def of_unequal(self, real_logits: Tensor, is_real: Tensor, mask: Tensor | None = None) -> Tensor:
+        """See `Loss.of_unequal`: half the sum of the means of both classes."""
+        losses = self.by_class(real_logits, is_real, mask)
+        return 0.5 * (losses.real + losses.fake)
 
     def _apart(self, real: Tensor, fake: Tensor) -> ClassLosses:
-        labels = torch.full_like(real, 1.0 - self.label_smoothing)
-        return ClassLosses(functional.binary_cross_entropy_with_logits(real, labels), functional.softplus(fake).mean())
+        of = functional.binary_cross_entropy_with_logits
+        less, more = self.off
+        of_fake = of(fake, torch.full_like(fake, more)) if more else functional.softplus(fake).mean()
+        return ClassLosses(of(real, torch.full_like(real, 1.0 - less)), of_fake)
 
-    def of_generator(self, fake_logits: Tensor) -> Tensor:
+    def of_generator(self, fake_logits: Tensor, beside: Tensor | None = None) -> Tensor:
         """See `Loss.of_generator`."""
         return functional.softplus(-fake_logits)
 
@@ -206,7 +102,7 @@ class Hinge(Loss):
     def _apart(self, real: Tensor, fake: Tensor) -> ClassLosses:
         return ClassLosses(functional.relu(1.0 - real).mean(), functional.relu(1.0 + fake).mean())
 
-    def of_generator(self, fake_logits: Tensor) -> Tensor:
+    def of_generator(self, fake_logits: Tensor, beside: Tensor | None = None) -> Tensor:
         """See `Loss.of_generator`."""
         return -fake_logits
 
@@ -226,7 +122,7 @@ class Wasserstein(Loss):
     def _apart(self, real: Tensor, fake: Tensor) -> ClassLosses:
         return ClassLosses(-real.mean(), fake.mean())
 
-    def of_generator(self, fake_logits: Tensor) -> Tensor:
+    def of_generator(self, fake_logits: Tensor, beside: Tensor | None = None) -> Tensor:
         """See `Loss.of_generator`."""
         return -fake_logits
 
@@ -248,7 +144,7 @@ class LeastSquares(Loss):
     def _apart(self, real: Tensor, fake: Tensor) -> ClassLosses:
         return ClassLosses(0.5 * (real - 1.0).square().mean(), 0.5 * (fake + 1.0).square().mean())
 
-    def of_generator(self, fake_logits: Tensor) -> Tensor:
+    def of_generator(self, fake_logits: Tensor, beside: Tensor | None = None) -> Tensor:
         """See `Loss.of_generator`."""
         return 0.5 * (fake_logits - 1.0).square()
 
@@ -260,10 +156,50 @@ class Relativistic(Loss):
     meaning: ClassVar[str] = "log p_d/p_θ plus an unknown constant"
     reads_fakes: ClassVar[bool] = True
     compares_classes: ClassVar[bool] = True
+    guides_beside_reals: ClassVar[bool] = True
 
     def of(self, real_logits: Tensor, is_real: Tensor, mask: Tensor | None = None) -> Tensor:
         """See `relativistic`."""
         return relativistic(real_logits, is_real, mask)
+
+    def of_generator(self, fake_logits: Tensor, beside: Tensor | None = None) -> Tensor:
+        """See `Loss.of_generator`: the i-th fake beside the i-th real, as published."""
+        if beside is None:
+            return super().of_generator(fake_logits)
+        return functional.softplus(beside - fake_logits)
+
+
+class Ranking(Loss):
+    """Reals are to rank high among fakes, and fakes low among reals (RankGAN, Lin et al. 2017)."""
+
+    not_searched: ClassVar[NotSearched] = NotSearched("only for the discriminator ranker: preset rankgan")
+    kind: Literal["ranking"] = "ranking"
+    meaning: ClassVar[str] = "the log of a rank score"
+    reads_fakes: ClassVar[bool] = True
+    has_origin: ClassVar[bool] = True
+    is_of_ranks: ClassVar[bool] = True
+
+    def check(self, fields: Fields) -> Iterator[Problem]:
+        """There is a ranker."""
+        network = fields.discriminator
+        if network is not None and not network.ranks:
+            yield Problem(
+                "ranking_without_ranker",
+                {"adversary.loss": self.kind},
+                f"needs rank scores, but discriminator={network.kind!r} gives verdicts. Use discriminator ranker, or "
+                "another loss.",
+            )
+
+    def of(self, real_logits: Tensor, is_real: Tensor, mask: Tensor | None = None) -> Tensor:
+        """See `ranking`."""
+        return ranking(real_logits, is_real, mask)
+
+    def _apart(self, real: Tensor, fake: Tensor) -> ClassLosses:
+        return ClassLosses(-real.mean(), fake.mean())
+
+    def of_generator(self, fake_logits: Tensor, beside: Tensor | None = None) -> Tensor:
+        """See `Loss.of_generator`: to rank high."""
+        return -fake_logits
 
 
 class BradleyTerry(Loss):
@@ -280,6 +216,11 @@ class BradleyTerry(Loss):
     reads_fakes: ClassVar[bool] = True
     compares_classes: ClassVar[bool] = True
     within_prompts: ClassVar[bool] = True
+
+    @property
+    def margin_temperature(self) -> float:
+        """T."""
+        return self.temperature
 
     @property
     def smoothing(self) -> float:
@@ -346,7 +287,16 @@ class PrefixCrossEntropy(Loss):
 
 
 LossSettings = Annotated[
-    CrossEntropy | Hinge | Wasserstein | LeastSquares | Relativistic | BradleyTerry | Likelihood | PrefixCrossEntropy,
+    CrossEntropy
+    | Hinge
+    | Wasserstein
+    | LeastSquares
+    | Relativistic
+    | Ranking
+    | BradleyTerry
+    | Likelihood
+    | PrefixCrossEntropy
+    | VerdictGradient,
     Field(discriminator="kind"),
 ]
 """Settings of any loss. Each class says what the logit is at its optimum (`meaning`), whether that is the log-odds,
@@ -355,7 +305,11 @@ fakes in it at all."""
 
 
 def cross_entropy(
-    real_logits: Tensor, is_real: Tensor, mask: Tensor | None = None, label_smoothing: float = 0.0
+    real_logits: Tensor,
+    is_real: Tensor,
+    mask: Tensor | None = None,
+    label_smoothing: float = 0.0,
+    fake_label: float = 0.0,
 ) -> Tensor:
     """Mean binary cross-entropy over a minibatch of reals and fakes; the released SeqGAN code's form.
 
@@ -368,6 +322,7 @@ def cross_entropy(
         is_real: (B,) bool.
         mask: (B, T) bool, with (B, T) logits only.
         label_smoothing: reals are labelled 1 - this.
+        fake_label: what fakes are labelled.
 
     Returns:
         Scalar, nats.
@@ -375,8 +330,10 @@ def cross_entropy(
     Raises:
         ShapeError: shapes do not fit.
     """
-    _check(real_logits, is_real, mask)
+    require_shapes(real_logits, is_real, mask)
     labels = is_real.to(real_logits.dtype) * (1.0 - label_smoothing)
+    if fake_label:
+        labels = torch.where(is_real, labels, fake_label)
     if mask is not None:
         real_logits, labels = real_logits[mask], labels.unsqueeze(1).expand_as(mask)[mask]
     return functional.binary_cross_entropy_with_logits(real_logits, labels)
@@ -410,7 +367,7 @@ def hinge(real_logits: Tensor, is_real: Tensor, mask: Tensor | None = None) -> T
     Raises:
         ShapeError: shapes do not fit, or a class is missing.
     """
-    real, fake = _by_class(real_logits, is_real, mask)
+    real, fake = logits_by_class(real_logits, is_real, mask)
     return functional.relu(1.0 - real).mean() + functional.relu(1.0 + fake).mean()
 
 
@@ -428,7 +385,25 @@ def wasserstein(real_logits: Tensor, is_real: Tensor, mask: Tensor | None = None
     Raises:
         ShapeError: shapes do not fit, or a class is missing.
     """
-    real, fake = _by_class(real_logits, is_real, mask)
+    real, fake = logits_by_class(real_logits, is_real, mask)
+    return fake.mean() - real.mean()
+
+
+def ranking(log_scores: Tensor, is_real: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Mean log R(y | U, C) of fakes among reals less that of reals among fakes; Lin et al. 2017, eq. 2.
+
+    Args:
+        log_scores: (B,) or (B, T) float32, of a ranker, below 0.
+        is_real: (B,) bool.
+        mask: (B, T) bool, with (B, T) scores only; means are over the real tokens of a class.
+
+    Returns:
+        Scalar, nats.
+
+    Raises:
+        ShapeError: shapes do not fit, or a class is missing.
+    """
+    real, fake = logits_by_class(log_scores, is_real, mask)
     return fake.mean() - real.mean()
 
 
@@ -449,7 +424,7 @@ def least_squares(real_logits: Tensor, is_real: Tensor, mask: Tensor | None = No
     Raises:
         ShapeError: shapes do not fit, or a class is missing.
     """
-    real, fake = _by_class(real_logits, is_real, mask)
+    real, fake = logits_by_class(real_logits, is_real, mask)
     return 0.5 * (real - 1.0).square().mean() + 0.5 * (fake + 1.0).square().mean()
 
 
@@ -471,7 +446,7 @@ def relativistic(real_logits: Tensor, is_real: Tensor, mask: Tensor | None = Non
     Raises:
         ShapeError: shapes do not fit, or a class is missing.
     """
-    _check(real_logits, is_real, mask, needs_both=True)
+    require_shapes(real_logits, is_real, mask, needs_both=True)
     if mask is None:
         return functional.softplus(real_logits[~is_real] - real_logits[is_real].unsqueeze(1)).mean()
     real_logits = real_logits.masked_fill(~mask, 0.0)
@@ -508,7 +483,7 @@ def bradley_terry(
     Raises:
         ShapeError: shapes do not fit, or no prompt has both.
     """
-    _check(real_logits, is_real, mask, needs_both=True)
+    require_shapes(real_logits, is_real, mask, needs_both=True)
     margins = margins_within(sequence_scores(real_logits, mask), is_real, prompts) / temperature
     losses = (1.0 - label_smoothing) * functional.softplus(-margins)
     if label_smoothing:
@@ -539,7 +514,7 @@ def likelihood(
     Raises:
         ShapeError: shapes do not fit, or there is nothing to learn from.
     """
-    _check(logprobs, is_real, mask)
+    require_shapes(logprobs, is_real, mask)
     learned = is_real if learns == "reals" else torch.ones_like(is_real)
     if not bool(learned.any()):
         raise ShapeError(
@@ -564,25 +539,3 @@ def prefix_log_ratios(logprobs: Tensor, policy_logprobs: Tensor, mask: Tensor) -
         (..., B, T) float32, 0 where the mask is False.
     """
     return (logprobs - policy_logprobs).masked_fill(~mask, 0.0).cumsum(-1).masked_fill(~mask, 0.0)
-
-
-def _by_class(real_logits: Tensor, is_real: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Logits of all that is real and of all that is fake, in one dimension each."""
-    _check(real_logits, is_real, mask, needs_both=True)
-    if mask is None:
-        return real_logits[is_real], real_logits[~is_real]
-    return real_logits[is_real][mask[is_real]], real_logits[~is_real][mask[~is_real]]
-
-
-def _check(real_logits: Tensor, is_real: Tensor, mask: Tensor | None, needs_both: bool = False) -> None:
-    shape = is_real.shape if mask is None else mask.shape
-    if is_real.dim() != 1 or real_logits.shape != shape or shape[:1] != is_real.shape:
-        raise ShapeError(
-            f"real_logits {tuple(real_logits.shape)}, is_real {tuple(is_real.shape)} and mask "
-            f"{None if mask is None else tuple(mask.shape)}: expected (B,), (B,) and None, or (B, T), (B,) and (B, T).",
-            code="loss_shapes",
-        )
-    if needs_both and not (is_real.any() and (~is_real).any()):
-        raise ShapeError(
-            f"is_real is {bool(is_real.all())} everywhere: this loss compares reals with fakes.", code="loss_needs_both"
-        )

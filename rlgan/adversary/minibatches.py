@@ -12,11 +12,13 @@ import torch
 from torch import Tensor
 
 from rlgan.base.devices import CPU
+from rlgan.discriminators import Duels
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.transition import sequence_mask
 from rlgan.layers.relaxation import rows_of, tokens_of
 
 from .mismatched_pairs import TruePairs
+from .perturbed_copies import perturbed_copies
 from .replay_buffer import ReplayBuffer
 
 
@@ -82,6 +84,7 @@ class Minibatch:
         reals: (m, T) tokens of the reals.
         fakes: (n, T) tokens of the fakes, or their soft rows.
         prompts: (B,) int64, rows of one number are answers to one prompt; None where nobody asks.
+        is_perturbed: (B,) bool, whether it is a real sequence of which tokens were changed; None where there are none.
     """
 
     shown: Tensor
@@ -92,12 +95,29 @@ class Minibatch:
     reals: Tensor
     fakes: Tensor
     prompts: Tensor | None = None
+    is_perturbed: Tensor | None = None
 
     @property
     def kinds(self) -> dict[str, Tensor]:
         """Which rows are of each kind, by its name: (B,) bool."""
-        kinds = {"real": self.is_real, "fake": ~(self.is_real | self.is_mismatched)}
-        return kinds | ({"mismatched": self.is_mismatched} if bool(self.is_mismatched.any()) else {})
+        is_fake = ~(self.is_real | self.is_mismatched)
+        others = {"mismatched": self.is_mismatched}
+        if self.is_perturbed is not None:
+            is_fake, others = is_fake & ~self.is_perturbed, others | {"perturbed": self.is_perturbed}
+        return {"real": self.is_real, "fake": is_fake} | {name: rows for name, rows in others.items() if rows.any()}
+
+    def duels(self, rng: torch.Generator) -> Duels:
+        """Each fake beside the real sequence of its prompt, in random order.
+
+        Args:
+            rng: source of the orders; on the CPU.
+        """
+        assert self.prompts is not None and self.conditions is not None
+        is_fake = self.kinds["fake"]
+        prompts = self.prompts[is_fake]
+        # Of each prompt there is one real sequence, and they stand in the order of the prompts' numbers.
+        reals = self.shown[self.is_real][prompts]
+        return Duels.in_random_order(self.conditions[is_fake], reals, self.shown[is_fake], rng)
 
 
 class Minibatches:
@@ -109,6 +129,7 @@ class Minibatches:
         device: where the network computes.
         learns_prefixes: whether one prefix of each sequence is shown, of a length drawn evenly.
         true_pairs: of which reals are shown once more under conditions of others; None for none.
+        copies: changed copies of each real, and the share of their tokens that is changed; None for none.
     """
 
     def __init__(
@@ -118,9 +139,10 @@ class Minibatches:
         device: torch.device,
         learns_prefixes: bool,
         true_pairs: TruePairs | None,
+        copies: tuple[int, float] | None = None,
     ) -> None:
         self._batch, self._space, self._device = batch, space, device
-        self._learns_prefixes, self._true_pairs = learns_prefixes, true_pairs
+        self._learns_prefixes, self._true_pairs, self._copies = learns_prefixes, true_pairs, copies
 
     def of_classes(self, reals: Pairs, fakes: Pairs, rng: torch.Generator, is_balanced: bool) -> Iterator[Minibatch]:
         """Every real and every fake once.
@@ -132,25 +154,24 @@ class Minibatches:
             is_balanced: whether half of every minibatch is real.
         """
         for rows in self._rows(len(reals.tokens), len(fakes.tokens), rng, is_balanced):
-            yield self._of_rows(reals, fakes, rows, rng)
+            yield self._with_copies(self._of_rows(reals, fakes, rows, rng), rng)
 
     def prompts_at_once(self, group: int) -> int:
         """Whole prompts of a minibatch, each with its real and N fakes."""
         return max(1, self._batch // (1 + group))
 
     def of_prompts(
-        self, reals: ReplayBuffer, fakes: ReplayBuffer, number: int, group: int, rng: torch.Generator
+        self, reals: ReplayBuffer, fakes: ReplayBuffer, drawn: Tensor, group: int, rng: torch.Generator
     ) -> Iterator[Minibatch]:
-        """Prompts once, in random order, each with its real and its N fakes.
+        """Prompts in the given order, each with its real and its N fakes.
 
         Args:
             reals: row by row the real sequence of the prompt of each fake.
             fakes: N in a row of one prompt.
-            number: of prompts.
+            drawn: (P,) int64 which prompts, in the order of the buffers.
             group: N.
-            rng: source of the order.
+            rng: source of changed copies.
         """
-        drawn = torch.randperm(len(fakes) // group, generator=rng)[:number]
         for some in drawn.split(self.prompts_at_once(group)):
             first = some * group
             rows = (first.unsqueeze(1) + torch.arange(group)).flatten()
@@ -160,7 +181,7 @@ class Minibatches:
             tokens = torch.cat([real, fake]).to(self._device)
             is_real = (torch.arange(len(tokens)) < len(first)).to(self._device)
             number_of = torch.arange(len(first))
-            yield Minibatch(
+            batch = Minibatch(
                 tokens,
                 sequence_mask(self._space, tokens),
                 is_real,
@@ -170,6 +191,7 @@ class Minibatches:
                 tokens[~is_real],
                 torch.cat([number_of, number_of.repeat_interleave(group)]).to(self._device),
             )
+            yield self._with_copies(batch, rng)
 
     def _of_rows(self, reals: Pairs, fakes: Pairs, rows: Tensor, rng: torch.Generator) -> Minibatch:
         """Rows of reals and then fakes, where the network computes."""
@@ -205,6 +227,31 @@ class Minibatches:
             is_real=torch.cat([batch.is_real, ~added]),
             conditions=torch.cat([batch.conditions, conditions]),
             is_mismatched=torch.cat([batch.is_mismatched, added]),
+        )
+
+    def _with_copies(self, batch: Minibatch, rng: torch.Generator) -> Minibatch:
+        """The same, and its reals once more with some tokens changed."""
+        if self._copies is None:
+            return batch
+        number, share = self._copies
+        is_real = batch.is_real.to(CPU)
+        mask = batch.mask.to(CPU)[is_real]
+        chosen, copies = perturbed_copies(batch.reals.to(CPU), mask, self._space.end_id, number, share, rng)
+        rows = is_real.nonzero().squeeze(1)[chosen].to(self._device)
+
+        def more(values: Tensor) -> Tensor:
+            return torch.cat([values, values[rows]])
+
+        nothing = torch.zeros(len(rows), dtype=torch.bool, device=self._device)
+        return replace(
+            batch,
+            shown=torch.cat([batch.shown, copies.to(self._device)]),
+            mask=more(batch.mask),
+            is_real=torch.cat([batch.is_real, nothing]),
+            conditions=None if batch.conditions is None else more(batch.conditions),
+            is_mismatched=torch.cat([batch.is_mismatched, nothing]),
+            prompts=None if batch.prompts is None else more(batch.prompts),
+            is_perturbed=torch.cat([torch.zeros_like(batch.is_real), ~nothing]),
         )
 
     def _rows(self, num_reals: int, num_fakes: int, rng: torch.Generator, is_balanced: bool) -> Iterator[Tensor]:

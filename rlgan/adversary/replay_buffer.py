@@ -67,10 +67,45 @@ class ReplayBuffer:
         Raises:
             ValueError: fewer are held.
         """
-        if num_sequences > self._size:
-            raise ValueError(f"{num_sequences} sequences were requested from a replay buffer with {self._size}.")
-        drawn = torch.randperm(self._size, generator=rng)[:num_sequences]
-        return self.rows(drawn)
+        return self.rows(self.draw(num_sequences, rng))
+
+    def draw(
+        self,
+        number: int,
+        rng: torch.Generator,
+        replay: float | None = None,
+        num_new: int = 0,
+        group: int = 1,
+    ) -> Tensor:
+        """Places of sequences, or of groups of them, drawn without replacement, in random order.
+
+        Args:
+            number: of sequences or groups; at most the number held.
+            rng: source of the order.
+            replay: share that is drawn from those that were there before the newest, as far as there are so many; None
+                draws from all alike.
+            num_new: sequences that were stored last.
+            group: sequences in a row that are drawn together; the capacity is a multiple.
+
+        Returns:
+            (number,) int64: of sequences, or of groups, which begin at `group` times that.
+
+        Raises:
+            ValueError: fewer are held.
+        """
+        held = self._size // group
+        if number > held:
+            raise ValueError(f"{number} sequences were requested from a replay buffer with {held}.")
+        drawn = torch.randperm(held, generator=rng)
+        if replay is None:
+            return drawn[:number]
+        age = (self._next - 1 - drawn * group) % self.capacity  # sequences stored since the first of each
+        is_new = age < num_new
+        new, old = drawn[is_new], drawn[~is_new]
+        num_old = min(round(replay * number), len(old))
+        num_old = max(num_old, number - len(new))  # where a round shows more than it brought
+        chosen = torch.cat([new[: number - num_old], old[:num_old]])
+        return chosen[torch.randperm(number, generator=rng)]
 
     def rows(self, index: Tensor) -> tuple[Tensor, Tensor | None]:
         """Sequences at the given places, and what they are given; see `sample`."""

@@ -27,7 +27,7 @@ from rlgan.base.search_priors import Choice, NotSearched
 from rlgan.base.seeding import global_stream, stream
 from rlgan.base.settings import FreeOnResume, Settings
 from rlgan.base.weights import Tensors, Weights, as_base, base_of, load_weights, network_of, trained_of
-from rlgan.discriminators import DiscriminatorSettings, PlainScorer, Scorer, build_discriminator
+from rlgan.discriminators import DiscriminatorSettings, Duels, PlainScorer, Scorer, build_discriminator
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.transition import sequence_mask
 from rlgan.generators import Generator, GeneratorSettings, build_generator
@@ -53,7 +53,8 @@ from rlgan.metrics import (
 )
 from rlgan.sampling.beam_search import DecodingSettings, Drawn
 
-from .losses import ClassLosses, CrossEntropy, LossSettings, prefix_log_ratios
+from .loss_base import ClassLosses
+from .losses import CrossEntropy, LossSettings, prefix_log_ratios
 from .margins import margin_health, sequence_scores
 from .minibatches import Minibatch, Minibatches, Pairs
 from .mismatched_pairs import TruePairs
@@ -64,8 +65,10 @@ from .regularisers import (
     weight_penalty,
 )
 from .replay_buffer import ReplayBuffer
+from .verdict_losses import verdict_health
 
-_MOST_HELDOUT = 1000  # sequences of a class that held-out figures are of
+MOST_HELDOUT = 1000
+"""Sequences of a class that held-out figures are of, at most."""
 
 
 class AdversarySettings(Settings):
@@ -85,6 +88,19 @@ class AdversarySettings(Settings):
     """Weight of real sequences under the conditions of others, which the discriminator learns to reject like fakes;
     null disables. Half of every minibatch is real, and the loss is the sum of the means over reals, fakes and
     mismatched pairs."""
+    perturbed: Annotated[int | None, NotSearched("part of a method's definition")] = Field(None, ge=1)
+    """Number of changed copies of each real sequence, which the discriminator learns to reject like fakes: some of
+    their tokens are others, drawn from those that the minibatch's reals have (R-AIRL: 2). Reals weigh as much as all
+    they are set against. null disables."""
+    perturbed_share: Annotated[float, NotSearched("part of a method's definition")] = Field(0.1, gt=0.0, le=1.0)
+    """Share of the tokens of such a copy that are changed, rounded, and at least one."""
+    reals: Annotated[Literal["drawn", "of_prompts"], NotSearched("part of a method's definition")] = "drawn"
+    """Real sequences of a round: drawn from the training split, as many as there are fakes; or those of the prompts of
+    its fakes, each once beside the `schedule.g_group` fakes of its prompt, both classes weighing the same. A loss
+    within prompts always has the latter."""
+    replay: Annotated[float | None, NotSearched("part of a method's definition")] = Field(None, gt=0.0, lt=1.0)
+    """Share of a round's fakes that are of earlier rounds, out of the replay buffer, as soon as it has any; null draws
+    from the whole buffer alike."""
     decoding: Annotated[DecodingSettings, NotSearched("needs a task with conditions")] = Drawn()
     """Decoding of the fakes."""
     tokens_at_once: Annotated[int | None, NotSearched("fits the memory at hand"), FreeOnResume()] = Field(None, ge=1)
@@ -115,12 +131,40 @@ class AdversarySettings(Settings):
                 code="clip_every_without_clip",
                 fields={"adversary.clip_every": self.clip_every},
             )
+        if self.perturbed is None and self.perturbed_share != 0.1:
+            raise ConfigError(
+                f"adversary.perturbed_share={self.perturbed_share:g}: has no effect, because adversary.perturbed is "
+                "null. Set adversary.perturbed, or remove this.",
+                code="share_of_no_copies",
+                fields={"adversary.perturbed_share": self.perturbed_share},
+            )
+        if self.loss.within_prompts and self.reals != "drawn":
+            raise ConfigError(
+                f"adversary.reals={self.reals!r}: has no effect with adversary.loss={self.loss.kind!r}, which always "
+                "has the real sequence of each prompt. Set it to drawn.",
+                code="reals_of_prompts_anyway",
+                fields={"adversary.reals": self.reals},
+            )
+        if self.replay is not None and (self.buffer is None or self.buffer <= self.sequences_per_round):
+            raise ConfigError(
+                f"adversary.replay={self.replay:g}: needs fakes of earlier rounds, but adversary.buffer="
+                f"{self.buffer} holds one round of {self.sequences_per_round}. Raise adversary.buffer above it, or "
+                "set this to null.",
+                code="replay_of_nothing",
+                fields={"adversary.replay": self.replay},
+            )
         return self
 
     @property
     def needs_halves(self) -> bool:
         """Whether half of every minibatch must be real: something pairs reals with fakes."""
-        return self.loss.needs_halves or self.gradient_penalty.needs_halves or self.mismatched is not None
+        pairs = self.loss.needs_halves or self.gradient_penalty.needs_halves or self.mismatched is not None
+        return pairs or (self.perturbed is not None and not self.shows_prompts)
+
+    @property
+    def shows_prompts(self) -> bool:
+        """Whether a minibatch has prompts, each with its real sequence and its fakes."""
+        return self.loss.within_prompts or self.reals == "of_prompts"
 
     def check(self, fields: Fields) -> Iterator[Problem]:
         """Buffers hold a round; mismatched pairs are of conditions, and a class of their own; one bound of weights."""
@@ -130,6 +174,32 @@ class AdversarySettings(Settings):
                 "shuffled_without_rewards",
                 {"adversary.verdicts": self.verdicts},
                 f"has no effect with objective={fields.objective.kind!r}, which reads no rewards. Set it to own.",
+            )
+        if network is not None and self.perturbed is not None:
+            yield from self._check_perturbed(fields)
+        if (
+            network is not None
+            and self.reals == "of_prompts"
+            and (loss.is_of_a_distribution or not loss.reads_fakes or loss.compares_classes)
+        ):
+            yield Problem(
+                "reals_of_no_classifier",
+                {"adversary.reals": self.reals},
+                f"weighs reals against fakes, but adversary.loss={loss.kind!r} does not. Set it to drawn, or use "
+                "adversary.loss cross_entropy or bradley_terry.",
+            )
+        if network is not None and self.replay is not None and reads_density_ratio(fields):
+            yield Problem(
+                "replay_beside_ratio",
+                {"adversary.replay": self.replay},
+                f"shows fakes of earlier generators, but reward={fields.reward.kind!r} and "
+                f"baseline={fields.baseline.kind!r} read the logit as log p_d/p_θ of the current one. Set it to null.",
+            )
+        if network is not None and self.replay is not None and not loss.reads_fakes:
+            yield Problem(
+                "replay_of_no_fakes",
+                {"adversary.replay": self.replay},
+                f"has no effect with adversary.loss={loss.kind!r}, which reads no fakes. Set it to null.",
             )
         if self.buffer is not None and loss.reads_policy:
             yield Problem(
@@ -208,6 +278,38 @@ class AdversarySettings(Settings):
                     "clips matrices that discriminator.spectral_norm=True rescales afterwards. Set one of them to none "
                     "or false."
                 ),
+            )
+
+    def _check_perturbed(self, fields: Fields) -> Iterator[Problem]:
+        """Changed copies are negatives, of tokens, and nothing reads the logit as the density ratio."""
+        at, loss = {"adversary.perturbed": self.perturbed}, self.loss
+        if loss.is_of_a_distribution or loss.is_of_verdicts or not loss.reads_fakes:
+            yield Problem(
+                "copies_without_classes",
+                at,
+                f"adds negatives, but adversary.loss={loss.kind!r} trains no classifier. Set it to null, or use "
+                "another loss.",
+            )
+        if fields.objective.makes_soft_rows:
+            yield Problem(
+                "copies_of_soft_rows",
+                at,
+                f"changes tokens, but objective={fields.objective.kind!r} learns from soft rows. Set it to null.",
+            )
+        if reads_density_ratio(fields):
+            yield Problem(
+                "copies_beside_ratio",
+                at,
+                f"adds changed real sequences to the discriminator's fakes, but reward={fields.reward.kind!r} and "
+                f"baseline={fields.baseline.kind!r} read its logit as log p_d/p_θ. Set it to null, or use reward "
+                "logit.",
+            )
+        if fields.schedule.balance.moves_boundary:
+            yield Problem(
+                "copies_beside_balance",
+                at,
+                f"weighs reals as much as all negatives, but schedule.balance={fields.schedule.balance.kind!r} weighs "
+                "them, too. Set one of them to null or fixed.",
             )
 
 
@@ -291,7 +393,8 @@ class Adversary:
         self._device = device
         self._settings, self._optimizer_settings, self._space, self._seed = settings, optimizer, space, seed
         self._reals, self._heldout_reals, self._probes = reals, heldout_reals, probes
-        self._judges_tokens = network.granularity == "token"
+        self._judges_tokens, self._judges_pairs = network.granularity == "token", network.reads == "pairs"
+        self._writes_verdicts = network.writes_verdicts
         with initial_stream(seed):
             if start is None:
                 self.network = build_discriminator(network, space)
@@ -299,6 +402,7 @@ class Adversary:
                 self.network = network_of(lambda: build_discriminator(network, space), start)
         load_pretrained(self.network, pretrained)
         self.base = base_of(self.network)
+        self._take_reals(reals, "start")
         self.network.to(device)
         self._trained = [one for one in self.network.parameters() if one.requires_grad]
         self._optimizer = build_optimizer(optimizer, self._trained)
@@ -311,7 +415,8 @@ class Adversary:
         if settings.mismatched is not None:
             assert reals.conditions is not None
             true_pairs = TruePairs(reals.conditions, reals.tokens)
-        self._minibatches = Minibatches(settings.batch, space, device, learns_prefixes, true_pairs)
+        copies = None if settings.perturbed is None else (settings.perturbed, settings.perturbed_share)
+        self._minibatches = Minibatches(settings.batch, space, device, learns_prefixes, true_pairs, copies)
         condition_length = None if space.condition is None else space.condition.max_length
         row_size = space.vocab_size if fakes_are_soft else None
         self._real_buffer = ReplayBuffer(capacity, space.max_length, condition_length=condition_length)
@@ -329,14 +434,15 @@ class Adversary:
         if self._policy is not None:
             assert request.policy is not None
             load_weights(self._policy, request.policy.complete)
-        metrics = self._heldout_metrics(Pairs(request.fakes, request.conditions))
+        metrics = {} if self._writes_verdicts else self._heldout_metrics(Pairs(request.fakes, request.conditions))
         rng = stream(self._seed, "adversary", request.index)
         if request.paired is None:
             reals = self._drawn_reals(rng) if request.reals is None else request.reals
         else:
             # Row by row beside the fakes, so that both buffers have them at the same place.
             reals = Pairs(request.paired, request.conditions)
-            metrics |= self._margins(request)
+            metrics |= self._verdicts(request) if self._writes_verdicts else self._margins(request)
+        self._take_reals(reals, request.index)
         self._real_buffer.add(reals.tokens, reals.conditions)
         self._fake_buffer.add(request.fakes, request.conditions)
         if request.hold_above is None or metrics["discriminator/auc_heldout"] <= request.hold_above:
@@ -345,6 +451,13 @@ class Adversary:
         metrics["discriminator/buffer_real"] = float(len(self._real_buffer))
         metrics["discriminator/buffer_fake"] = float(len(self._fake_buffer))
         return metrics
+
+    def _take_reals(self, reals: Pairs, when: int | str) -> None:
+        """Some real sequences for a network that judges others beside them; by a random stream of their own."""
+        if number := self.network.num_reals:
+            rng = stream(self._seed, "adversary", "beside", when)
+            chosen = torch.randint(len(reals.tokens), (number,), generator=rng)
+            self.network.take_reals(reals.rows(chosen).tokens.to(self._device))
 
     def _drawn_reals(self, rng: torch.Generator) -> Pairs:
         """As many training sequences as a round shows, none of them twice."""
@@ -365,12 +478,14 @@ class Adversary:
 
     def _epoch(self, request: Round, rng: torch.Generator) -> Iterator[Minibatch]:
         """The minibatches of a pass."""
+        replay, num_new = self._settings.replay, len(request.fakes)
         if request.paired is not None:
-            number = self._num_prompts(request.group)
-            return self._minibatches.of_prompts(self._real_buffer, self._fake_buffer, number, request.group, rng)
+            number, group = self._num_prompts(request.group), request.group
+            drawn = self._fake_buffer.draw(number, rng, replay, num_new, group)
+            return self._minibatches.of_prompts(self._real_buffer, self._fake_buffer, drawn, group, rng)
         num_reals, num_fakes = self._epoch_size()
         reals = Pairs(*self._real_buffer.sample(num_reals, rng))
-        fakes = Pairs(*self._fake_buffer.sample(num_fakes, rng))
+        fakes = Pairs(*self._fake_buffer.rows(self._fake_buffer.draw(num_fakes, rng, replay, num_new)))
         return self._minibatches.of_classes(reals, fakes, rng, self._is_balanced(request))
 
     def _num_prompts(self, group: int) -> int:
@@ -388,12 +503,16 @@ class Adversary:
         correct, scored = Counter[str](), Counter[str]()  # by kind
         for _ in range(request.epochs):
             for batch in self._epoch(request, rng):
-                judged = InParts(partial(self._logits, batch), self._parts(batch))
-                member_logits = judged.outputs
-                member_losses = [self._loss(batch, logits, request.real_weight, apart) for logits in member_logits]
+                if self._writes_verdicts:
+                    duels = batch.duels(rng)
+                    judged = InParts(partial(self._of_duels, duels), self._parts_of(self.network.num_read_of(duels)))
+                    member_losses = [self._settings.loss.of_verdicts(one, rng) for one in judged.outputs]
+                else:
+                    judged = InParts(partial(self._logits, batch), self._parts(batch))
+                    member_losses = [self._loss(batch, one, request.real_weight, apart) for one in judged.outputs]
                 self._optimizer.zero_grad()
-                # Sums, so that each member's gradient is that of a network alone.
-                total = torch.stack(member_losses).sum() + self.network.penalty()
+                # Sums, so that each member's gradient is that of a network alone; of its views the mean.
+                total = torch.stack(member_losses).sum() / self.network.num_views + self.network.penalty()
                 if self._settings.l2_all is not None:
                     total = total + self._settings.l2_all * weight_penalty(self._trained)
                 penalty, ends = self._settings.gradient_penalty, (batch.reals, batch.fakes)
@@ -408,11 +527,12 @@ class Adversary:
                 if self._settings.weight_clip is not None and (self._settings.clip_every == "step" or not losses):
                     clip_weights(self._trained, self._settings.weight_clip)
                 losses.append(float(torch.stack(member_losses).detach().mean()))
-                called_real = member_logits.detach().mean(0) > 0
-                for kind, rows_of_kind in batch.kinds.items():
-                    counted = rows_of_kind.unsqueeze(1) & batch.mask if self._judges_tokens else rows_of_kind
-                    correct[kind] += int((called_real[counted] == (kind == "real")).sum())
-                    scored[kind] += int(counted.sum())
+                if self._settings.loss.has_boundary:
+                    called_real = judged.outputs.detach().mean(0) > 0
+                    for kind, rows_of_kind in batch.kinds.items():
+                        counted = rows_of_kind.unsqueeze(1) & batch.mask if self._judges_tokens else rows_of_kind
+                        correct[kind] += int((called_real[counted] == (kind == "real")).sum())
+                        scored[kind] += int(counted.sum())
                 advance()
         metrics = {
             "discriminator/loss": sum(losses) / len(losses),
@@ -431,16 +551,27 @@ class Adversary:
         """Which rows of a minibatch are computed together."""
         if self._settings.tokens_at_once is None:
             return [torch.arange(len(batch.mask))]
-        lengths = self.network.num_read(batch.shown, batch.mask, batch.conditions)
-        return micro_batches(lengths, self._settings.tokens_at_once)
+        return self._parts_of(self.network.num_read(batch.shown, batch.mask, batch.conditions))
+
+    def _parts_of(self, lengths: Tensor) -> list[Tensor]:
+        """Which of so many tokens (n, K) each are computed together."""
+        most = self._settings.tokens_at_once
+        return [torch.arange(len(lengths))] if most is None else micro_batches(lengths, most)
+
+    def _of_duels(self, duels: Duels, rows: Tensor) -> Tensor:
+        """Log-probabilities (1, n, 3) of the verdicts on some pairs."""
+        some = duels if len(rows) == len(duels) else duels.rows(rows.to(self._device))
+        return self.network.verdict_logprobs(some).unsqueeze(0)
 
     def _logits(self, batch: Minibatch, rows: Tensor) -> Tensor:
         """Logits (M, n) or (M, n, T) of some rows of a minibatch."""
-        shown, mask, conditions = batch.shown, batch.mask, batch.conditions
+        shown, mask, is_real, conditions = batch.shown, batch.mask, batch.is_real, batch.conditions
         if len(rows) < len(mask):
             rows = rows.to(self._device)
-            shown, mask, conditions = shown[rows], mask[rows], None if conditions is None else conditions[rows]
-        return self._against_policy(self.network.member_logits(shown, mask, conditions), shown, mask, conditions)
+            shown, mask, is_real = shown[rows], mask[rows], is_real[rows]
+            conditions = None if conditions is None else conditions[rows]
+        logits = self.network.class_logits(shown, mask, is_real, conditions)
+        return self._against_policy(logits, shown, mask, conditions)
 
     def _against_policy(self, logits: Tensor, tokens: Tensor, mask: Tensor, conditions: Tensor | None) -> Tensor:
         """Logits as the loss reads them: of a distribution, less the generator's own log-probabilities."""
@@ -457,10 +588,11 @@ class Adversary:
         def of(rows: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
             return logits[rows], batch.is_real[rows], None if mask is None else mask[rows]
 
-        if batch.prompts is not None:
+        if batch.prompts is not None and settings.loss.within_prompts:
             return settings.loss.of_prompts(logits, batch.is_real, batch.prompts, mask)
         if real_weight is None and settings.mismatched is None:
-            return settings.loss.of(logits, batch.is_real, mask)
+            is_unequal = batch.prompts is not None or batch.is_perturbed is not None
+            return (settings.loss.of_unequal if is_unequal else settings.loss.of)(logits, batch.is_real, mask)
         losses = settings.loss.by_class(*of(~batch.is_mismatched))
         total = losses.fake + losses.real * (1.0 if real_weight is None else real_weight)
         if real_weight is not None:
@@ -484,7 +616,7 @@ class Adversary:
         if self._settings.loss.is_of_a_distribution:
             # A distribution over tokens ranks nothing and has no boundary: it is measured as a language model is.
             return self._distribution_metrics(scorer, fresh)
-        number = min(_MOST_HELDOUT, fresh.tokens.shape[0], self._heldout_reals.tokens.shape[0])
+        number = min(MOST_HELDOUT, fresh.tokens.shape[0], self._heldout_reals.tokens.shape[0])
         judged = [self._judged(scorer, one.rows(slice(number))) for one in (self._heldout_reals, fresh)]
         health = discriminator_health(*(_of_all(*one) for one in judged))
         metrics = {"discriminator/auc_heldout": health.auc} | self._part_metrics(fresh, number)
@@ -500,7 +632,7 @@ class Adversary:
     def _margins(self, request: Round) -> dict[str, float]:
         """How far reals stand above the fresh fakes of their prompts."""
         assert request.paired is not None
-        number = min(_MOST_HELDOUT, len(request.fakes)) // request.group * request.group
+        number = min(MOST_HELDOUT, len(request.fakes)) // request.group * request.group
         scorer = self.network.scorer()
 
         def scores(tokens: Tensor) -> Tensor:
@@ -511,9 +643,25 @@ class Adversary:
 
         return margin_health(scores(request.paired[:number]), scores(request.fakes[:number])).metrics
 
+    @torch.no_grad()
+    def _verdicts(self, request: Round) -> dict[str, float]:
+        """What the critic writes of fresh fakes beside the real sequences of their prompts, by its probabilities."""
+        assert request.paired is not None and request.conditions is not None
+        number = min(MOST_HELDOUT, len(request.fakes))
+        prompts, reals, fakes = (
+            one[:number].to(self._device) for one in (request.conditions, request.paired, request.fakes)
+        )
+        rng = stream(self._seed, "adversary", "orders", request.index)
+        duels = Duels.in_random_order(prompts, reals, fakes, rng)
+        self.network.eval()
+        at_once = self.network.rows_at_once
+        parts = [duels.rows(slice(first, first + at_once)) for first in range(0, number, at_once)]
+        logprobs = torch.cat([self.network.verdict_logprobs(one) for one in parts])
+        return verdict_health(logprobs, duels.is_real_first).metrics
+
     def _distribution_metrics(self, scorer: Scorer, fresh: Pairs) -> dict[str, float]:
         """NLL of unseen reals, a token; and how log p_φ/p_θ of whole sequences tells them from fresh fakes."""
-        reals = self._heldout_reals.rows(slice(_MOST_HELDOUT))
+        reals = self._heldout_reals.rows(slice(MOST_HELDOUT))
         logprobs, mask = self._logprobs(scorer, reals)
         metrics = {"discriminator/nll_heldout": -float(logprobs[mask].mean())}
         if self._policy is None:
@@ -575,7 +723,7 @@ class Adversary:
 
     @cached_property
     def _heldout_surface(self) -> Surface:
-        return surface_of(self._space, self._heldout_reals.tokens[:_MOST_HELDOUT].long())
+        return surface_of(self._space, self._heldout_reals.tokens[:MOST_HELDOUT].long())
 
     def _part_metrics(self, fresh: Pairs, number: int) -> dict[str, float]:
         """Of each part of a verdict its mean logit by kind of pair, and how it ranks reals against the other kinds.
@@ -587,7 +735,7 @@ class Adversary:
         logits = {kind: self._part_logits(pairs) for kind, pairs in kinds.items()}
         if not logits["real"]:
             return {}
-        if len(self._heldout_mismatched.tokens):
+        if self._judges_pairs and len(self._heldout_mismatched.tokens):
             logits["mismatched"] = self._part_logits(self._heldout_mismatched.rows(slice(number)))
         metrics = {}
         for part, of_reals in logits["real"].items():
@@ -600,7 +748,7 @@ class Adversary:
     @cached_property
     def _heldout_mismatched(self) -> Pairs:
         """Held-out real sequences under conditions of others that they do not belong to, as far as there are such."""
-        pairs = self._heldout_reals.rows(slice(_MOST_HELDOUT))
+        pairs = self._heldout_reals.rows(slice(MOST_HELDOUT))
         assert pairs.conditions is not None and self._reals.conditions is not None
         known = TruePairs(
             torch.cat([self._reals.conditions, pairs.conditions]), torch.cat([self._reals.tokens, pairs.tokens])

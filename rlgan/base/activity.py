@@ -31,6 +31,8 @@ class Stage:
         total: how many there are; None where nothing is counted.
         began: seconds of the clock.
         done: how many are done.
+        before: how many of them were done before the stage began, by a process that was stopped.
+        scale: how many times as long the whole takes as what was left of it then.
     """
 
     kind: str
@@ -39,11 +41,15 @@ class Stage:
     total: int | None
     began: float
     done: int = 0
+    before: int = 0
+    scale: float = 1.0
 
     @property
     def share(self) -> float | None:
-        """Share that is done; None where nothing is counted, or nothing is done yet."""
-        return self.done / self.total if self.total and self.done else None
+        """Share that is done of what was left to do; None where nothing is counted, or nothing is done yet."""
+        return (
+            (self.done - self.before) / (self.total - self.before) if self.total and self.done > self.before else None
+        )
 
     def __str__(self) -> str:
         counted = f"{self.item} {min(self.done + 1, self.total)} of {self.total}" if self.total else ""
@@ -76,7 +82,7 @@ class Activity:
             yield
         finally:
             self._open = outside
-        path, took = path_of((*outside, opened)), self.clock() - opened.began
+        path, took = path_of((*outside, opened)), (self.clock() - opened.began) * opened.scale
         for listener in self._listeners:
             listener(path, took)
 
@@ -93,6 +99,15 @@ class Activity:
             yield
         finally:
             self._listeners.remove(listener)
+
+    def already(self, number: int) -> None:
+        """See `already`."""
+        if self._open and number:
+            inner = self._open[-1]
+            assert inner.total is not None and number < inner.total
+            inner.before = inner.done = number
+            for one in self._open:
+                one.scale = inner.total / (inner.total - number)
 
 
 def path_of(stages: tuple[Stage, ...]) -> str:
@@ -114,3 +129,6 @@ stage = PROCESS.stage
 """
 advance = PROCESS.advance
 """Say that so many more of the innermost stage's items are done; nothing where no stage is open."""
+already = PROCESS.already
+"""Say that so many of the innermost stage's items were done before it began: what is seen of it, and of the stages
+around it, is only the rest."""

@@ -24,6 +24,10 @@ class DeclaredTask(Protocol):
         """Whether each sequence comes with a condition."""
 
     @property
+    def has_real_sequences(self) -> bool:
+        """Whether its data has sequences, and not only what sequences are given."""
+
+    @property
     def knows_distribution(self) -> bool:
         """Whether the exact distribution of its sequences is known."""
 
@@ -76,12 +80,28 @@ class DeclaredGenerator(Protocol):
         """Whether it knows how likely a sequence is."""
 
     @property
+    def latent_width(self) -> int:
+        """Width of the latent that a sequence is drawn given; 0 where there is none."""
+
+    @property
+    def learns_by_likelihood(self) -> bool:
+        """Whether it knows how likely a sequence is, given its latent where it has one."""
+
+    @property
     def draws_tokens(self) -> bool:
         """Whether it draws one token after another."""
 
     @property
     def relaxes(self) -> bool:
         """Whether it gives soft rows through which it can be differentiated."""
+
+    @property
+    def sets_goals(self) -> bool:
+        """Whether it sets itself goals among features of its prefixes."""
+
+    @property
+    def prefix_features(self) -> object | None:
+        """Sizes of the discriminator's features that it has a copy of; None where it reads none."""
 
     @property
     def attends(self) -> bool:
@@ -116,8 +136,32 @@ class DeclaredDiscriminator(Protocol):
         """Whether it reads distributions in the place of tokens."""
 
     @property
+    def ranks(self) -> bool:
+        """Whether its logits are log rank scores."""
+
+    @property
     def has_embedding(self) -> bool:
         """Whether tokens are embedded."""
+
+    @property
+    def writes_verdicts(self) -> bool:
+        """Whether it reads two answers to one prompt and writes which is the real one."""
+
+    @property
+    def gives_features(self) -> bool:
+        """Whether it has features of a whole sequence, which its output layer reads."""
+
+    @property
+    def prefix_features(self) -> object | None:
+        """Sizes of the features that a generator may copy; None where it has none."""
+
+    @property
+    def copies_embeddings(self) -> bool:
+        """Whether its embeddings are copies of the generator's, made when pretraining is over."""
+
+    @property
+    def begins_as_generator(self) -> bool:
+        """Whether it takes the generator's weights when pretraining is over."""
 
     @property
     def has_spectral_norm(self) -> bool:
@@ -168,6 +212,10 @@ class DeclaredLoss(Protocol):
         """Whether each fake is compared with reals."""
 
     @property
+    def guides_beside_reals(self) -> bool:
+        """Whether a generator that is differentiated learns by it from fakes beside reals."""
+
+    @property
     def within_prompts(self) -> bool:
         """Whether each fake is compared with the real of its own prompt."""
 
@@ -176,12 +224,24 @@ class DeclaredLoss(Protocol):
         """Whether a distribution over tokens learns by it."""
 
     @property
+    def is_of_ranks(self) -> bool:
+        """Whether it learns from log rank scores."""
+
+    @property
+    def is_of_verdicts(self) -> bool:
+        """Whether it learns from verdicts on two answers."""
+
+    @property
     def reads_policy(self) -> bool:
         """Whether it reads the generator's own log-probabilities."""
 
     @property
     def needs_bounded_slope(self) -> bool:
         """Whether it has no minimum while nothing bounds the slope."""
+
+    @property
+    def margin_temperature(self) -> float:
+        """What the margin of a real over a fake is divided by to be log-odds."""
 
     @property
     def smoothing(self) -> float:
@@ -198,6 +258,10 @@ class DeclaredPenalty(Protocol):
     @property
     def bounds_slope(self) -> bool:
         """Whether it bounds the slope."""
+
+    @property
+    def needs_halves(self) -> bool:
+        """Whether it pairs reals with fakes, so that half of every minibatch must be real."""
 
 
 class DeclaredAdversary(Protocol):
@@ -234,6 +298,10 @@ class DeclaredAdversary(Protocol):
     @property
     def needs_halves(self) -> bool:
         """Whether half of every minibatch must be real."""
+
+    @property
+    def shows_prompts(self) -> bool:
+        """Whether a minibatch has prompts, each with its real sequence and its fakes."""
 
 
 class DeclaredMap(Protocol):
@@ -280,12 +348,20 @@ class DeclaredReward(Protocol):
         """Whether it compares finished sequences."""
 
     @property
+    def reads_policy(self) -> bool:
+        """Whether it compares with the generator's log-probabilities of sequences."""
+
+    @property
     def is_positive(self) -> bool:
         """Whether it is never below 0."""
 
     @property
     def is_relative(self) -> bool:
-        """Whether it compares logits of a generated and a real sequence under one condition."""
+        """Whether a constant added to all logits under one condition changes nothing."""
+
+    @property
+    def compares_groups(self) -> bool:
+        """Whether it is computed by comparing sequences of `schedule.g_group`."""
 
     @property
     def logit_map(self) -> DeclaredMap | None:
@@ -367,6 +443,10 @@ class DeclaredNormalisation(Protocol):
     def centres(self) -> bool:
         """Whether a constant added to all values changes nothing."""
 
+    @property
+    def gives_weights(self) -> bool:
+        """Whether the result is never below 0."""
+
 
 class DeclaredReference(Protocol):
     """What straying from the start of adversarial training costs."""
@@ -378,6 +458,10 @@ class DeclaredReference(Protocol):
     @property
     def place(self) -> str:
         """Where it is added: none, reward, loss."""
+
+    @property
+    def adapts(self) -> bool:
+        """Whether its weight changes from batch to batch."""
 
 
 class DeclaredObjective(Protocol):
@@ -402,6 +486,18 @@ class DeclaredObjective(Protocol):
     @property
     def contrasts_reals(self) -> bool:
         """Whether generated sequences are set against real ones by the generator's own log-probabilities."""
+
+    @property
+    def learns_reals(self) -> bool:
+        """Whether real sequences alone are learned from."""
+
+    @property
+    def needs_positive(self) -> bool:
+        """Whether advantages are weights of likelihood, whoever made the sequences."""
+
+    @property
+    def teaches_goals(self) -> bool:
+        """Whether advantages teach the generator's goals, and tokens are rewarded for following them."""
 
     @property
     def draws_tokens(self) -> bool:
@@ -460,6 +556,14 @@ class DeclaredSchedule(Protocol):
         """Epochs of pretraining, at most."""
 
     @property
+    def mle_patience(self) -> int | None:
+        """Epochs without gain that end it."""
+
+    @property
+    def pretraining(self) -> str:
+        """Order of pretraining: the generator first, or both side by side."""
+
+    @property
     def mle_batch(self) -> int:
         """Sequences a maximum-likelihood update."""
 
@@ -488,8 +592,16 @@ class DeclaredSchedule(Protocol):
         """Generator updates a unit."""
 
     @property
+    def rollout_temperature(self) -> float:
+        """Temperature of the policy that learns."""
+
+    @property
     def d_steps(self) -> int:
         """Discriminator rounds an iteration."""
+
+    @property
+    def d_fakes(self) -> str:
+        """Fakes of these rounds: fresh ones, or the rollouts."""
 
     @property
     def balance(self) -> DeclaredBalance:
@@ -546,6 +658,26 @@ class DeclaredWorkers(Protocol):
     @property
     def call_timeout_s(self) -> float:
         """Seconds after which an actor that has not answered is taken for hung."""
+
+
+class Comparing(Protocol):
+    """What may compare sequences of a batch with each other."""
+
+    @property
+    def reward(self) -> DeclaredReward:
+        """What a sequence is rewarded for."""
+
+    @property
+    def baseline(self) -> DeclaredBaseline:
+        """What is subtracted."""
+
+    @property
+    def normalisation(self) -> DeclaredNormalisation:
+        """The scale of advantages."""
+
+    @property
+    def objective(self) -> DeclaredObjective:
+        """The generator's loss."""
 
 
 class Fields(Protocol):
@@ -616,9 +748,14 @@ class Fields(Protocol):
         """Names of the networks whose embeddings begin from a file."""
 
 
-def compares_sequences(baseline: DeclaredBaseline, normalisation: DeclaredNormalisation) -> bool:
+def compares_sequences(fields: Comparing) -> bool:
     """Whether sequences of a batch are compared with each other, so that `schedule.g_group` has an effect."""
-    return "groups" in baseline.needs or "groups" in normalisation.needs
+    is_read = fields.objective.reads_reward
+    return (
+        "groups" in fields.baseline.needs
+        or "groups" in fields.normalisation.needs
+        or (is_read and fields.reward.compares_groups)
+    )
 
 
 def tells_log_odds(fields: Fields) -> bool:

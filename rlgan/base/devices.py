@@ -53,3 +53,19 @@ def bfloat16_cost(threads: int, size: int = 512) -> float:
                 taken.append(time.perf_counter() - started)
             fastest[dtype] = min(taken[1:])
     return fastest[torch.bfloat16] / fastest[torch.float32]
+
+
+def bfloat16_notes(setting: str, threads: int) -> tuple[str, ...]:
+    """A warning if this CPU is slower in bfloat16 than in float32, with the measured ratio.
+
+    Args:
+        setting: the name of what is set to bfloat16.
+        threads: that compute it.
+    """
+    cost = bfloat16_cost(threads)
+    if cost <= 1.0:
+        return ()
+    return (
+        f"warning: {setting}='bfloat16': a matrix product takes {cost:.1f} times as long as in float32 on this CPU. "
+        "Set it to float32 unless memory is short.",
+    )

@@ -6,6 +6,7 @@ What is read is plain data: settings as JSON, weights as safetensors. Code that 
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -161,7 +162,8 @@ def _fetched(source: HubModel, files: Sequence[str]) -> Path:
         f"On a machine with network run `hf download {source.name} --local-dir {source.name.rpartition('/')[2]}`, "
         "copy that folder to this machine, and give its path as the model."
     )
-    why_not = "offline is true" if source.offline else None
+    why_not = "offline is true" if source.offline else "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else None
+    here = "" if Path(source.name).exists() else "there is no such folder here, "  # a name may be a path mistyped
     try:
         if why_not is None:
             why_not = _why_unreachable(source)
@@ -198,7 +200,7 @@ def _fetched(source: HubModel, files: Sequence[str]) -> Path:
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         why = why_not or f"the hub cannot be reached ({_first_line(error)})"
         raise DataError(
-            f"model {source.name}: {why}, and its files are not in {constants.HF_HUB_CACHE}. {by_hand}",
+            f"model {source.name}: {here}{why}, and its files are not in {constants.HF_HUB_CACHE}. {by_hand}",
             code="model_not_fetched",
             fields={"model": source.name},
         ) from None
@@ -225,7 +227,7 @@ def _why_unreachable(source: HubModel) -> str | None:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:120]
+    return textwrap.shorten((str(error).strip() or type(error).__name__).splitlines()[0], 120, placeholder=" …")
 
 
 def read_config(source: ModelFolder | HubModel) -> dict[str, Any]:

@@ -14,6 +14,10 @@ keys belong to the plug-in, and no fact is said of them one by one.
 
 from __future__ import annotations
 
+import ast
+import functools
+import inspect
+import itertools
 import types
 import typing
 from collections.abc import Iterator, Mapping
@@ -38,13 +42,22 @@ class Settings(BaseModel):
         extra="forbid",
         validate_default=True,
         allow_inf_nan=False,
-        use_attribute_docstrings=True,
     )
 
     moved: ClassVar[Mapping[str, str]] = {}
     """Names of settings in older versions → their path below this class; both are read."""
     left_out: ClassVar[Mapping[str, str]] = {}
     """Names of settings that users may look for here and that there are none of → why, and what to do."""
+
+    @classmethod
+    def why_left_out(cls, name: str, values: Mapping[str, Any]) -> str:
+        """The sentence of `left_out`, where more is known of the settings beside it.
+
+        Args:
+            name: one of `left_out`.
+            values: name → value of settings of this class, as they were given.
+        """
+        return cls.left_out[name]
 
     @model_validator(mode="before")
     @classmethod
@@ -66,6 +79,44 @@ class Settings(BaseModel):
             fields: all of it, each part valid by itself.
         """
         yield from ()
+
+
+def documented(owner: type[BaseModel], name: str) -> str:
+    """The text under a field of a settings class, in one line; "" where there is none or no source to read.
+
+    It is read when it is asked for. Pydantic can read it as each class is made (`use_attribute_docstrings`), but then
+    every process that trains parses the source of all settings before it begins.
+
+    Args:
+        owner: the settings class.
+        name: a field of it, or of one that it inherits from.
+    """
+    if text := owner.model_fields[name].description:
+        return " ".join(text.split())
+    for made_by in owner.__mro__:
+        if name in vars(made_by).get("__annotations__", ()):
+            return _under_fields(made_by).get(name, "")
+    return ""
+
+
+@functools.cache
+def _under_fields(owner: type) -> dict[str, str]:
+    """Annotated name → the string that stands under it in the source of a class, in one line."""
+    try:
+        source = inspect.getsource(owner)
+    except (OSError, TypeError):  # typed into an interpreter that keeps no source
+        return {}
+    # A class within a function is indented; its texts may have lines that are not, so nothing can be taken away.
+    (tree,) = ast.parse(f"if True:\n{source}" if source[0].isspace() else source).body
+    if isinstance(tree, ast.If):
+        (tree,) = tree.body
+    assert isinstance(tree, ast.ClassDef)
+    return {
+        above.target.id: " ".join(below.value.value.split())
+        for above, below in itertools.pairwise(tree.body)
+        if isinstance(above, ast.AnnAssign) and isinstance(above.target, ast.Name)
+        if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant) and isinstance(below.value.value, str)
+    }
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,6 +117,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="print each token when it is sampled, one sequence after another",
     )
+    data.add_argument(
+        "--draw",
+        default=None,
+        metavar="FILE.svg",
+        help="also draw the sequences, which are SMILES or SELFIES, into this SVG (needs rdkit)",
+    )
+    data.add_argument(
+        "--out",
+        default=None,
+        metavar="FILE.png",
+        help="draw the sequences into this PNG instead of printing them (only for tasks such as images)",
+    )
     settings.add_argument("--seed", type=int, metavar="N", default=None, help="random seed (default 0)")
     add_trust(of_run)
     of_run.add_argument(
@@ -182,11 +194,64 @@ def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
             f"--stream: has no effect with {other}, which needs whole sequences. Remove one of them.",
             code="stream_beside_beam",
         )
+    if options.draw is not None:
+        _require_drawable(options)
+    if options.out is not None and not options.out.lower().endswith(".png"):
+        raise ConfigError(
+            f"--out {options.out}: must end with .png. Give the name of a PNG file.",
+            code="out_no_png",
+            fields={"--out": options.out},
+        )
+    if options.out is not None and options.stream:
+        raise ConfigError(
+            "--out: has no effect with --stream, which prints. Remove one of them.", code="out_beside_stream"
+        )
     if options.model is None:
         _of_run(options)
     else:
         _of_model(options)
     return 0
+
+
+def _require_drawable(options: argparse.Namespace) -> None:
+    """See to it, before anything is sampled, that a picture can be drawn and written."""
+    from rlgan.domains.molecules.chemistry import require_rdkit
+
+    if options.stream:
+        raise ConfigError(
+            "--draw: needs whole sequences, but --stream prints tokens. Remove one of them.", code="draw_beside_stream"
+        )
+    if options.out is not None:
+        raise ConfigError(
+            "--draw: draws molecules, and --out pixels; no generator writes both. Remove one of them.",
+            code="draw_beside_out",
+        )
+    if not options.draw.lower().endswith(".svg"):
+        raise ConfigError(
+            f"--draw {options.draw}: must end with .svg. Give the name of an SVG file.",
+            code="draw_no_svg",
+            fields={"--draw": options.draw},
+        )
+    require_rdkit("--draw")
+
+
+def _draw(lines: Sequence[str], path: Path) -> None:
+    """Draw sequences as molecules."""
+    from rlgan.base.files import write_atomically
+    from rlgan.domains.molecules.chemistry import canonical
+    from rlgan.domains.molecules.drawing import grid
+
+    number = sum(canonical(line) is not None for line in lines)
+    if not number:
+        raise ConfigError(
+            f"--draw: none of {len(lines)} sequences is a molecule, so there is nothing to draw. Remove it, or "
+            "raise --num.",
+            code="draw_no_molecule",
+            fields={"--draw": str(path)},
+        )
+    text = grid(lines)
+    write_atomically(path, lambda beside: beside.write_text(text, "utf-8"))
+    print(f"{path}: {number} of {len(lines)} sequences are molecules", file=sys.stderr)
 
 
 def _write(options: argparse.Namespace, folder: Path, temperature: float) -> None:
@@ -197,6 +262,12 @@ def _write(options: argparse.Namespace, folder: Path, temperature: float) -> Non
     from rlgan.storage.export import Decoding, load_run_generator
 
     exported = load_run_generator(folder, trust_code=options.trust_code)
+    if options.out is not None and exported.space.drawing is None:
+        raise ConfigError(
+            "--out: has no effect, because the sequences of this generator stand for no pictures. Remove it.",
+            code="out_without_drawing",
+            fields={"--out": options.out},
+        )
     draw = Draw(temperature, options.top_k, options.top_p)
     seed = options.seed or 0
     sources, path, numbers = _sources(options, exported)
@@ -215,8 +286,17 @@ def _write(options: argparse.Namespace, folder: Path, temperature: float) -> Non
         lines, notes = exported.answer(sources, path, decoding, seed, numbers)
         for note in notes:
             print(f"{path}: {note}", file=sys.stderr)
+    if options.out is not None:
+        from rlgan.report.picture_grid import write_grid
+
+        assert exported.space.drawing is not None
+        write_grid(exported.space.drawing.pictures(lines), Path(options.out))
+        print(f"{options.out}: {len(lines)} pictures", file=sys.stderr)
+        return
     for line in lines:
         print(one_line(line))
+    if options.draw is not None:
+        _draw(lines, Path(options.draw))
 
 
 def _sources(

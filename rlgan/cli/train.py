@@ -203,7 +203,7 @@ def resumed(asked_for: Resumption, choices: Choices, overrides: Mapping[str, str
     else:
         if asked_for.out is not None:
             raise ConfigError(
-                "--out: has no effect with --resume, which continues in the folder of the run. Remove one of the two.",
+                "--out: has no effect on a run that is given by its folder, where it continues. Remove it.",
                 code="out_beside_resume",
             )
         run_dir, storage = Path(asked_for.run), None
@@ -211,8 +211,8 @@ def resumed(asked_for: Resumption, choices: Choices, overrides: Mapping[str, str
         if asked_for.storage is not None:
             if not is_uri(asked_for.storage):
                 raise ConfigError(
-                    f"--storage {asked_for.storage}: has no effect with --resume, which continues in the folder of "
-                    "the run. Remove it, or give the URI of a storage to upload the run to.",
+                    f"--storage {asked_for.storage}: has no effect on a run that is given by its folder, where it "
+                    "continues. Remove it, or give the URI of a storage to upload the run to.",
                     code="storage_beside_resume",
                     fields={"storage": asked_for.storage},
                 )

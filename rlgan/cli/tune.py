@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlgan.base.errors import ConfigError, nearest
+from rlgan.base.settings import documented
 from rlgan.tuning.search.settings import SweepSettings
 from rlgan.tuning.space.ready import READY
 
@@ -38,7 +39,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "study", nargs="?", metavar="STUDY", help="one of these studies, or your own file in .toml or .py"
     )
     for name, field in SweepSettings.model_fields.items():
-        text = " ".join((field.description or "").split()).replace("%", "%%")
+        text = documented(SweepSettings, name).replace("%", "%%")
         default = "" if field.default is None else f" (default {field.default})"
         words = re.findall(r"'(\w+)'", str(field.annotation)) if "Literal" in str(field.annotation) else []
         settings.add_argument(

@@ -19,7 +19,16 @@ from pydantic_core import ErrorDetails, to_jsonable_python
 
 from rlgan.base.errors import ConfigError, RlganError, nearest
 from rlgan.base.problems import ContradictionError
-from rlgan.base.settings import FollowsData, Settings, elements_in, is_within, members_of, parts_of, settings_in
+from rlgan.base.settings import (
+    FollowsData,
+    Settings,
+    documented,
+    elements_in,
+    is_within,
+    members_of,
+    parts_of,
+    settings_in,
+)
 from rlgan.extensions import Plugin, TakesPlugin, names_plugin, reading_a_folder, require_no_namesake
 
 from .config import Config
@@ -195,6 +204,12 @@ def changed(config: Config, changes: Mapping[str, Any]) -> dict[str, Any]:
                 )
             pending.append((now, value))
             continue
+        if leaf in owner.left_out:
+            above = "".join(f"{parent}." for parent in parents)
+            beside = {name: asked[above + name] for name in owner.model_fields if above + name in asked}
+            raise ConfigPathError(
+                path, f"{path}: {owner.why_left_out(leaf, {**node, **beside})}", code="setting_left_out"
+            )
         if leaf not in owner.model_fields or leaf == "kind":
             raise _unknown_path(tree, owner, path, [*parents, leaf])
         node[leaf] = _variant_or_value(path, owner.model_fields[leaf], value)
@@ -447,8 +462,6 @@ def _unknown_path(
     if name in owner.model_fields and name != "kind":
         full = ".".join(first_unknown)
         return ConfigPathError(path, f"{path}: no such setting; {full} currently has no settings below it.")
-    if name in owner.left_out:
-        return ConfigPathError(path, f"{path}: {owner.left_out[name]}", code="setting_left_out")
     siblings = [f"{above}.{field}" if above else field for field in owner.model_fields if field != "kind"]
     kind = owner.model_fields["kind"].default if "kind" in owner.model_fields else None
     # Once each: several settings may hold the same class.
@@ -532,7 +545,7 @@ def documentation(config: Config) -> Iterator[tuple[str, Any, str]]:
 
 def _documented(owner: type[Settings], node: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any, str]]:
     for name, field in owner.model_fields.items():
-        value, text = node[name], " ".join((field.description or "").split())
+        value, text = node[name], documented(owner, name)
         if any(isinstance(fact, FollowsData) and f"{fact.of}." == prefix for fact in field.metadata):
             text += " " + FOLLOWS_DATA
         if name == "kind":

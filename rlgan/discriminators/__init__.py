@@ -15,37 +15,48 @@ from .causal_lstm import CausalLSTM, CausalLSTMDiscriminator
 from .cnn_highway import CnnHighway, CnnHighwayDiscriminator
 from .density_ratio import DensityRatio, build_density_ratio
 from .discriminator import Discriminator, EmbeddingDiscriminator, Granularity, PlainScorer, Scorer, TextsOfRun
+from .duels import Duels
 from .ensemble import Ensemble
 from .hierarchical_lstm import HierarchicalLSTM, HierarchicalLSTMDiscriminator
 from .interaction_cnn import InteractionCnn, InteractionCnnDiscriminator
 from .language_model import LanguageModel, LanguageModelDiscriminator
+from .logistic import Logistic, LogisticDiscriminator
 from .lstm import BidirectionalLSTM, BidirectionalLSTMDiscriminator
+from .multi_representation import MultiRepresentation, MultiRepresentationDiscriminator
 from .pair_cnn import PairCnn, PairCnnDiscriminator
 from .pair_discriminator import PairDiscriminator
 from .pair_lstm import PairLSTM, PairLSTMDiscriminator
 from .plugin import AdaptedDiscriminator, PluginDiscriminator
+from .ranker import Ranker, RankerDiscriminator
 from .res_conv import ResConv, ResConvDiscriminator
 from .sequence_classifier import SequenceClassifier, SequenceClassifierDiscriminator
 from .tabular import Tabular, TabularDiscriminator
 from .transformer import Transformer, TransformerDiscriminator
 from .triple_lstm import TripleLSTM, TripleLSTMDiscriminator
 from .two_towers import HeadSettings, JointHead, SplitHead
+from .verdict_writer import VerdictWriter, VerdictWriterDiscriminator
+from .window_cnn import WindowCnn, WindowCnnDiscriminator
 
 DiscriminatorSettings = Annotated[
     CnnHighway
     | BidirectionalLSTM
     | CausalLSTM
+    | WindowCnn
     | Transformer
     | ResConv
+    | MultiRepresentation
+    | Ranker
     | LanguageModel
     | DensityRatio
     | Tabular
+    | Logistic
     | PairCnn
     | PairLSTM
     | HierarchicalLSTM
     | InteractionCnn
     | TripleLSTM
     | SequenceClassifier
+    | VerdictWriter
     | PluginDiscriminator,
     Field(discriminator="kind"),
 ]
@@ -55,17 +66,22 @@ _NETWORKS: dict[type[Settings], Callable[[Any, SequenceSpace], Discriminator]] =
     CnnHighway: lambda settings, space: CnnHighwayDiscriminator(settings, space.vocab_size),
     BidirectionalLSTM: lambda settings, space: BidirectionalLSTMDiscriminator(settings, space.vocab_size),
     CausalLSTM: CausalLSTMDiscriminator,
+    WindowCnn: WindowCnnDiscriminator,
     Transformer: TransformerDiscriminator,
     ResConv: ResConvDiscriminator,
+    MultiRepresentation: MultiRepresentationDiscriminator,
+    Ranker: RankerDiscriminator,
     LanguageModel: LanguageModelDiscriminator.of,
     DensityRatio: build_density_ratio,
     Tabular: lambda settings, space: TabularDiscriminator(space),
+    Logistic: LogisticDiscriminator,
     PairCnn: PairCnnDiscriminator,
     PairLSTM: PairLSTMDiscriminator,
     HierarchicalLSTM: HierarchicalLSTMDiscriminator,
     InteractionCnn: InteractionCnnDiscriminator,
     TripleLSTM: TripleLSTMDiscriminator,
     SequenceClassifier: SequenceClassifierDiscriminator,
+    VerdictWriter: VerdictWriterDiscriminator,
     PluginDiscriminator: AdaptedDiscriminator,
 }
 
@@ -91,6 +107,7 @@ __all__ = [
     "DensityRatio",
     "Discriminator",
     "DiscriminatorSettings",
+    "Duels",
     "EmbeddingDiscriminator",
     "Ensemble",
     "Granularity",
@@ -102,6 +119,10 @@ __all__ = [
     "JointHead",
     "LanguageModel",
     "LanguageModelDiscriminator",
+    "Logistic",
+    "LogisticDiscriminator",
+    "MultiRepresentation",
+    "MultiRepresentationDiscriminator",
     "PairCnn",
     "PairCnnDiscriminator",
     "PairDiscriminator",
@@ -109,6 +130,8 @@ __all__ = [
     "PairLSTMDiscriminator",
     "PlainScorer",
     "PluginDiscriminator",
+    "Ranker",
+    "RankerDiscriminator",
     "ResConv",
     "ResConvDiscriminator",
     "Scorer",
@@ -122,5 +145,9 @@ __all__ = [
     "TransformerDiscriminator",
     "TripleLSTM",
     "TripleLSTMDiscriminator",
+    "VerdictWriter",
+    "VerdictWriterDiscriminator",
+    "WindowCnn",
+    "WindowCnnDiscriminator",
     "build_discriminator",
 ]

@@ -8,6 +8,7 @@ of every embedding with every window offset is a table, and a convolution is a s
 from __future__ import annotations
 
 import copy
+from abc import abstractmethod
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -19,11 +20,17 @@ from torch.nn import functional
 
 from rlgan.base.errors import ConfigError
 from rlgan.base.search_priors import Choice, LogUniform, Uniform
+from rlgan.layers.prefix_features import SEQGAN_FILTERS, SEQGAN_WINDOWS, FeatureSizes
 
-from .discriminator import Architecture, EmbeddingDiscriminator, Granularity, Reads, Scorer, require_no_conditions
-
-SEQGAN_WINDOWS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 15, 20)
-SEQGAN_FILTERS = (100, 200, 200, 200, 200, 100, 100, 100, 100, 100, 160, 160)
+from .discriminator import (
+    Architecture,
+    EmbeddingDiscriminator,
+    Granularity,
+    Reads,
+    Scorer,
+    read_by,
+    require_no_conditions,
+)
 
 
 class CnnHighway(Architecture):
@@ -45,11 +52,17 @@ class CnnHighway(Architecture):
     """Number of networks that are trained side by side; their logits are averaged."""
     reads: ClassVar[Reads] = "sequences"
     granularity: ClassVar[Granularity] = "sequence"
+    gives_features: ClassVar[bool] = True
 
     @property
     def filters_of_each(self) -> tuple[int, ...]:
         """Number of filters of each window size."""
         return filters_of_each(self.windows, self.filters)
+
+    @property
+    def prefix_features(self) -> FeatureSizes | None:
+        """Those of its highway layer; several networks have none in common."""
+        return FeatureSizes(self.embedding, self.windows, self.filters_of_each) if self.members == 1 else None
 
     @model_validator(mode="after")
     def _check(self) -> CnnHighway:
@@ -102,7 +115,66 @@ class Highway(nn.Linear):
         return torch.lerp(features, functional.relu(transform), torch.sigmoid(gate))
 
 
-class CnnHighwayDiscriminator(EmbeddingDiscriminator):
+class WindowedDiscriminator(EmbeddingDiscriminator):
+    """Embedding, windows, max over time, highway, dropout; what becomes of these features is `head`.
+
+    Args:
+        vocab_size: number of tokens V.
+        embedding: width of the token embedding.
+        windows: sizes in tokens.
+        filters: number of filters of each.
+        dropout: of the features.
+    """
+
+    def __init__(
+        self, vocab_size: int, embedding: int, windows: tuple[int, ...], filters: tuple[int, ...], dropout: float
+    ) -> None:
+        super().__init__()
+        self.windows, self.filters = windows, filters
+        self.width = sum(filters)
+        self.embedding = nn.Embedding(vocab_size, embedding)
+        self.kernels = nn.ParameterList(
+            nn.Parameter(torch.empty(window * embedding, number))
+            for window, number in zip(windows, filters, strict=True)
+        )
+        self.kernel_bias = nn.Parameter(torch.full((self.width,), 0.1))
+        self.highway = Highway(self.width)
+        self.dropout = nn.Dropout(dropout)
+
+    def initialise(self) -> None:
+        """Begin as the released SeqGAN code does."""
+        nn.init.uniform_(self.embedding.weight, -1.0, 1.0)
+        for kernel in self.kernels:
+            nn.init.trunc_normal_(kernel, std=0.1, a=-0.2, b=0.2)
+        self.highway.initialise()
+
+    def judge(self, embedded: Tensor, mask: Tensor, is_twice_differentiable: bool) -> Tensor:
+        """Real-logits; see `EmbeddingDiscriminator.judge`."""
+        return self.head(self.pooled(embedded, mask, is_twice_differentiable))
+
+    def pooled(self, embedded: Tensor, mask: Tensor, is_twice_differentiable: bool) -> Tensor:
+        """(B, F) maximum response of each filter over time; arguments as of `judge`."""
+        embedded = embedded * mask.unsqueeze(2)
+        length = mask.shape[1]
+        if (longest := max(self.windows)) > length:
+            embedded = functional.pad(embedded, (0, 0, 0, longest - length))
+        pooled = [
+            max_over_time(embedded, kernel, max(length - window, 0) + 1, is_twice_differentiable)
+            for window, kernel in zip(self.windows, self.kernels, strict=True)
+        ]
+        # The bias is the same at every position and ReLU is monotone, so both commute with the maximum.
+        return functional.relu(torch.cat(pooled, dim=1) + self.kernel_bias)
+
+    @abstractmethod
+    def head(self, features: Tensor) -> Tensor:
+        """(B, F) pooled features to (B,) real-logits."""
+
+    def scorer(self) -> Scorer:
+        """A frozen copy; see `Discriminator.scorer`."""
+        return CnnHighwayScorer(self)
+
+
+class CnnHighwayDiscriminator(WindowedDiscriminator):
     """Embedding, windows, max over time, highway, dropout, two-way softmax.
 
     The logit is the difference of the two softmax inputs, so `sigmoid(logit)` is the released code's P(real) and the
@@ -114,52 +186,25 @@ class CnnHighwayDiscriminator(EmbeddingDiscriminator):
     """
 
     def __init__(self, settings: CnnHighway, vocab_size: int) -> None:
-        super().__init__()
-        self.windows, self.filters = settings.windows, settings.filters_of_each
+        super().__init__(vocab_size, settings.embedding, settings.windows, settings.filters_of_each, settings.dropout)
         self.l2_out = settings.l2_out
-        width = sum(self.filters)
-        self.embedding = nn.Embedding(vocab_size, settings.embedding)
-        self.kernels = nn.ParameterList(
-            nn.Parameter(torch.empty(window * settings.embedding, filters))
-            for window, filters in zip(self.windows, self.filters, strict=True)
-        )
-        self.kernel_bias = nn.Parameter(torch.full((width,), 0.1))
-        self.highway = Highway(width)
-        self.dropout = nn.Dropout(settings.dropout)
-        self.output = nn.Linear(width, 2)
-        nn.init.uniform_(self.embedding.weight, -1.0, 1.0)
-        for kernel in self.kernels:
-            nn.init.trunc_normal_(kernel, std=0.1, a=-0.2, b=0.2)
-        self.highway.initialise()
+        self.output = nn.Linear(self.width, 2)
+        self.initialise()
         nn.init.trunc_normal_(self.output.weight, std=0.1, a=-0.2, b=0.2)
         nn.init.constant_(self.output.bias, 0.1)
 
-    def judge(self, embedded: Tensor, mask: Tensor, is_twice_differentiable: bool) -> Tensor:
-        """Real-logits; see `EmbeddingDiscriminator.judge`."""
-        embedded = embedded * mask.unsqueeze(2)
-        length = mask.shape[1]
-        if (longest := max(self.windows)) > length:
-            embedded = functional.pad(embedded, (0, 0, 0, longest - length))
-        pooled = [
-            max_over_time(embedded, kernel, max(length - window, 0) + 1, is_twice_differentiable)
-            for window, kernel in zip(self.windows, self.kernels, strict=True)
-        ]
-        # The bias is the same at every position and ReLU is monotone, so both commute with the maximum.
-        features = functional.relu(torch.cat(pooled, dim=1) + self.kernel_bias)
-        return self.head(features)
-
     def head(self, features: Tensor) -> Tensor:
-        """Highway layer, dropout, output: (B, F) pooled features to (B,) real-logits."""
+        """Highway layer, dropout, output; see `WindowedDiscriminator.head`."""
         scores = self.output(self.dropout(self.highway(features)))
         return scores[:, 1] - scores[:, 0]
+
+    def output_features(self, tokens: Tensor, mask: Tensor, conditions: Tensor | None = None) -> Tensor:
+        """What its output layer reads; see `Discriminator.output_features`."""
+        return read_by(self.output, lambda: self(tokens, mask, conditions))
 
     def penalty(self) -> Tensor:
         """λ·(½‖W_out‖² + ½‖b_out‖²)."""
         return self.l2_out * 0.5 * (self.output.weight.square().sum() + self.output.bias.square().sum())
-
-    def scorer(self) -> Scorer:
-        """A frozen copy; see `Discriminator.scorer`."""
-        return CnnHighwayScorer(self)
 
 
 class CnnHighwayScorer(Scorer):
@@ -182,7 +227,7 @@ class CnnHighwayScorer(Scorer):
     _BAGS = 2048  # window positions summed together, so that the sums are still in cache for the maximum
 
     @torch.no_grad()
-    def __init__(self, discriminator: CnnHighwayDiscriminator, max_table_bytes: int = 400_000_000) -> None:
+    def __init__(self, discriminator: WindowedDiscriminator, max_table_bytes: int = 400_000_000) -> None:
         self._discriminator = copy.deepcopy(discriminator).eval().requires_grad_(False)
         vocab_size, width = discriminator.embedding.weight.shape
         num_columns = sum(k * f for k, f in zip(discriminator.windows, discriminator.filters, strict=True))

@@ -12,6 +12,7 @@ reads no soft rows.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal, Protocol
@@ -28,6 +29,9 @@ from rlgan.envs.model_tokens import ModelTokens
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.generators.generator import SavedModel
 from rlgan.layers.embeddings import TokenEmbedding
+from rlgan.layers.prefix_features import FeatureSizes
+
+from .duels import Duels
 
 Granularity = Literal["sequence", "token"]
 """What has a logit of its own: a finished sequence, or each token given those before it. Settings of a discriminator
@@ -44,8 +48,15 @@ class Architecture(Settings):
 
     gives_distribution: ClassVar[bool] = False
     """Whether its logits are log-probabilities of tokens under its own distribution."""
+    ranks: ClassVar[bool] = False
+    """Whether its logits are log rank scores among other sequences, instead of verdicts."""
+    writes_verdicts: ClassVar[bool] = False
+    """Whether it reads two answers to one prompt and writes which is the real one (`Discriminator.verdict_logprobs`).
+    It then has no logit of one sequence."""
     has_embedding: ClassVar[bool] = True
     """Whether it embeds tokens, so that a gradient penalty can be computed on embeddings."""
+    gives_features: ClassVar[bool] = False
+    """Whether it has features of a whole sequence, which its output layer reads (`Discriminator.output_features`)."""
 
     @property
     def has_spectral_norm(self) -> bool:
@@ -103,6 +114,11 @@ class Architecture(Settings):
         """Whether its embeddings are copies of the generator's, made when pretraining is over."""
         return False
 
+    @property
+    def prefix_features(self) -> FeatureSizes | None:
+        """Sizes of the features that a generator may copy (`rlgan.layers.prefix_features`); None where it has none."""
+        return None
+
 
 class Scorer(Protocol):
     """A frozen discriminator: no dropout, no autograd."""
@@ -129,7 +145,13 @@ class TextsOfRun:
 
 
 class Discriminator(nn.Module, ABC):
-    """Scores finished sequences, or each of their tokens."""
+    """Scores finished sequences, or each of their tokens.
+
+    Attributes:
+        num_views: logits that it gives of one sequence, each of which is learned by; their mean is its verdict.
+    """
+
+    num_views: int = 1
 
     @abstractmethod
     def forward(self, tokens: Tensor, mask: Tensor, conditions: Tensor | None = None) -> Tensor:
@@ -151,8 +173,10 @@ class Discriminator(nn.Module, ABC):
         """Networks that learn separately: the network itself, where there is but one."""
         return [self]
 
-    def member_logits(self, tokens: Tensor, mask: Tensor, conditions: Tensor | None = None) -> Tensor:
-        """Real-logits (M, B), or (M, B, T), of what learns separately: of the network itself, where there is but one.
+    def views(self, tokens: Tensor, mask: Tensor, conditions: Tensor | None = None) -> Tensor:
+        """Real-logits (K, B), or (K, B, T), that the verdict is the mean of; itself, where there is but one.
+
+        Losses, the generator's too, are means of those of the K.
 
         Args:
             tokens: (B, T) int64, or soft rows (B, T, V).
@@ -162,6 +186,35 @@ class Discriminator(nn.Module, ABC):
         logits: Tensor = self(tokens, mask, conditions)
         return logits.unsqueeze(0)
 
+    def member_logits(self, tokens: Tensor, mask: Tensor, conditions: Tensor | None = None) -> Tensor:
+        """Real-logits (M · K, B), or (M · K, B, T): the views of each of the networks that learn separately.
+
+        Args:
+            tokens: (B, T) int64, or soft rows (B, T, V).
+            mask: (B, T) bool.
+            conditions: (B, S) int64, or None.
+        """
+        return self.views(tokens, mask, conditions)
+
+    def class_logits(self, tokens: Tensor, mask: Tensor, is_real: Tensor, conditions: Tensor | None = None) -> Tensor:
+        """`member_logits` of a minibatch that is learned from, for networks whose logits depend on the other class.
+
+        Args:
+            tokens: (B, T) int64, or soft rows (B, T, V).
+            mask: (B, T) bool.
+            is_real: (B,) bool.
+            conditions: (B, S) int64, or None.
+        """
+        return self.member_logits(tokens, mask, conditions)
+
+    @property
+    def num_reals(self) -> int:
+        """Real sequences that it judges others beside, and keeps with its weights; 0 where it keeps none."""
+        return 0
+
+    def take_reals(self, reals: Tensor) -> None:
+        """Keep these (num_reals, T) int64 from now on; called before it judges, and at the beginning of each round."""
+
     def part_logits(self, tokens: Tensor, mask: Tensor, conditions: Tensor | None = None) -> dict[str, Tensor]:
         """Logits (B,) that the verdict is made of, by name; none where it is of one piece.
 
@@ -170,6 +223,54 @@ class Discriminator(nn.Module, ABC):
             mask: (B, T) bool.
             conditions: (B, S) int64, or None.
         """
+        return {}
+
+    def output_features(self, tokens: Tensor, mask: Tensor, conditions: Tensor | None = None) -> Tensor:
+        """What the output layer reads: (B, F) float32 of networks that declare `gives_features`.
+
+        Args:
+            tokens: (B, T) int64, or soft rows (B, T, V).
+            mask: (B, T) bool.
+            conditions: (B, S) int64, or None.
+
+        Raises:
+            ConfigError: it has no features of a whole sequence.
+        """
+        raise ConfigError(
+            f"{type(self).__name__}: has no features of a whole sequence. Use discriminator cnn_highway.",
+            code="discriminator_has_no_features",
+            fields={"discriminator": type(self).__name__},
+        )
+
+    def verdict_logprobs(self, duels: Duels) -> Tensor:
+        """Log-probabilities of the verdicts on pairs, of networks that declare `writes_verdicts`.
+
+        Args:
+            duels: the pairs, each under its prompt.
+
+        Returns:
+            (P, 3) float32, nats: that the real answer is named, that the generated one is, and a tie.
+
+        Raises:
+            ConfigError: it writes none.
+        """
+        raise ConfigError(
+            f"{type(self).__name__}: writes no verdicts. Use discriminator verdict_writer.",
+            code="discriminator_writes_no_verdicts",
+            fields={"discriminator": type(self).__name__},
+        )
+
+    def num_read_of(self, duels: Duels) -> Tensor:
+        """Tokens that are read of each pair, (P, 1) int64, of networks that declare `writes_verdicts`.
+
+        Args:
+            duels: the pairs, each under its prompt.
+        """
+        number = duels.conditions.shape[1] + 2 * duels.reals.shape[1]
+        return torch.full((len(duels), 1), number)
+
+    def named_weights(self) -> dict[str, float]:
+        """All that it knows, by names that a person can read; empty where its weights have no such names."""
         return {}
 
     def take_files(self) -> tuple[str, ...]:
@@ -282,6 +383,23 @@ class EmbeddingDiscriminator(Discriminator):
         Returns:
             As `Discriminator.forward`.
         """
+
+
+def read_by(layer: nn.Module, compute: Callable[[], object]) -> Tensor:
+    """What a layer reads while something is computed.
+
+    Args:
+        layer: is called once.
+        compute: computes it.
+    """
+    seen: list[Tensor] = []
+    handle = layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    try:
+        compute()
+    finally:
+        handle.remove()
+    (features,) = seen
+    return features
 
 
 class PlainScorer(Scorer):

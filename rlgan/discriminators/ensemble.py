@@ -24,6 +24,7 @@ class Ensemble(Discriminator):
     def __init__(self, members: Sequence[Discriminator]) -> None:
         super().__init__()
         self.members = nn.ModuleList(members)
+        self.num_views = members[0].num_views
 
     def forward(self, tokens: Tensor, mask: Tensor, conditions: Tensor | None = None) -> Tensor:
         """Real-logits; see `Discriminator.forward`."""
@@ -33,9 +34,28 @@ class Ensemble(Discriminator):
         """Its members."""
         return list(self.members)  # type: ignore[arg-type]
 
+    def views(self, tokens: Tensor, mask: Tensor, conditions: Tensor | None = None) -> Tensor:
+        """(K, B) or (K, B, T) means over its members; see `Discriminator.views`."""
+        return torch.stack([member.views(tokens, mask, conditions) for member in self.parts()]).mean(0)
+
     def member_logits(self, tokens: Tensor, mask: Tensor, conditions: Tensor | None = None) -> Tensor:
-        """(M, B) or (M, B, T) real-logits; see `Discriminator.member_logits`."""
-        return torch.stack([member(tokens, mask, conditions) for member in self.parts()])
+        """(M · K, B) or (M · K, B, T) real-logits; see `Discriminator.member_logits`."""
+        return torch.cat([member.member_logits(tokens, mask, conditions) for member in self.parts()])
+
+    def class_logits(self, tokens: Tensor, mask: Tensor, is_real: Tensor, conditions: Tensor | None = None) -> Tensor:
+        """Those of its members; see `Discriminator.class_logits`."""
+        return torch.cat([member.class_logits(tokens, mask, is_real, conditions) for member in self.parts()])
+
+    @property
+    def num_reals(self) -> int:
+        """As many as each member's; see `Discriminator.num_reals`."""
+        first, *_ = self.parts()
+        return first.num_reals
+
+    def take_reals(self, reals: Tensor) -> None:
+        """The same for all members; see `Discriminator.take_reals`."""
+        for member in self.parts():
+            member.take_reals(reals)
 
     def num_read(self, tokens: Tensor, mask: Tensor, conditions: Tensor | None = None) -> Tensor:
         """What all members read together; see `Discriminator.num_read`."""
@@ -46,6 +66,10 @@ class Ensemble(Discriminator):
         """Means of the members'; see `Discriminator.part_logits`."""
         found = [member.part_logits(tokens, mask, conditions) for member in self.parts()]
         return {name: torch.stack([one[name] for one in found]).mean(0) for name in found[0]}
+
+    def output_features(self, tokens: Tensor, mask: Tensor, conditions: Tensor | None = None) -> Tensor:
+        """Those of all members side by side; see `Discriminator.output_features`."""
+        return torch.cat([member.output_features(tokens, mask, conditions) for member in self.parts()], 1)
 
     @property
     def rows_at_once(self) -> int:

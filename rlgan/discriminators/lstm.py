@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from rlgan.base.search_priors import Choice, LogUniform, Uniform
 from rlgan.layers.recurrent import BiLSTM
 
-from .discriminator import Architecture, EmbeddingDiscriminator, Granularity, PlainScorer, Reads, Scorer
+from .discriminator import Architecture, EmbeddingDiscriminator, Granularity, PlainScorer, Reads, Scorer, read_by
 
 
 class BidirectionalLSTM(Architecture):
@@ -32,6 +32,7 @@ class BidirectionalLSTM(Architecture):
     """Number of networks that are trained side by side; their logits are averaged."""
     reads: ClassVar[Reads] = "sequences"
     granularity: ClassVar[Granularity] = "sequence"
+    gives_features: ClassVar[bool] = True
 
 
 class BidirectionalLSTMDiscriminator(EmbeddingDiscriminator):
@@ -56,6 +57,10 @@ class BidirectionalLSTMDiscriminator(EmbeddingDiscriminator):
         pooled = states.masked_fill(~mask.unsqueeze(2), -torch.inf).amax(1)
         logits: Tensor = self.output(self.dropout(pooled)).squeeze(1)
         return logits
+
+    def output_features(self, tokens: Tensor, mask: Tensor, conditions: Tensor | None = None) -> Tensor:
+        """What its output layer reads; see `Discriminator.output_features`."""
+        return read_by(self.output, lambda: self(tokens, mask, conditions))
 
     def penalty(self) -> Tensor:
         """λ·(½‖W_out‖² + ½‖b_out‖²)."""

@@ -44,6 +44,7 @@ class PluginDiscriminator(TimedPlugin, Architecture):
 
     plugin_kind: ClassVar[PluginKind] = "discriminator"
     has_embedding: ClassVar[bool] = False
+    gives_features: ClassVar[bool] = False
 
     members: int = Field(1, ge=1)
     """Number of networks that are trained side by side; their logits are averaged."""

@@ -12,7 +12,7 @@ from rlgan.base.search_priors import Choice
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.layers.residual import ResidualConvolutions
 
-from .discriminator import Architecture, EmbeddingDiscriminator, Granularity, PlainScorer, Reads, Scorer
+from .discriminator import Architecture, EmbeddingDiscriminator, Granularity, PlainScorer, Reads, Scorer, read_by
 
 
 class ResConv(Architecture):
@@ -29,6 +29,7 @@ class ResConv(Architecture):
     """Number of networks that are trained side by side; their logits are averaged."""
     reads: ClassVar[Reads] = "sequences"
     granularity: ClassVar[Granularity] = "sequence"
+    gives_features: ClassVar[bool] = True
 
     @model_validator(mode="after")
     def _check(self) -> ResConv:
@@ -64,6 +65,10 @@ class ResConvDiscriminator(EmbeddingDiscriminator):
         channels = self.blocks(embedded.transpose(1, 2), mask)
         logits: Tensor = self.output(channels.flatten(1)).squeeze(1)
         return logits
+
+    def output_features(self, tokens: Tensor, mask: Tensor, conditions: Tensor | None = None) -> Tensor:
+        """What its output layer reads; see `Discriminator.output_features`."""
+        return read_by(self.output, lambda: self(tokens, mask, conditions))
 
     def penalty(self) -> Tensor:
         """None of its own."""

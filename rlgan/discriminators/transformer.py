@@ -18,7 +18,7 @@ from rlgan.base.errors import ConfigError
 from rlgan.base.search_priors import Choice, Uniform
 from rlgan.envs.sequence_space import SequenceSpace
 
-from .discriminator import Architecture, EmbeddingDiscriminator, Granularity, PlainScorer, Reads, Scorer
+from .discriminator import Architecture, EmbeddingDiscriminator, Granularity, PlainScorer, Reads, Scorer, read_by
 
 
 class Transformer(Architecture):
@@ -40,6 +40,7 @@ class Transformer(Architecture):
     """Number of networks that are trained side by side; their logits are averaged."""
     reads: ClassVar[Reads] = "sequences"
     granularity: ClassVar[Granularity] = "sequence"
+    gives_features: ClassVar[bool] = True
 
     @property
     def has_spectral_norm(self) -> bool:
@@ -86,6 +87,10 @@ class TransformerDiscriminator(EmbeddingDiscriminator):
         pooled = (self.norm(states) * is_real).sum(1) / is_real.sum(1)
         logits: Tensor = self.output(pooled).squeeze(1)
         return logits
+
+    def output_features(self, tokens: Tensor, mask: Tensor, conditions: Tensor | None = None) -> Tensor:
+        """What its output layer reads; see `Discriminator.output_features`."""
+        return read_by(self.output, lambda: self(tokens, mask, conditions))
 
     def penalty(self) -> Tensor:
         """None of its own."""

@@ -119,6 +119,12 @@ class FreshEvaluator(Settings):
                 {"evaluation.adversarial": self.kind},
                 f"judges pairs, but task={fields.task.kind!r} has no conditions. Set it to none.",
             )
+        elif not fields.task.has_real_sequences:
+            yield Problem(
+                "evaluator_without_completions",
+                {"evaluation.adversarial": self.kind},
+                f"learns from pairs, but the data of task={fields.task.kind!r} has prompts alone. Set it to none.",
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ longer than a measurement during training may is measured of the final rows alon
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import copy
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated
 
@@ -27,7 +28,8 @@ from rlgan.base.settings import FollowsData, ReadIf, Settings
 from rlgan.envs.tasks.task import Task
 from rlgan.envs.transition import sequence_mask
 from rlgan.generators import Draw, Generator, Samples
-from rlgan.metrics import effective_rank, kl_gaps, mean_nll
+from rlgan.metrics import active_units, effective_rank, kl_gaps, mean_nll, mean_rank
+from rlgan.metrics.latents import central_differences
 from rlgan.metrics.quantity import Quantity, Size
 from rlgan.sampling.sampler import sampler_of
 from rlgan.sampling.unknown_words import no_words
@@ -37,6 +39,7 @@ from .adversarial import AdversarialMeasures, FreshEvaluator
 from .evidence import KL_SUM, LM_RLM, PAIR_SUM, Evidence, beside, in_groups, without_each
 from .evidence import Measure as TwoSided
 from .learned_language_model import LearnedLanguageModel
+from .likeliest import Likeliest
 from .own_metrics import OwnMetric, OwnMetrics, metric_of, require_apart
 from .pair_measures import BleuTokens, PairMeasures
 from .quantities import quantity
@@ -86,6 +89,9 @@ class EvaluationSettings(Settings):
     language_model: LearnedLanguageModel | None = None
     """LSTMs that are trained from scratch for LM and reverse-LM scores of the final table, which takes minutes per
     row; null uses n-gram models only. Text only."""
+    length_matched: Annotated[bool, ReadIf("text")] = False
+    """Whether the final table also has the LM scores at the lengths of real sequences: a mean over test sequences of
+    means over generated ones as long. Text only."""
     collapse_share: Annotated[float | None, ReadIf("adversarial updates")] = Field(0.5, gt=0.0, lt=1.0)
     """A warning is logged when the effective rank falls below this share of its value at the start of adversarial
     training. null disables."""
@@ -125,6 +131,13 @@ class EvaluationSettings(Settings):
                     "provide. Set it to false."
                 ),
             )
+
+
+_ALONE = (
+    "the data has prompts alone: without completions there is no row of real data, no NLL_gen, no metric that compares "
+    "with references, and no verdict. Rows are compared by your own rewards and metrics, on the prompts of the test "
+    "split"
+)
 
 
 def temperatures_of(settings: EvaluationSettings) -> list[float]:
@@ -179,6 +192,7 @@ class Evaluator:
     _NUM_GROUPS = 10  # of drawn sequences, without each of which an n-gram model is learned again
     _NUM_SOURCE_GROUPS = 20  # of sources of pairs, without each of which chrF is computed again
     _NUM_PREFIXES = 128  # rows of the matrix whose effective rank is taken; it depends on their number
+    _NUM_JACOBIANS = 16  # samples whose derivatives by their latents are taken; their ranks are averaged
 
     def __init__(self, task: Task, settings: EvaluationSettings, seed: int, draw: str = "evaluation") -> None:
         self._task, self._settings, self._seed, self._draw = task, settings, seed, draw
@@ -190,16 +204,22 @@ class Evaluator:
         )
         self._adversarial = _adversarial_measures(task, settings, seed)
         self._own = OwnMetrics(settings.metrics, task)
+        self._likeliest = Likeliest(task.space, settings.beam, settings.length_exponent)
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What is to be said of how figures are taken, for the log and beside the table."""
-        return (*(() if self._pairs is None else self._pairs.notes), *self._own.notes)
+        alone = () if self._task.has_real_sequences else (_ALONE,)
+        return (*alone, *(() if self._pairs is None else self._pairs.notes), *self._own.notes)
 
     @property
     def tags(self) -> dict[str, str]:
         """The same, by name."""
         return {} if self._pairs is None else {"bleu_tokens": self._pairs.tokeniser}
+
+    def drawn(self, texts: Sequence[str], legends: Sequence[str] | None = None) -> str | None:
+        """A picture of texts, an SVG; see `OwnMetrics.drawn`."""
+        return self._own.drawn(texts, legends)
 
     def quantity(self, name: str) -> Quantity:
         """Facts of a figure that this evaluator measures: unit, direction, what it depends on the number of.
@@ -228,8 +248,16 @@ class Evaluator:
         """See to it that generators can differ in a figure.
 
         Raises:
-            ConfigError: it is 0 for all of them.
+            ConfigError: it is 0 for all of them, or is a distance from completions that the data does not have.
         """
+        own = metric_of(self._settings.metrics, measure)
+        if own is not None and own.direction == "none" and not self._task.has_real_sequences:
+            raise ConfigError(
+                f"schedule.selection.measure={measure!r}: its direction is none, so what counts is the distance from "
+                "real texts, but the data has prompts alone. Set the direction of the metric to min or max.",
+                code="selection_of_a_distance",
+                fields={"schedule.selection.measure": measure},
+            )
         if measure == "corpus_bleu" and self._pairs is not None and self._pairs.why_zero is not None:
             raise ConfigError(
                 f"schedule.selection.measure='corpus_bleu': {self._pairs.why_zero}, and select by chrf.",
@@ -277,8 +305,10 @@ class Evaluator:
         """
         samples, conditions = self._drawn(generator, temperature, num_sequences or self._settings.num_sequences)
         metrics = self._likelihoods(generator, temperature, samples, conditions)
-        if generator.has_likelihood:
-            metrics["eval/effective_rank"] = self._effective_rank(generator, samples.tokens, temperature, conditions)
+        if generator.has_likelihood or samples.latents is not None:
+            metrics["eval/effective_rank"] = self._effective_rank(generator, samples, temperature, conditions)
+        if samples.latents is not None:
+            metrics |= self._of_latents(generator, samples, samples.latents, temperature, conditions)
         if self._text is not None:
             metrics |= self._text.measure(samples.tokens)
         if self._pairs is not None:
@@ -375,7 +405,7 @@ class Evaluator:
         held_out_conditions, test = self._held_out_conditions, self._task.test
         sums = self._nll_sums(self._logprobs(generator, test, temperature, held_out_conditions), test)
         lengths = sequence_mask(self._task.space, test).sum(1).double().numpy()
-        chrf, without = pairs.chrf(self._decoded(generator, temperature, pairs.conditions), generator, of_source)
+        chrf, without = pairs.chrf(self._likeliest.of(generator, temperature, pairs.conditions), generator, of_source)
         number = len(without)
         with np.errstate(divide="ignore"):
             quality, others = -np.log(chrf / 100), -np.log(without / 100)
@@ -403,13 +433,20 @@ class Evaluator:
     ) -> dict[str, float]:
         """Those that generator and task have, both ways, and the gaps that follow from them."""
         metrics: dict[str, float] = {}
+        has_reals = self._task.has_real_sequences
         if generator.has_likelihood:
-            held_out_conditions = self._held_out_conditions
-            with stage("nll", "likelihood of test sequences"):
-                metrics["eval/nll_gen"] = self.held_out_nll(
-                    generator, self._task.test, temperature, held_out_conditions
-                )
+            if has_reals:
+                with stage("nll", "likelihood of test sequences"):
+                    metrics["eval/nll_gen"] = self.held_out_nll(
+                        generator, self._task.test, temperature, self._held_out_conditions
+                    )
             metrics["eval/nll_div"] = mean_nll(samples.logprobs, samples.mask)
+        elif samples.latents is not None and has_reals:
+            # Of its samples only log p(y|z) is known: there is no NLL_div, and so no gap.
+            with stage("nll", "bound on the likelihood of test sequences"):
+                metrics["eval/nll_gen_bound"] = self.held_out_nll(
+                    generator, self._task.test, temperature, self._held_out_conditions
+                )
         if self._task.has_known_distribution:
             metrics["eval/nll_oracle"] = self._nll_oracle(samples.tokens, conditions)
             if generator.has_likelihood:
@@ -418,16 +455,9 @@ class Evaluator:
 
     def _answers(self, generator: Generator, temperature: float, pairs: PairMeasures) -> dict[str, float]:
         """Of the likeliest sequences for the different conditions of the test split."""
-        return pairs.measure(self._decoded(generator, temperature, pairs.conditions), generator)
+        return pairs.measure(self._likeliest.of(generator, temperature, pairs.conditions), generator)
 
-    def _decoded(self, generator: Generator, temperature: float, conditions: Tensor) -> Tensor:
-        """The likeliest sequences (n, T) that are given conditions (n, S)."""
-        sampler, settings = sampler_of(generator, self._task.space, Draw(temperature)), self._settings
-        number = len(conditions)
-        with stage("decode", f"most likely sequences for {number} sources"):
-            return sampler.likeliest(number, settings.beam, settings.length_exponent, conditions).tokens
-
-    def measure_real(self, num_sequences: int | None = None) -> Measurement:
+    def measure_real(self, num_sequences: int | None = None) -> Measurement | None:
         """The same of real sequences that no generator learns from, as far as it needs no generator: the yardstick.
 
         Where nothing but the distribution of the task can be measured these are test sequences, whose NLL_oracle
@@ -438,8 +468,10 @@ class Evaluator:
             num_sequences: at most so many; None takes the settings' `num_sequences`.
 
         Returns:
-            Metrics, the sequences and what they are given.
+            Metrics, the sequences and what they are given; None where the data has prompts alone.
         """
+        if not self._task.has_real_sequences:
+            return None
         number, of_task = num_sequences or self._settings.num_sequences, self._task.conditions
         if self._task.has_known_distribution and not self._task.measures:
             tokens = self._task.test[:number].long()
@@ -499,7 +531,7 @@ class Evaluator:
             metrics = self._adversarial.measure(samples, rates_evaluator=rates_evaluator)
         if decodes:
             different, place = torch.unique(conditions, dim=0, return_inverse=True)
-            found_sequences = self._decoded(generator, temperature, different)[place]
+            found_sequences = self._likeliest.of(generator, temperature, different)[place]
             with stage("judge", "fresh evaluators on decoded sequences (evaluation.adversarial)"):
                 found = self._adversarial.measure(found_sequences)
             metrics |= {name.replace("eval/", "eval/decoded_"): value for name, value in found.items()}
@@ -543,21 +575,52 @@ class Evaluator:
             "eval/kl_sum": gaps.total,
         }
 
+    def _of_latents(
+        self, generator: Generator, samples: Samples, latents: Tensor, temperature: float, conditions: Tensor | None
+    ) -> dict[str, float]:
+        """Whether the latents of held-out sequences tell them apart, and how many ways a sample's changes it."""
+        generator.eval()
+        with torch.no_grad():
+            found = [generator.posterior(*part) for part in self._batches(self._task.test, self._held_out_conditions)]
+        kl = torch.cat([one.kl for one in found])
+        return {
+            "eval/latent_kl": float(kl.double().mean()),
+            "eval/active_units": float(active_units(torch.cat([one.mean for one in found]))),
+            "eval/latent_rank": self._latent_rank(generator, samples.tokens, latents, temperature, conditions),
+        }
+
+    def _latent_rank(
+        self, generator: Generator, tokens: Tensor, latents: Tensor, temperature: float, conditions: Tensor | None
+    ) -> float:
+        """Of Jacobians of expected embeddings Σ_v p(v|y_{<t}, z) E_v, at all positions t of a sample, by its latent."""
+        number = self._NUM_JACOBIANS
+        tokens, latents = tokens[:number], latents[:number].double()
+        conditions = None if conditions is None else conditions[:number]
+        mask = sequence_mask(self._task.space, tokens).unsqueeze(2)
+        exact = copy.deepcopy(generator).double()
+
+        def expected_embeddings(moved: Tensor) -> Tensor:
+            probs = torch.softmax(exact.given(conditions, moved).logits(tokens) / temperature, 2)
+            return (probs @ exact.token_embeddings * mask).flatten(1)
+
+        return mean_rank(central_differences(expected_embeddings, latents))
+
     def _effective_rank(
-        self, generator: Generator, tokens: Tensor, temperature: float, conditions: Tensor | None
+        self, generator: Generator, samples: Samples, temperature: float, conditions: Tensor | None
     ) -> float:
         """Of the next-token distributions after prefixes of the generator's own sequences.
 
         Row i is what follows a prefix of sequence i, of i modulo its length tokens, so that all lengths occur. After
         held-out prefixes it would rise where a generator is cooled, as it makes every distribution sharper.
         """
-        tokens = tokens[: self._NUM_PREFIXES]
+        tokens = samples.tokens[: self._NUM_PREFIXES]
+        latents = None if samples.latents is None else samples.latents[: self._NUM_PREFIXES]
         conditions = None if conditions is None else conditions[: self._NUM_PREFIXES]
         lengths = sequence_mask(self._task.space, tokens).sum(1)
         places = torch.arange(len(tokens), device=tokens.device) % lengths
         generator.eval()
         with torch.no_grad():
-            logits = generator.conditional(conditions).logits(tokens)[torch.arange(len(tokens)), places]
+            logits = generator.given(conditions, latents).logits(tokens)[torch.arange(len(tokens)), places]
         return effective_rank(torch.softmax(logits / temperature, 1))
 
 
@@ -576,6 +639,7 @@ def _text_measures(task: Task, settings: EvaluationSettings, seed: int) -> TextM
             num_nearest=settings.num_nearest,
             encoders=settings.encoders,
             language_model=settings.language_model,
+            length_matched=settings.length_matched,
             seed=seed,
         )
     if "minilm" in settings.encoders:

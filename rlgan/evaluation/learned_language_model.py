@@ -45,6 +45,7 @@ QUANTITIES = (
     Quantity(
         "rlm_lstm", "NLL of held-out text, LSTM of samples", "nats/token", "lower", "samples", "coverage", is_key=True
     ),
+    Quantity("lm_lstm_matched", "lm_lstm at the lengths of real text", "nats/token", "lower", is_key=True),
 )
 """Facts of the figures of this module."""
 

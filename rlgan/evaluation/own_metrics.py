@@ -2,9 +2,13 @@
 
     f(texts) → a number, or a dictionary of numbers
 
-It is handed what else it names: `references`, the texts of the held-out split; `prompts`, what each text was given; and
-its options. It is measured as `eval/own_NAME`. A metric whose direction is none is two-sided: more is not better, and
-what counts is how far it is from what real sequences have (`eval/own_NAME_gap`).
+It is handed what else it names: `references`, the texts of the held-out split; `training`, those of the training split;
+`prompts`, what each text was given; `drawing`, how sequences are drawn (`rlgan.envs.drawing.Drawing`), or None; and its
+options. It is measured as `eval/own_NAME`. A metric whose direction is none is two-sided: more is not better, and what
+counts is how far it is from what real sequences have (`eval/own_NAME_gap`).
+
+Where it is a class with a method `draw(texts, legends)`, which returns an SVG, the page of a run has pictures of
+samples.
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ from torch import Tensor
 
 from rlgan.base.errors import ConfigError, PluginError
 from rlgan.base.settings import FreeOnResume
-from rlgan.envs.tasks.task import Task
+from rlgan.envs.tasks.task import Task, sequences_to_try
 from rlgan.extensions import (
     Loaded,
     Plugin,
@@ -34,13 +38,14 @@ from rlgan.extensions import (
     signature_of,
 )
 from rlgan.metrics.quantity import Better, Quantity
+from rlgan.report.html import svg_size
 
 Direction = Literal["min", "max", "none"]
 
-_OFFERED = ("references", "training", "prompts")
+_OFFERED = ("references", "training", "prompts", "drawing")
 _FORM = (
     "f(texts), which returns a number or a dictionary of numbers; it may also have the parameters `references`, "
-    "`training` and `prompts`"
+    "`training`, `prompts` and `drawing`"
 )
 _NUM_CHECKED = 8  # texts of the held-out split that metrics are tried on before a run
 OWN = "own_"
@@ -84,12 +89,14 @@ class OwnMetric(Plugin):
             better = "lower"
         return Quantity(name, self.name, self.unit or "its own", better, "samples", is_key=True)
 
-    @property
-    def note(self) -> str:
-        """How to read it, in a line."""
-        what = {"min": "lower is better", "max": "higher is better"}.get(
-            self.direction, f"{self.figure}{GAP} is its distance from real data"
-        )
+    def note(self, has_gap: bool) -> str:
+        """How to read it, in a line.
+
+        Args:
+            has_gap: whether there is real data to be near to.
+        """
+        gap = f"{self.figure}{GAP} is its distance from real data" if has_gap else "neither lower nor higher is better"
+        what = {"min": "lower is better", "max": "higher is better"}.get(self.direction, gap)
         return f"{self.figure}{f' ({self.unit})' if self.unit else ''}: your metric {self.name}; {what}"
 
 
@@ -147,7 +154,7 @@ class OwnMetrics:
         task: whose texts are measured.
 
     Raises:
-        ConfigError: one cannot be loaded.
+        ConfigError: one cannot be loaded, or compares with completions where the data has prompts alone.
         PluginError: one raises, hangs, or returns no number for a few texts of the held-out split.
     """
 
@@ -162,13 +169,15 @@ class OwnMetrics:
             self._functions.append(bound(metric, loaded))
             self._paths.append(loaded.path)
         if self._metrics:
+            for metric in () if task.has_real_sequences else self._metrics:
+                _require_no_completions(metric)
             conditions = None if task.conditions is None else task.conditions.test[:_NUM_CHECKED]
-            self._values(task.test[:_NUM_CHECKED], conditions)
+            self._values(sequences_to_try(task, "test", _NUM_CHECKED), conditions)
 
     @property
     def notes(self) -> tuple[str, ...]:
         """How they are read, a line each."""
-        return tuple(metric.note for metric in self._metrics)
+        return tuple(metric.note(self._task.has_real_sequences) for metric in self._metrics)
 
     def measure(self, tokens: Tensor, conditions: Tensor | None) -> dict[str, float]:
         """All of them, of one batch of sequences.
@@ -179,7 +188,7 @@ class OwnMetrics:
 
         Returns:
             `eval/own_NAME`, or `eval/own_NAME_KEY` for each key of a dictionary; of a two-sided metric `eval/..._gap`,
-            too: the distance from its value of the held-out split, all of it.
+            too: the distance from its value of the held-out split, all of it, where that has sequences.
 
         Raises:
             PluginError: one raises, hangs, or returns something else than finite numbers.
@@ -190,7 +199,7 @@ class OwnMetrics:
         for metric, values in zip(self._metrics, self._values(tokens, conditions), strict=True):
             for name, value in values.items():
                 found[f"eval/{name}"] = value
-                if metric.direction == "none":
+                if metric.direction == "none" and self._task.has_real_sequences:
                     found[f"eval/{name}{GAP}"] = abs(value - self._of_real(metric, name))
         return found
 
@@ -218,6 +227,25 @@ class OwnMetrics:
             )
         return measured[key]
 
+    def drawn(self, texts: Sequence[str], legends: Sequence[str] | None = None) -> str | None:
+        """A picture of texts, by the first metric that draws any; None where none does.
+
+        Args:
+            texts: at least one.
+            legends: one for each; None leaves them to the metric.
+
+        Returns:
+            An SVG.
+
+        Raises:
+            PluginError: drawing raises, hangs, or returns no SVG.
+        """
+        for metric, function, path in zip(self._metrics, self._functions, self._paths, strict=True):
+            draw = getattr(function.func if isinstance(function, partial) else function, "draw", None)
+            if callable(draw):
+                return _picture(metric, partial(draw, list(texts), legends), path)
+        return None
+
     def _training(self) -> list[str]:
         """Texts of the training split; read once, as they may be many."""
         if self._of_training is None:
@@ -242,7 +270,7 @@ class OwnMetrics:
         """Of each metric its figures by name."""
         task = self._task
         texts = task.decode(tokens)
-        offers: Mapping[str, Callable[[], list[str]]] = {
+        offers: Mapping[str, Callable[[], Any]] = {
             "references": lambda: task.decode(task.test),
             "training": self._training,
             "prompts": lambda: (
@@ -250,6 +278,7 @@ class OwnMetrics:
                 if task.conditions is None or conditions is None
                 else task.conditions.decode(conditions)
             ),
+            "drawing": lambda: task.drawing,
         }
         found = []
         for metric, function, path in zip(self._metrics, self._functions, self._paths, strict=True):
@@ -275,6 +304,49 @@ def _signature(metric: OwnMetric, target: Any) -> inspect.Signature:
     of_call = metric.model_copy(update={"options": {}}) if inspect.isclass(target) else metric
     check_options(of_call, signature, (first.name, *_OFFERED))
     return signature
+
+
+def _require_no_completions(metric: OwnMetric) -> None:
+    """Refuse a metric that names real sequences, of which there are none.
+
+    Raises:
+        ConfigError: it does.
+    """
+    named = _signature(metric, metric.load().object).parameters
+    read = [name for name in ("references", "training") if name in named and name not in metric.options]
+    if read:
+        raise ConfigError(
+            f"{_described(metric)}: has the parameter `{read[0]}`, but the data has prompts alone, without "
+            "completions. Remove the metric, or compare with columns of the data in a reward function.",
+            code="metric_needs_completions",
+            fields={"metric": metric.name},
+        )
+
+
+def _picture(metric: OwnMetric, call: Callable[[], Any], path: str) -> str:
+    """What a metric draws."""
+    who = _described(metric)
+    try:
+        found = call_in_time(
+            call,
+            metric.timeout_s,
+            lambda: f"{who}: draw did not return within timeout_s={metric.timeout_s:g} seconds. Make it return.",
+        )
+    except RaisedError as raised:
+        error = raised.error
+        raise PluginError(
+            f"{who}: draw raised {type(error).__name__}: {error}. Fix it.{own_lines(error, path)}",
+            code="metric_draw_raised",
+            fields={"plugin": who},
+        ) from error
+    if not isinstance(found, str) or svg_size(found) is None:
+        raise PluginError(
+            f"{who}: draw returned {brief(found)}. Return an SVG as text, whose first element has a width and a height "
+            "in pixels.",
+            code="metric_draw_returned",
+            fields={"plugin": who},
+        )
+    return found
 
 
 def _called(metric: OwnMetric, call: Callable[[], Any], path: str, number: int) -> dict[str, float]:

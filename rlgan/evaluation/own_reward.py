@@ -6,17 +6,31 @@ validation split; see `Evaluator`. Random numbers of functions are the same for 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 
 from rlgan.base.activity import stage
 from rlgan.base.seeding import stream_seed
-from rlgan.envs.tasks.task import Task
+from rlgan.envs.tasks.task import Records, Task
 from rlgan.envs.transition import sequence_mask
 from rlgan.policy.reward_base import Finished, RewardFigures, TrainerState
 
 from .evaluator import Measurement
+
+
+@dataclass(frozen=True, slots=True)
+class Rewarded:
+    """A sample and what it is worth.
+
+    Attributes:
+        text: what the generator wrote.
+        reward: of it.
+    """
+
+    text: str
+    reward: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +60,31 @@ class OwnReward:
         Raises:
             PluginError: a function raises, hangs, or returns something else than finite numbers.
         """
+        with stage("reward", "your reward functions"):
+            return self.figures(*self._finished(measurement))
+
+    def best(self, measurement: Measurement, most: int) -> list[Rewarded]:
+        """The different texts with the largest rewards among the sequences of a row, the best first.
+
+        Args:
+            measurement: of the row.
+            most: of them, at most; those without a reward are none.
+
+        Raises:
+            PluginError: see `measure`.
+        """
+        finished, records = self._finished(measurement)
+        with stage("reward", "your reward functions"):
+            scores = self.figures.scores(finished, records)
+        texts = self.task.decode(finished.tokens)
+        order = scores.nan_to_num(-math.inf).argsort(descending=True, stable=True).tolist()
+        found: dict[str, float] = {}
+        for place in order:
+            if math.isfinite(float(scores[place])) and len(found) < most:
+                found.setdefault(texts[place], float(scores[place]))
+        return [Rewarded(text, reward) for text, reward in found.items()]
+
+    def _finished(self, measurement: Measurement) -> tuple[Finished, Records | None]:
         tokens = measurement.tokens[: self.number].long()
         task, given = self.task, self.task.conditions
         conditions, targets, rows, records = None, None, None, None
@@ -54,8 +93,8 @@ class OwnReward:
             answers = task.valid if measurement.is_real else task.test
             records = given.valid_records if measurement.is_real else given.test_records
             rows = torch.arange(len(tokens)) % len(answers)
-            targets = answers[rows].long()
-        finished = Finished(
+            targets = answers[rows].long() if task.has_real_sequences else None
+        return Finished(
             tokens,
             sequence_mask(task.space, tokens),
             conditions,
@@ -63,6 +102,4 @@ class OwnReward:
             stream_seed(self.seed, "reward of the final table"),
             rows,
             self.state,
-        )
-        with stage("reward", "your reward functions"):
-            return self.figures(finished, records)
+        ), records

@@ -13,6 +13,7 @@ from rlgan.metrics.diversity import QUANTITIES as DIVERSITY
 from rlgan.metrics.effective_rank import QUANTITIES as EFFECTIVE_RANK
 from rlgan.metrics.frechet import QUANTITIES as FRECHET
 from rlgan.metrics.language_model import QUANTITIES as LANGUAGE_MODEL
+from rlgan.metrics.latents import QUANTITIES as LATENTS
 from rlgan.metrics.likelihood import QUANTITIES as LIKELIHOOD
 from rlgan.metrics.nearest import QUANTITIES as NEAREST
 from rlgan.metrics.ngram_frequencies import QUANTITIES as NGRAM_FREQUENCIES
@@ -26,6 +27,7 @@ from .own_metrics import OwnMetric, is_own, metric_of
 QUANTITIES: tuple[Quantity, ...] = (
     *REWARD_MEANS,
     *LIKELIHOOD,
+    *LATENTS,
     *pair_measures.QUANTITIES,
     *learned_language_model.QUANTITIES,
     *LANGUAGE_MODEL,

@@ -15,12 +15,13 @@ class Beside:
 
     Attributes:
         generated: what the generator wrote.
-        real: a sequence of the test split; where sequences are given something, one that was given the same.
+        real: a sequence of the test split; where sequences are given something, one that was given the same; None
+            where the data has prompts alone.
         source: what both were given; None where that is nothing.
     """
 
     generated: str
-    real: str
+    real: str | None
     source: str | None = None
 
 
@@ -48,7 +49,8 @@ def beside_real(task: Task, measurement: Measurement, number: int) -> list[Besid
     """
     written = task.decode(measurement.tokens[:number])
     real = task.decode(task.test[: len(written)])
-    pairs = [(line, real[index % len(real)]) for index, line in enumerate(written)]
+    has_reals = task.has_real_sequences
+    pairs = [(line, real[index % len(real)] if has_reals else None) for index, line in enumerate(written)]
     if task.conditions is None:
         return [Beside(*pair) for pair in pairs]
     return [Beside(*pair, source) for pair, source in zip(pairs, _sources(task, measurement, number), strict=True)]

@@ -6,15 +6,17 @@ match nothing in any of the measures; what that means for each is in docs/metric
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from rlgan.base.activity import stage
 from rlgan.envs.tasks import Task
+from rlgan.envs.transition import sequence_mask
 from rlgan.metrics import (
     UNKNOWN,
     CorpusReferences,
@@ -26,6 +28,8 @@ from rlgan.metrics import (
     distinct,
     frechet_distance,
     gaussian_of,
+    length_classes,
+    lengths_of,
     mean_length,
     nearness_test,
     repetition_rate,
@@ -63,6 +67,7 @@ class TextMeasures:
         num_nearest: of how many the nearest training sequences are found.
         encoders: in whose spaces distances are measured.
         language_model: what is trained for the closer LM and reverse-LM scores; None for none.
+        length_matched: whether LM scores are also measured at the lengths of test sequences.
         seed: of the run.
 
     Raises:
@@ -77,8 +82,10 @@ class TextMeasures:
         num_nearest: int,
         encoders: Sequence[EncoderName],
         language_model: LearnedLanguageModel | None,
+        length_matched: bool = False,
         seed: int,
     ) -> None:
+        self._length_matched = length_matched
         self._task, self._num_bleu, self._num_nearest = task, num_bleu, num_nearest
         self._language_model_settings, self._seed = language_model, seed
         self._spaces = [
@@ -196,7 +203,24 @@ class TextMeasures:
                 "eval/lm_lstm": self._lstm(tokens),
                 "eval/rlm_lstm": reverse(self._task.test, counts_unknown=False),
             }
+        if self._length_matched:
+            metrics |= self._at_real_lengths(tokens, sequences)
         return metrics
+
+    def _at_real_lengths(self, tokens: Tensor, sequences: Sequences) -> dict[str, float]:
+        """LM scores as they would be of sequences as long as those of the test split; none where no lengths meet."""
+        space = self._task.space
+        classes = length_classes(lengths_of(space, self._task.test), lengths_of(space, tokens))
+        if not classes:
+            return {}
+        sums, counts = (torch.from_numpy(one) for one in self._ngram_model.nll_by_sequence(sequences))
+        found = {"eval/lm_5gram_matched": _mean_over_classes(classes, lambda rows: float(sums[rows].mean()), counts)}
+        if self._language_model_settings is not None:
+            numbers = sequence_mask(space, tokens).sum(1).double()
+            found["eval/lm_lstm_matched"] = _mean_over_classes(
+                classes, lambda rows: self._lstm(tokens[rows]) * float(numbers[rows].mean()), numbers
+            )
+        return found
 
     @property
     def _num_real(self) -> int:
@@ -236,6 +260,14 @@ class TextMeasures:
     def _ngram_model_of(self, sequences: Sequences) -> KneserNey:
         space = self._task.space
         return KneserNey(sequences, space.vocab_size, ends=space.end_id is not None)
+
+
+def _mean_over_classes(
+    classes: Sequence[tuple[Tensor, int]], mean_of: Callable[[Tensor], float], counts: Tensor
+) -> float:
+    """A score a token: means a sequence of each class, of the score and of the tokens, each over the reals."""
+    total = sum(number * mean_of(rows) for rows, number in classes)
+    return total / sum(number * float(counts[rows].mean()) for rows, number in classes)
 
 
 class _Space:

@@ -23,7 +23,9 @@ from typing import Any, BinaryIO, Literal, Protocol, get_args
 from rlgan.base.descriptions import UndescribableError, remembered, source_text
 from rlgan.base.errors import ConfigError, nearest
 
-PluginKind = Literal["reward", "metric", "task", "generator", "discriminator", "preset", "callback"]
+PluginKind = Literal[
+    "reward", "filter", "metric", "task", "drawing", "generator", "discriminator", "preset", "callback"
+]
 """What a plug-in may stand for."""
 
 ENTRY_POINTS = "rlgan.plugins"
@@ -31,13 +33,20 @@ ENTRY_POINTS = "rlgan.plugins"
 
 SHIPPED: Mapping[str, Mapping[str, str]] = {
     "callback": {"tensorboard": "rlgan.callbacks:TensorBoard", "wandb": "rlgan.callbacks:WandB"},
-    "metric": {"molecules": "rlgan.domains.molecules:Molecules"},
+    "discriminator": {
+        "pixel_pairs": "rlgan.domains.images:PairPixelCritic",
+        "pixels": "rlgan.domains.images:PixelCritic",
+    },
+    "drawing": {"images": "rlgan.domains.images:drawing"},
+    "filter": {"scaffold_buckets": "rlgan.domains.molecules:ScaffoldBuckets"},
+    "metric": {"images": "rlgan.domains.images:Images", "molecules": "rlgan.domains.molecules:Molecules"},
     "reward": {
         name: f"rlgan.domains.molecules:{name}"
         for name in (
             "isomer",
             "logp",
             "median",
+            "mpo",
             "penalised_logp",
             "qed",
             "rediscovery",
@@ -45,7 +54,11 @@ SHIPPED: Mapping[str, Mapping[str, str]] = {
             "synthesisability",
         )
     },
-    "task": {"molecules": "rlgan.domains.molecules:molecules", "teacher": "rlgan.runs.teacher:teacher"},
+    "task": {
+        "images": "rlgan.domains.images:images",
+        "molecules": "rlgan.domains.molecules:molecules",
+        "teacher": "rlgan.runs.teacher:teacher",
+    },
 }
 """Plug-ins that come with rlgan: kind → name → package.module:NAME."""
 

@@ -20,6 +20,7 @@ from .generator import (
     Distribution,
     Generator,
     GeneratorKind,
+    GoalDistribution,
     SavedModel,
     State,
     Stepper,
@@ -27,14 +28,27 @@ from .generator import (
 )
 from .latent_conv import LatentConv, LatentConvGenerator
 from .lstm import LSTM, LSTMGenerator
+from .manager_worker import ManagerWorker, ManagerWorkerGenerator
 from .plugin import AdaptedGenerator, PluginGenerator
+from .relational_memory import RelationalMemory, RelationalMemoryGenerator
 from .sampler import Continuations, Decoded, Draw, Sampler, Samples
 from .seq2seq_lstm import Seq2SeqLSTM, Seq2SeqLSTMGenerator
 from .seq2seq_transformer import Seq2SeqTransformer, Seq2SeqTransformerGenerator
 from .transformer import TransformerDecoder, TransformerGenerator
+from .vae import ConditionalVAE, LatentSequenceGenerator, SequenceVAE
 
 GeneratorSettings = Annotated[
-    LSTM | TransformerDecoder | LatentConv | Seq2SeqLSTM | Seq2SeqTransformer | CausalLM | PluginGenerator,
+    LSTM
+    | TransformerDecoder
+    | RelationalMemory
+    | ManagerWorker
+    | LatentConv
+    | SequenceVAE
+    | Seq2SeqLSTM
+    | Seq2SeqTransformer
+    | ConditionalVAE
+    | CausalLM
+    | PluginGenerator,
     Field(discriminator="kind"),
 ]
 """Settings of any generator."""
@@ -42,16 +56,22 @@ GeneratorSettings = Annotated[
 _NETWORKS: dict[type[Settings], Callable[[Any, SequenceSpace], Generator]] = {
     LSTM: LSTMGenerator,
     TransformerDecoder: TransformerGenerator,
+    RelationalMemory: RelationalMemoryGenerator,
+    ManagerWorker: ManagerWorkerGenerator,
     LatentConv: LatentConvGenerator,
+    SequenceVAE: LatentSequenceGenerator,
     Seq2SeqLSTM: Seq2SeqLSTMGenerator,
     Seq2SeqTransformer: Seq2SeqTransformerGenerator,
+    ConditionalVAE: LatentSequenceGenerator,
     CausalLM: CausalLMGenerator,
     PluginGenerator: AdaptedGenerator,
 }
 
 
 @overload
-def build_generator(settings: LSTM | TransformerDecoder, space: SequenceSpace) -> AutoregressiveGenerator: ...
+def build_generator(
+    settings: LSTM | TransformerDecoder | RelationalMemory | ManagerWorker, space: SequenceSpace
+) -> AutoregressiveGenerator: ...
 
 
 @overload
@@ -71,17 +91,24 @@ __all__ = [
     "CausalLM",
     "CausalLMGenerator",
     "Conditional",
+    "ConditionalVAE",
     "Continuations",
     "Decoded",
     "Draw",
     "Generator",
     "GeneratorKind",
     "GeneratorSettings",
+    "GoalDistribution",
     "LSTMGenerator",
     "LatentConv",
     "LatentConvGenerator",
+    "LatentSequenceGenerator",
     "Distribution",
+    "ManagerWorker",
+    "ManagerWorkerGenerator",
     "PluginGenerator",
+    "RelationalMemory",
+    "RelationalMemoryGenerator",
     "Sampler",
     "Samples",
     "SavedModel",
@@ -89,6 +116,7 @@ __all__ = [
     "Seq2SeqLSTMGenerator",
     "Seq2SeqTransformer",
     "Seq2SeqTransformerGenerator",
+    "SequenceVAE",
     "State",
     "Stepper",
     "TransformerDecoder",

@@ -24,7 +24,10 @@ from typing_extensions import Self
 from rlgan.base.errors import ConfigError
 from rlgan.base.pretrained import HubModel, ModelFolder
 from rlgan.base.settings import Settings
+from rlgan.base.weights import Tensors
 from rlgan.envs.sequence_space import SequenceSpace
+from rlgan.layers.latents import Posterior
+from rlgan.layers.prefix_features import FeatureSizes
 from rlgan.layers.relaxation import Relaxation, gumbel_noise, uniform_of_rows
 
 from .sampler import Draw, Sampler
@@ -64,6 +67,43 @@ class GeneratorKind(Settings):
     relaxes: ClassVar[bool] = False
     """Whether it provides soft rows (`Generator.soft_rows`), through which it can be differentiated as a function of
     noise."""
+    sets_goals: ClassVar[bool] = False
+    """Whether it sets itself goals among features of its prefixes (`GoalDistribution`), which are learned, too."""
+
+    @property
+    def prefix_features(self) -> FeatureSizes | None:
+        """Sizes of the discriminator's features that it has a copy of; None where it reads none."""
+        return None
+
+    def copied_of(self, judge: Tensors) -> Tensors:
+        """Its copy of the discriminator's features, by its own names; empty where it has none.
+
+        Args:
+            judge: weights of the discriminator, name → tensor.
+        """
+        return {}
+
+    @property
+    def latent_width(self) -> int:
+        """Width of the latent that a sequence is drawn given; 0 where there is none.
+
+        With one, likelihoods of sequences are known given their latents (`Generator.given`), by which it learns, and
+        `Generator.conditional` knows a bound.
+        """
+        return 0
+
+    @property
+    def learns_by_likelihood(self) -> bool:
+        """Whether it can learn from log-probabilities: of sequences, or of sequences given their latents."""
+        return self.has_likelihood or self.latent_width > 0
+
+    def latent_kl_weight(self, epoch: int | None) -> float:
+        """Weight of the KL of the latent's posterior to its prior in maximum likelihood.
+
+        Args:
+            epoch: of pretraining, counted from 0; None behind pretraining.
+        """
+        return 0.0
 
     def settled(self) -> Self:
         """The same with all that it would read of a file but weights, so that a run can be read without the file.
@@ -115,6 +155,23 @@ class Stepper(Protocol):
             rng: source of the noise that a row begins with; read by generators of noise alone, which need it.
         """
         ...
+
+    def draw_latents(self, num_rows: int, rng: torch.Generator) -> Tensor | None:
+        """(R, Z) float32 latents of rows that have not begun; None, and nothing drawn, where a row has none."""
+        return None
+
+    def with_latents(self, latents: Tensor | None) -> Stepper:
+        """The same for rows that have latents; `start` and `prefix_states` then take as many rows.
+
+        Args:
+            latents: (R, Z) float32; None where a row has none.
+
+        Raises:
+            ValueError: latents that it cannot read.
+        """
+        if latents is not None:
+            raise ValueError(f"{type(self).__name__} has no latents.")
+        return self
 
     def conditional(self, conditions: Tensor | None) -> Stepper:
         """The same for rows that are given conditions; `start` and `prefix_states` then take as many rows.
@@ -236,9 +293,23 @@ class Distribution(ABC):
         entropies = -(logprobs.exp() * logprobs).sum(2)
         return logprobs.gather(2, tokens.unsqueeze(2)).squeeze(2), entropies
 
+    def logprobs_and_values(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-probability of each token given its prefix, and v = logsumexp of the logits that it was drawn by.
 
-Conditional = Callable[[Tensor | None], Distribution]
-"""A distribution of sequences that are given conditions (B, S), or nothing; see `Generator.conditional`."""
+        Args:
+            tokens: (B, T) int64.
+
+        Returns:
+            Two (B, T) float32, nats; the logit of a token is their sum.
+        """
+        logits = self.logits(tokens)
+        values = torch.logsumexp(logits, 2)
+        return logits.gather(2, tokens.unsqueeze(2)).squeeze(2) - values, values
+
+
+Conditional = Callable[..., Distribution]
+"""A distribution of sequences that are given conditions (B, S), or nothing (`Generator.conditional`); of sequences with
+latents it takes these, too (`Generator.given`)."""
 
 
 def no_soft_rows(asked: object) -> ConfigError:
@@ -266,6 +337,48 @@ class AttendingDistribution(Distribution):
         """
 
 
+class GoalDistribution(Distribution):
+    """A distribution that sets itself goals: a direction at each position, in which features of the prefix should move.
+
+    With features f_s of the prefix of s tokens, and the goal g_s that is set there:
+    """
+
+    @abstractmethod
+    def goal_cosines(self, tokens: Tensor) -> Tensor:
+        """How far goals were met, where they are judged: a horizon of c tokens later, or at a sequence's last token.
+
+            Σ over the goals t that are judged at s of cos(f_s - f_t, g_t)
+
+        Source: Guo et al. 2018, eq. 6, which has no end of a sequence.
+
+        Args:
+            tokens: (B, T) int64.
+
+        Returns:
+            (B, T) float32 with gradient in the goals alone; [:, s - 1] is at the token with which s tokens end. 0 after
+            the terminator.
+        """
+
+    @abstractmethod
+    def logprobs_and_goal_cosines(self, tokens: Tensor, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
+        """See `logprobs` and `goal_cosines`: both of one pass, (B, T)."""
+
+    @abstractmethod
+    def goal_rewards(self, tokens: Tensor) -> Tensor:
+        """The worker's own reward: how well a token moved the features as the last goals ask.
+
+            1/min(c, s) · Σ_{i=1..min(c, s)} cos(f_s - f_{s-i}, g_{s-i})
+
+        Source: Guo et al. 2018, eq. 9, which has 1/c.
+
+        Args:
+            tokens: (B, T) int64.
+
+        Returns:
+            (B, T) float32 in [-1, 1], without gradient; [:, s - 1] is of the token with which s tokens end.
+        """
+
+
 class Generator(nn.Module, ABC):
     """Makes token sequences."""
 
@@ -275,6 +388,8 @@ class Generator(nn.Module, ABC):
     draws_tokens: ClassVar[bool] = True
     """See `GeneratorKind`."""
     relaxes: ClassVar[bool] = False
+    """See `GeneratorKind`."""
+    latent_width: int = 0
     """See `GeneratorKind`."""
 
     dtype: torch.dtype = torch.float32
@@ -335,6 +450,41 @@ class Generator(nn.Module, ABC):
         Args:
             conditions: (B, S) int64; None for a generator that is given nothing.
         """
+
+    def given(self, conditions: Tensor | None, latents: Tensor | None = None) -> Distribution:
+        """Its distribution of sequences that are given conditions and were drawn given latents.
+
+        Args:
+            conditions: (B, S) int64, or None.
+            latents: (B, Z) float32; None of a generator that has none.
+
+        Raises:
+            ValueError: latents that it cannot read.
+        """
+        if latents is not None:
+            raise ValueError(f"{type(self).__name__} has no latents.")
+        return self.conditional(conditions)
+
+    def posterior(self, tokens: Tensor, conditions: Tensor | None) -> Posterior:
+        """Which latents may have generated sequences.
+
+        Args:
+            tokens: (B, T) int64.
+            conditions: (B, S) int64, or None.
+
+        Raises:
+            ValueError: it has no latents.
+        """
+        raise ValueError(f"{type(self).__name__} has no latents.")
+
+    @property
+    def token_embeddings(self) -> Tensor:
+        """(V, E) what stands for a token, in which differences of what is generated are measured.
+
+        Raises:
+            ValueError: it has no latents, by which they would be measured.
+        """
+        raise ValueError(f"{type(self).__name__} has no latents.")
 
     def without_training(self, conditions: Tensor | None) -> Distribution:
         """As `conditional`, of what training leaves alone by itself; see `GeneratorKind.adds_nothing`.

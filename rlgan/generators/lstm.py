@@ -110,22 +110,30 @@ class LSTMGenerator(AutoregressiveGenerator):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Next-token logits; see `AutoregressiveGenerator.forward`."""
-        return self._output(self._features(inputs))
+        return self.output_of(self._features(inputs))
 
     def logprobs(self, tokens: Tensor, temperature: float = 1.0, read: Tensor | None = None) -> Tensor:
         """Log-probability of each token; see `Distribution.logprobs`."""
-        features = (
-            self._features(shift_right(tokens if read is None else read, self.start_id)).flatten(0, 1) / temperature
+        return self.logprobs_of(
+            self._features(shift_right(tokens if read is None else read, self.start_id)), tokens, temperature
         )
-        return token_logprobs(features, self.output_weight, self.output.bias / temperature, tokens.flatten()).view_as(
+
+    def logprobs_of(self, features: Tensor, tokens: Tensor, temperature: float = 1.0) -> Tensor:
+        """Log-probability (B, T) of tokens (B, T) by features (B, T, ·); the logits are never held."""
+        rows = features.flatten(0, 1) / temperature
+        return token_logprobs(rows, self.output_weight, self.output.bias / temperature, tokens.flatten()).view_as(
             tokens
         )
 
     def _features(self, inputs: Tensor) -> Tensor:
-        features, _ = self.lstm(self.dropout(self.embedding(inputs)))
+        return self.features_of(self.dropout(self.embedding(inputs)))
+
+    def features_of(self, embedded: Tensor, state: Any = None) -> Tensor:
+        """What the output layer reads, (B, T, ·), of embedded inputs (B, T, E) and a first state of the layers."""
+        features, _ = self.lstm(embedded, state)
         return self._projected(self.dropout(features))
 
-    def _output(self, features: Tensor) -> Tensor:
+    def output_of(self, features: Tensor) -> Tensor:
         """Logits (..., V) of what `_projected` returned."""
         return functional.linear(features, self.output_weight, self.output.bias)
 
@@ -144,7 +152,7 @@ class LSTMGenerator(AutoregressiveGenerator):
         state: Any = None
         for position in range(noise.shape[1]):
             features, state = self.lstm(embedded.unsqueeze(1), state)
-            logits = self._output(self._projected(features.squeeze(1)))
+            logits = self.output_of(self._projected(features.squeeze(1)))
             row, token = relaxed_rows(logits, noise[:, position], temperature, straight_through)
             rows.append(row)
             tokens.append(token)
@@ -247,7 +255,10 @@ class LSTMStepper(Stepper):
     @torch.no_grad()
     def advance(self, state: State, tokens: Tensor) -> State:
         """State after one more token; see `Stepper.advance`."""
-        gates = self._token_gates.index_select(0, tokens)
+        return self._stepped(self._token_gates.index_select(0, tokens), state)
+
+    def _stepped(self, gates: Tensor, state: State) -> State:
+        """State after a token whose share of the first layer's gates (R, 4H) is given; its memory is used up."""
         new_state: list[Tensor] = []
         for layer in range(self._num_layers):
             hidden, cell = state[2 * layer], state[2 * layer + 1]

@@ -28,6 +28,7 @@ from torch.nn import functional
 from typing_extensions import Self
 
 from rlgan.base.errors import ConfigError, PluginError
+from rlgan.base.weights import Tensors
 from rlgan.envs.categorical import padded_vocab_size
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.extensions import Loaded, PluginKind, TimedPlugin, note
@@ -54,6 +55,10 @@ class PluginGenerator(TimedPlugin):
     draws_tokens: ClassVar[bool] = True
     attends: ClassVar[bool] = False
     table_width: ClassVar[int | None] = None
+    latent_width: ClassVar[int] = 0
+    sets_goals: ClassVar[bool] = False
+    prefix_features: ClassVar[None] = None
+    learns_by_likelihood: ClassVar[bool] = True
     begins_trained: ClassVar[bool] = False
     began_as: ClassVar[None] = None
 
@@ -61,6 +66,14 @@ class PluginGenerator(TimedPlugin):
     """Whether its `forward` has the parameter `conditions`; filled in by rlgan."""
     relaxes: bool = False
     """Whether it declares `reads_soft_rows`; filled in by rlgan."""
+
+    def latent_kl_weight(self, epoch: int | None) -> float:
+        """See `GeneratorKind`; it has no latents."""
+        return 0.0
+
+    def copied_of(self, judge: Tensors) -> Tensors:
+        """See `GeneratorKind`; it copies nothing."""
+        return {}
 
     def settled(self) -> Self:
         """See `GeneratorKind`; what a plug-in reads is its own."""

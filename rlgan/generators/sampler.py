@@ -80,11 +80,13 @@ class Samples:
         tokens: (B, T) int64, padded after the terminator.
         logprobs: (B, T) float32 nats, 0 after the terminator.
         mask: (B, T) bool.
+        latents: (B, Z) float32 that they were drawn given, as the log-probabilities are; None where there are none.
     """
 
     tokens: Tensor
     logprobs: Tensor
     mask: Tensor
+    latents: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +153,7 @@ class Sampler(Protocol):
         rng: torch.Generator,
         prefix_length: int = 0,
         conditions: Tensor | None = None,
+        latents: Tensor | None = None,
     ) -> Iterator[Continuations]:
         """Finish every proper prefix of every sequence N times.
 
@@ -163,6 +166,7 @@ class Sampler(Protocol):
             rng: source of all randomness.
             prefix_length: first tokens that were not drawn, whose values nobody seeks.
             conditions: (B, S) int64, or None.
+            latents: (B, Z) float32 of the sequences, which their continuations share; None where there are none.
 
         Yields:
             Continuations of all (prefix, continuation) rows, ordered by prefix length.
@@ -181,3 +185,16 @@ class Sampler(Protocol):
             conditions: (B, S) int64, or None.
         """
         ...
+
+    def hypotheses(self, num_sequences: int, beam: int, conditions: Tensor | None = None) -> Tensor:
+        """All beams of such a search, (B · K, T) int64, those of a sequence together and the likeliest first.
+
+        Raises:
+            ConfigError: it finds one sequence alone.
+        """
+        raise ConfigError(
+            f"schedule.behaviour='beams': {type(self).__name__} does not return the hypotheses of a search. Set it to "
+            "own.",
+            code="sampler_without_hypotheses",
+            fields={"schedule.behaviour": "beams"},
+        )

@@ -16,7 +16,7 @@ from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.testing import random_sequences
 from rlgan.layers.relaxation import gumbel_noise, uniform_of_rows
 
-from .generator import Generator
+from .generator import Generator, GoalDistribution
 
 _ROWS = 4
 _MOST_POSITIONS = 6  # at which causality and the stepper are looked at, spread over the sequence
@@ -126,7 +126,11 @@ def _check_gradients(generator: Generator, tokens: Tensor, conditions: Tensor | 
     )
     generator.use_dropout(True)
     generator.zero_grad()
-    generator.conditional(conditions).logprobs(tokens).sum().backward()
+    distribution = generator.conditional(conditions)
+    learned = distribution.logprobs(tokens)
+    if isinstance(distribution, GoalDistribution):
+        learned = learned + distribution.goal_cosines(tokens)
+    learned.sum().backward()
     for name, parameter in generator.named_parameters():
         if not parameter.requires_grad:
             continue

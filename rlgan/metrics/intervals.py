@@ -113,10 +113,10 @@ class Uncertain:
 
 def student_quantile(confidence: float, degrees: float) -> float:
     """The number of standard errors on either side of a mean that a t interval reaches."""
-    from scipy.stats import norm, t
+    from scipy.special import ndtri, stdtrit  # what scipy.stats asks, which takes a run some seconds to import
 
     share = (1 + confidence) / 2
-    return float(norm.ppf(share) if math.isinf(degrees) else t.ppf(share, degrees))
+    return float(ndtri(share) if math.isinf(degrees) else stdtrit(degrees, share))
 
 
 def spread(values: Sequence[float]) -> Spread:

@@ -25,6 +25,7 @@ QUANTITIES = (
     Quantity(
         "rlm_5gram", "NLL of held-out text, 5-gram model of samples", "nats/token", "lower", "samples", "coverage", True
     ),
+    Quantity("lm_5gram_matched", "lm_5gram at the lengths of real text", "nats/token", "lower", is_key=True),
 )
 """Facts of the figures of this module."""
 

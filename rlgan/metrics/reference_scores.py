@@ -70,6 +70,29 @@ def reference_bleu(space: SequenceSpace, tokens: Tensor, references: Tensor, ord
     return torch.where(matches[0] > 0, (log_brevity + log_precisions).exp(), 0.0).float()
 
 
+def reference_match(space: SequenceSpace, tokens: Tensor, references: Tensor) -> Tensor:
+    """Whether each sequence is its own reference, token for token; an unknown word is none of the reference's.
+
+    Args:
+        space: the task's sequences.
+        tokens: (n, T) integer; what follows the first terminator is not read.
+        references: (n, T) integer, of the same alphabet; likewise.
+
+    Returns:
+        (n,) float32, 0 or 1, on the device of the tokens.
+
+    Raises:
+        ShapeError: not as many references as sequences.
+    """
+    lengths, reference_lengths = _lengths(space, tokens, references)
+    size = min(tokens.shape[1], references.shape[1])
+    is_word = torch.arange(size, device=tokens.device) < lengths.unsqueeze(1)
+    are_equal = tokens[:, :size] == references[:, :size]
+    if space.unknown_id is not None:
+        are_equal &= tokens[:, :size] != space.unknown_id
+    return ((lengths == reference_lengths) & (are_equal | ~is_word).all(1)).float()
+
+
 def reference_rouge_l(space: SequenceSpace, tokens: Tensor, references: Tensor) -> Tensor:
     """ROUGE-L of each sequence against its own reference, as F1.
 

@@ -20,6 +20,7 @@ from rlgan.base.errors import ShapeError
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.transition import sequence_mask
 
+from .chance import auc_error_of_chance
 from .discriminator_health import auc
 
 PROBES = ("length", "first_token", "last_token", "format")
@@ -209,6 +210,23 @@ def length_matched_auc(real_logits: Tensor, fake_logits: Tensor, real_lengths: T
     return ranked / pairs if pairs else math.nan
 
 
+def length_classes(real_lengths: Tensor, lengths: Tensor) -> list[tuple[Tensor, int]]:
+    """Sequences by their length, and how many reals are as long; what no real or no sequence has is left out.
+
+    A mean over the reals of means over these classes is what it would be of sequences as long as real ones are.
+
+    Args:
+        real_lengths: (n,) int64.
+        lengths: (m,) int64.
+
+    Returns:
+        Rows int64 of the m, and a number of reals, of each class of `length_bins`.
+    """
+    real_bins, bins = length_bins(real_lengths, lengths)
+    shared = sorted(set(real_bins.tolist()) & set(bins.tolist()))
+    return [((bins == one).nonzero().squeeze(1), int((real_bins == one).sum())) for one in shared]
+
+
 def rank_correlation(first: Tensor, second: Tensor) -> float:
     """Spearman's correlation: that of ranks, ties sharing their mean rank.
 
@@ -245,7 +263,7 @@ def shortcut_share(area: float, probes: Mapping[str, float], num_real: int, num_
         at chance, so that there is nothing to have a share of, and where there is no probe. Chance is what lies within
         3 standard errors of ½, those of n and m sequences that do not differ.
     """
-    chance = _CERTAIN * math.sqrt((num_real + num_fake + 1) / (12 * num_real * num_fake))
+    chance = _CERTAIN * auc_error_of_chance(num_real, num_fake)
     best = max(probes.values(), default=math.nan)
     if not area - 0.5 > chance or math.isnan(best):
         return None

@@ -1,8 +1,9 @@
 """The scale of advantages: what is done to them after the baseline (docs/algorithms.md §19).
 
-Everything here sees the whole batch and leaves padding at exactly 0. Where all advantages of a batch (`Whiten`) or all
-values of a group at one position (`GroupDeviation`) are equal there is nothing to tell them apart by, and the result is
-exactly 0. `NoScaling`, `Clip` and `RunningScale` leave an advantage of 0 at 0, and no other one becomes 0.
+Everything here sees the whole batch and leaves padding at exactly 0. Where all advantages of a batch (`Whiten`), all
+values of a group at one position (`GroupDeviation`) or all its advantages there (`RankRescaled`) are equal there is
+nothing to tell them apart by, and the result is exactly 0. `NoScaling`, `Clip` and `RunningScale` leave an advantage of
+0 at 0, and no other one becomes 0.
 
     B sequences, T positions
 """
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -61,6 +63,8 @@ class Normalisation(Settings):
     """Whether the result stays the same if a constant is added to all compared values."""
     needs_positive: ClassVar[bool] = False
     """Whether values must be weights of at least 0."""
+    gives_weights: ClassVar[bool] = False
+    """Whether the result is never below 0, whatever is scaled."""
 
     def scale(self, batch: Scalable) -> tuple[Tensor, float]:
         """(B, T) float32 advantages on their final scale, whatever where the mask is False, and the next moving scale.
@@ -175,8 +179,74 @@ class SelfNormalised(Normalisation):
         return (batch.advantages / means).masked_fill(means == 0.0, 0.0), batch.moving_scale
 
 
+class RankRescaled(Normalisation):
+    """Only the order of advantages counts: σ(δ(½ - (rank - ½)/K)) - ½ in the group at the same position (LeakGAN).
+
+    Rank 1 is the highest; equal ones share the mean of their ranks. Guo et al. 2018 have σ(δ(½ - rank/K)), above 0 for
+    every sequence; half a rank and the ½ make it symmetric, so that equal advantages become exactly 0.
+    """
+
+    not_searched: ClassVar[NotSearched] = NotSearched("part of a method's definition")
+    kind: Literal["rank_rescaled"] = "rank_rescaled"
+    steepness: float = Field(16.0, gt=0.0)
+    """Factor δ: a larger one pushes the upper and the lower half apart, a smaller one spreads ranks evenly."""
+    needs: ClassVar[frozenset[Need]] = frozenset({"groups"})
+    centres: ClassVar[bool] = True
+
+    def scale(self, batch: Scalable) -> tuple[Tensor, float]:
+        """See `Normalisation.scale`."""
+        members = grouped(held(batch.advantages, batch.mask), batch.group)
+        number = (~members.isnan()).sum(1, keepdim=True).clamp_min(1)
+        rank = mean_ranks(members)
+        return torch.sigmoid(self.steepness * (0.5 - (rank - 0.5) / number)).sub(0.5).flatten(0, 1), batch.moving_scale
+
+
+def mean_ranks(members: Tensor) -> Tensor:
+    """Rank of each member along dimension 1, the highest 1, equal ones the mean of theirs; of NaN ½.
+
+    Args:
+        members: (G, K, T) float32.
+
+    Returns:
+        The same shape.
+    """
+    ranks = torch.empty_like(members)
+    for position in range(members.shape[2]):  # all at once would hold G · K² · T comparisons
+        now = members[:, :, position]
+        above = (now.unsqueeze(1) > now.unsqueeze(2)).sum(2)
+        equal = (now.unsqueeze(1) == now.unsqueeze(2)).sum(2)
+        ranks[:, :, position] = above + 0.5 * (equal + 1)
+    return ranks
+
+
+class BestOfGroup(Normalisation):
+    """The sequence with the greatest advantage of its group is learned from, with the weight of all; no other is.
+
+    Several that are best share it. Where all of a group are worth the same nothing is preferred, nor learned.
+
+    Source: SelfGAN (Scialom et al. 2021), where it is what is decoded.
+    """
+
+    not_searched: ClassVar[NotSearched] = NotSearched("part of a method's definition")
+    kind: Literal["best_of_group"] = "best_of_group"
+    needs: ClassVar[frozenset[Need]] = frozenset({"groups"})
+    centres: ClassVar[bool] = True
+    gives_weights: ClassVar[bool] = True
+
+    def scale(self, batch: Scalable) -> tuple[Tensor, float]:
+        """See `Normalisation.scale`; what nothing rewards is never the best."""
+        has_reward = batch.mask.any(1, keepdim=True)
+        there = grouped(held(batch.advantages, batch.mask).masked_fill(~has_reward, float("-inf")), batch.group)
+        greatest = there.amax(1, keepdim=True)
+        least = there.masked_fill(there.isinf(), float("inf")).amin(1, keepdim=True)
+        best = (there == greatest) & (greatest > least)
+        weights = best.float() * (there.shape[1] / best.sum(1, keepdim=True).clamp_min(1))
+        return weights.flatten(0, 1), batch.moving_scale
+
+
 NormalisationSettings = Annotated[
-    NoScaling | Clip | Whiten | GroupDeviation | RunningScale | SelfNormalised, Field(discriminator="kind")
+    NoScaling | Clip | Whiten | GroupDeviation | RunningScale | SelfNormalised | RankRescaled | BestOfGroup,
+    Field(discriminator="kind"),
 ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +37,10 @@ class AdversarialReward(RewardFunction, ConditionalRewardFunction):
         condition_names: as `token_names`, of what sequences are given.
         encoding: how texts become what it judges; None where that is not known.
         name: by which `as_trl` is logged.
+        named_weights: of a discriminator whose weights a person can read; None of others.
+
+    Attributes:
+        named_weights: name → weight of the judge, as it was when this was made; empty where weights have no names.
     """
 
     def __init__(
@@ -49,8 +53,9 @@ class AdversarialReward(RewardFunction, ConditionalRewardFunction):
         condition_names: Sequence[str] | None = None,
         encoding: Callable[[], TextEncoding] | None = None,
         name: str = "discriminator",
+        named_weights: Mapping[str, float] | None = None,
     ) -> None:
-        self.judge, self.space = judge, space
+        self.judge, self.space, self.named_weights = judge, space, dict(named_weights or {})
         self.reward: LogitMap = Logit() if reward is None else reward
         self._names, self._joining, self._condition_names = token_names, joining, condition_names
         self._encoding, self._name = encoding, name

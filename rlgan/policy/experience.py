@@ -14,10 +14,12 @@ from torch import Tensor
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.tasks.task import Task
 from rlgan.envs.transition import sequence_mask
-from rlgan.sampling.records import Experience, Rollouts
+from rlgan.sampling.records import Experience, Rollouts, stacked
 
 from .advantage_scaling import NormalisationSettings, normalised
 from .baselines import BaselineSettings, BaselineState, advantages
+from .behaviour import Behaviour, OwnPolicy
+from .best_sequences import BestSequences
 from .credit import Credit, CreditSettings, Rewards, log_ratios
 from .kl_penalty import Penalised, ReferenceSettings
 from .objectives import LossNormaliser, ObjectiveSettings, policy_gradient_weights, share_of_batch
@@ -40,6 +42,7 @@ class Recipe:
         group: sequences that are compared with each other; None compares all of a batch.
         is_log_odds: the discriminator's logits are log-odds, of which a probability can be told.
         shuffles_verdicts: the discriminator's logits are dealt out at random before anything reads them.
+        behaviour: which policy drew the rollouts.
     """
 
     reward: RewardSettings
@@ -51,6 +54,7 @@ class Recipe:
     group: int | None
     is_log_odds: bool = True
     shuffles_verdicts: bool = False
+    behaviour: Behaviour = field(default_factory=OwnPolicy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +65,13 @@ class Memory:
         baseline: of the baseline.
         moving_scale: mean magnitude of advantages, reward units.
         kl_factor: of the reference's weight, where it is adapted.
+        best: sequences that are learned from again; None before the first update, and where none are.
     """
 
     baseline: BaselineState = field(default_factory=BaselineState)
     moving_scale: float = 0.0
     kl_factor: float = 1.0
+    best: BestSequences | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +137,7 @@ def rewards_of(
         ShapeError: the rollouts lack what the reward reads.
     """
     if reward.level == "token" or (reward.is_elementwise and rollouts.token_logits is not None):
-        return Rewards(tokens=reward.of_tokens(rollouts, task))
+        return Rewards(tokens=reward.of_tokens(rollouts, task, group))
     return Rewards(
         sequences=reward.of_sequences(rollouts, task, rng, group),
         continuations=reward.of_continuations(rollouts) if credit.num_continuations else None,
@@ -153,7 +159,7 @@ def learnable(
         recipe: the axes' settings.
         memory: of the batch before.
         task: whose exact distribution or training sequences some rewards read.
-        rng: of rewards that are random, and of verdicts that are shuffled.
+        rng: of rewards that are random, of verdicts that are shuffled, and of what is replayed.
         state_values: (B, T) float32 of the critic, where there is one.
 
     Returns:
@@ -178,6 +184,7 @@ def learnable(
         scores = rollouts.scores[~rollouts.scores.isnan()]
         metrics["generator/mean_score"] = float(scores.mean()) if len(scores) else 0.0
     metrics |= recipe.reward.described(rollouts)
+    targets = _targets(recipe, values, rollouts, drawn) if recipe.objective.has_targets else None
     near = _near_the_reference(recipe, values, rollouts, drawn, memory)
     values, metrics = near.values, metrics | near.metrics
     ratios = None
@@ -203,11 +210,21 @@ def learnable(
             "generator/advantage_mean": float(scaled[drawn].mean()),
             "generator/advantage_std": float(scaled[drawn].std(correction=0)),
         }
+    if rollouts.goal_rewards is not None and bool(drawn.any()):
+        metrics["generator/goal_reward"] = float(rollouts.goal_rewards[drawn].mean())
+    counts = None
+    if rollouts.behaviour_weights is not None:
+        counts, seen = recipe.behaviour.clipped(rollouts.behaviour_weights)
+        metrics |= seen
+    experience, best = _experience(recipe, rollouts, scaled, drawn, counts), memory.best
+    if targets is not None:
+        experience, best, of_targets = _with_replayed(recipe, experience, targets, memory.best, rng, counts)
+        metrics |= of_targets
     return Learnable(
-        experience=_experience(recipe, rollouts, scaled, drawn),
+        experience=experience,
         # Of what nothing rewards a critic expects what it did before.
         values=torch.where(values.isnan(), torch.zeros_like(values) if state_values is None else state_values, values),
-        memory=Memory(formed.state, moving_scale, near.factor),
+        memory=Memory(formed.state, moving_scale, near.factor, best),
         metrics=metrics,
     )
 
@@ -234,6 +251,12 @@ def by_example(
     """
     mask = sequence_mask(space, real.tokens)
     alone = replace(real, weights=policy_gradient_weights(real.weights, mask, normaliser))
+    if real.goal_weights is not None:
+        alone = replace(alone, goal_weights=policy_gradient_weights(real.goal_weights, mask, normaliser))
+    if real.latent_kl_weights is not None:
+        # What the KL of a sequence weighs is over the same norm as its tokens.
+        kl_weights = real.latent_kl_weights.unsqueeze(1).expand_as(real.weights)
+        alone = replace(alone, latent_kl_weights=policy_gradient_weights(kl_weights, mask, normaliser)[:, 0])
     if sampled is None:
         return [alone if normaliser == "sum" else alone.times(len(mask) / batch)]
     masks = sequence_mask(space, sampled.tokens), mask
@@ -272,22 +295,76 @@ def _near_the_reference(recipe: Recipe, values: Tensor, rollouts: Rollouts, draw
         return Penalised(values, memory.kl_factor)
     assert rollouts.reference_logprobs is not None
     log_ratio_to_reference = (rollouts.logprobs - rollouts.reference_logprobs).masked_fill(~drawn, 0.0)
-    kl = float(log_ratio_to_reference.sum(1).mean())
+    of_sequences = log_ratio_to_reference.sum(1)
+    if rollouts.behaviour_weights is not None:  # sequences of another policy, weighted for the mean under this one
+        of_sequences = of_sequences * rollouts.behaviour_weights
+    kl = float(of_sequences.mean())
     near = recipe.reference.on_values(
         values, log_ratio_to_reference, rollouts.mask, recipe.credit, kl, memory.kl_factor
     )
     return replace(near, metrics={"generator/kl_reference": kl, **near.metrics})
 
 
-def _experience(recipe: Recipe, rollouts: Rollouts, scaled: Tensor, drawn: Tensor) -> Experience:
-    """The terms of the loss, with their weights; tokens that were given are learned by likelihood (MLE-Mali, 4.2)."""
+def _targets(recipe: Recipe, values: Tensor, rollouts: Rollouts, drawn: Tensor) -> BestSequences:
+    """The drawn sequences with targets of their log-probabilities, log p_reference + S/β; a score NaN where none is."""
+    assert rollouts.reference_logprobs is not None
+    scores = values[:, 0]
+    known = rollouts.reference_logprobs.masked_fill(~drawn, 0.0).sum(1)
+    return BestSequences(rollouts.tokens, drawn, scores, known + scores / recipe.reference.log_ratio_weight)
+
+
+def _with_replayed(
+    recipe: Recipe,
+    experience: Experience,
+    targets: BestSequences,
+    best: BestSequences | None,
+    rng: torch.Generator,
+    counts: Tensor | None,
+) -> tuple[Experience, BestSequences | None, dict[str, float]]:
+    """Rows that learn their targets, remembered ones behind those that were drawn; what is remembered; metrics.
+
+    Each drawn one counts as `counts` (B,) says; None counts all once.
+    """
+    objective = recipe.objective
+    is_there = ~targets.scores.isnan()
+    replayed = None if best is None else best.some(objective.num_replayed, rng)
+    number = int(is_there.sum()) + (0 if replayed is None else len(replayed.scores))
+    metrics: dict[str, float] = {}
+    terms = objective.squares(targets, max(1, number))
+    terms["square_weights"] = terms["square_weights"] * is_there * (1.0 if counts is None else counts)
+    terms["square_targets"] = terms["square_targets"].masked_fill(~is_there, 0.0)
+    rows = [replace(experience, weights=torch.zeros_like(experience.weights), **terms)]
+    if replayed is not None and len(replayed.scores):
+        again = Experience(replayed.tokens, torch.zeros(replayed.tokens.shape), **objective.squares(replayed, number))
+        rows.append(again)
+        metrics["generator/replay_score"] = float(replayed.scores.mean())
+    if objective.num_remembered:
+        there = targets.rows(is_there)
+        best = (there.rows(torch.zeros(0, dtype=torch.int64)) if best is None else best).with_those_of(
+            there, objective.num_remembered
+        )
+    return stacked(rows), best, metrics
+
+
+def _experience(recipe: Recipe, rollouts: Rollouts, scaled: Tensor, drawn: Tensor, counts: Tensor | None) -> Experience:
+    """The terms of the loss, with their weights; tokens that were given are learned by likelihood (MLE-Mali, 4.2).
+
+    Each term of what was drawn counts as its sequence does, (B,); None counts all once.
+    """
     mask, objective = rollouts.mask, recipe.objective
 
     def weighted(amounts: Tensor) -> Tensor:
+        if counts is not None:
+            amounts = amounts * torch.where(drawn, counts.unsqueeze(1), 1.0)
         return policy_gradient_weights(amounts, mask, objective.loss_normaliser)
 
     old_logprobs = rollouts.logprobs.masked_fill(~drawn, 0.0)
-    terms = {"old_logprobs": old_logprobs, **objective.terms(weighted(scaled), old_logprobs)}
+    if objective.teaches_goals:
+        assert rollouts.goal_rewards is not None
+        taught = objective.terms_of_goals(weighted(scaled), weighted(rollouts.goal_rewards.masked_fill(~drawn, 0.0)))
+    else:
+        taught = objective.terms(weighted(scaled), old_logprobs)
+    terms = {"old_logprobs": old_logprobs, **taught}
     near = recipe.reference.on_loss(drawn)
     if near is not None:
         assert rollouts.reference_logprobs is not None
@@ -297,4 +374,4 @@ def _experience(recipe: Recipe, rollouts: Rollouts, scaled: Tensor, drawn: Tenso
         terms["entropy_weights"] = weighted(objective.entropy_bonus * drawn.float())
     if rollouts.prefix_length:
         terms["weights"] = terms["weights"] + weighted((mask & ~drawn).float())
-    return Experience(tokens=rollouts.tokens, conditions=rollouts.conditions, **terms)
+    return Experience(tokens=rollouts.tokens, conditions=rollouts.conditions, latents=rollouts.latents, **terms)

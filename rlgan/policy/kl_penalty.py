@@ -42,6 +42,16 @@ class KLPenalty(Settings):
     """Where the penalty is added."""
 
     @property
+    def log_ratio_weight(self) -> float:
+        """What a nat of a sequence's log-ratio to the reference costs in reward units; 0 where rewards do not pay."""
+        return 0.0
+
+    @property
+    def adapts(self) -> bool:
+        """Whether its weight changes from batch to batch."""
+        return False
+
+    @property
     def weighs_by_ratio(self) -> bool:
         """Whether the penalty in the loss is times the ratio to the policy that drew the tokens."""
         return False
@@ -92,6 +102,16 @@ class RewardPenalty(KLPenalty):
     target: Annotated[float | None, NotSearched("a decision on how far the generator may move")] = Field(None, gt=0.0)
     """Target KL in nats per sequence; β is adapted to it by at most 2 % per update. null keeps β constant."""
     place: ClassVar[Place] = "reward"
+
+    @property
+    def log_ratio_weight(self) -> float:
+        """See `KLPenalty.log_ratio_weight`: β, where it is constant."""
+        return self.weight
+
+    @property
+    def adapts(self) -> bool:
+        """See `KLPenalty.adapts`: where there is a target."""
+        return self.target is not None
 
     def on_values(
         self, values: Tensor, log_ratios: Tensor, mask: Tensor, credit: Credit, kl: float, factor: float

@@ -22,6 +22,7 @@ from rlgan.base.settings import Settings
 from rlgan.layers.relaxation import Relaxation
 from rlgan.layers.relaxation_temperatures import FixedTemperature, TemperatureSettings, temperature_at
 
+from .best_sequences import BestSequences
 from .implicit_losses import ImplicitLossSettings, PairLogistic, log_ratios_of
 
 LossNormaliser = Literal["sum", "sequence", "token", "fixed", "sequence_mean"]
@@ -49,6 +50,24 @@ class Objective(Settings):
     contrasts_reals: ClassVar[bool] = False
     """Whether generated sequences are set against real ones under the same conditions, by the generator's own
     log-probabilities, so that there is neither a reward nor a discriminator."""
+    teaches_goals: ClassVar[bool] = False
+    """Whether advantages teach the goals of a generator that sets itself some, and tokens are rewarded for following
+    them; see `terms_of_goals`."""
+    has_targets: ClassVar[bool] = False
+    """Whether each sequence has a target of its log-probability; see `squares`."""
+
+    @property
+    def num_replayed(self) -> int:
+        """Sequences of `num_remembered` that are learned from again in each update."""
+        return 0
+
+    @property
+    def num_remembered(self) -> int:
+        """The best sequences of the run so far that are remembered."""
+        return 0
+
+    learns_reals: ClassVar[bool] = False
+    """Whether real sequences alone are learned from, `schedule.g_batch` an update, and nothing is drawn."""
 
     @property
     def makes_soft_rows(self) -> bool:
@@ -72,6 +91,42 @@ class Objective(Settings):
             old_logprobs: (B, T) float32 nats, of the policy that drew the tokens.
         """
         return {"weights": weights}
+
+    def terms_of_goals(self, weights: Tensor, goal_rewards: Tensor) -> dict[str, Tensor]:
+        """The terms of the loss of an objective that teaches goals, by the names of `Experience`.
+
+        Args:
+            weights: (B, T) float32, advantages over the normaliser; 0 where nothing is learned.
+            goal_rewards: (B, T) float32, the worker's own rewards over the normaliser; likewise.
+
+        Raises:
+            ShapeError: the objective teaches none.
+        """
+        raise ShapeError("goal_weights: the objective teaches no goals.", code="objective_teaches_no_goals")
+
+    def squares(self, sequences: BestSequences, batch: int) -> dict[str, Tensor]:
+        """Terms of the loss of sequences that have targets, of which `batch` are learned from together.
+
+        Raises:
+            ShapeError: the objective has no targets.
+        """
+        raise ShapeError("square_weights: the objective has no targets.", code="objective_has_no_targets")
+
+    def terms_of_reals(self, weights: Tensor) -> dict[str, Tensor]:
+        """The terms of the loss of real sequences, by the names of `Experience`; of an objective that learns from them.
+
+        Args:
+            weights: (B, T) float32, those of likelihood; 0 where nothing is learned.
+        """
+        return {"weights": weights}
+
+    def implied_rewards(self, logprobs: Tensor, state_values: Tensor, mask: Tensor) -> Tensor:
+        """Rewards (B, T) that the generator's logits imply; see `implied_rewards`.
+
+        Raises:
+            ShapeError: the objective reads no logits as values.
+        """
+        raise ShapeError("residual_weights: the objective implies no rewards.", code="objective_implies_nothing")
 
     def surrogate(self, logprobs: Tensor, old_logprobs: Tensor, weights: Tensor) -> Tensor:
         """The clipped term of the loss; see `clipped_surrogate`.
@@ -170,6 +225,147 @@ class PPO(Objective):
         return clipped_tokens(logprobs, old_logprobs, weights, self.clip_low, self.clip_high)
 
 
+class AugmentedLikelihood(Objective):
+    """REINVENT: each drawn sequence has a target of its log-probability, and so have the best sequences so far.
+
+        L = mean over drawn and replayed sequences of (log p_reference + σ·S - log p_θ)²,   σ = 1 / reference.weight
+
+    S is the reward of the sequence. The gradient of a drawn sequence is that of `reinforce` with terminal credit, no
+    baseline and the same `reference reward`, times 2σ. The target does not depend on θ, so that a sequence that an
+    earlier generator drew can be learned from without a ratio.
+
+    Source: Olivecrona et al. 2017, eq. 5; Blaschke et al. 2020 for the memory ("inception").
+    """
+
+    not_searched: ClassVar[NotSearched] = NotSearched("needs a reward function of your own: preset reinvent")
+    kind: Literal["augmented_likelihood"] = "augmented_likelihood"
+    replay: int = Field(10, ge=0)
+    """Number of remembered sequences that are learned from in each update, chosen at random."""
+    memory: int = Field(100, ge=1)
+    """Number of different sequences that are remembered: those with the largest rewards."""
+    reads_reward: ClassVar[bool] = True
+    has_targets: ClassVar[bool] = True
+    epochs: ClassVar[int] = 1
+    minibatches: ClassVar[int] = 1
+    loss_normaliser: ClassVar[LossNormaliser] = "sequence"
+    entropy_bonus: ClassVar[float] = 0.0
+
+    @property
+    def num_replayed(self) -> int:
+        """See `Objective.num_replayed`."""
+        return self.replay
+
+    @property
+    def num_remembered(self) -> int:
+        """See `Objective.num_remembered`."""
+        return self.memory if self.replay else 0
+
+    def check(self, fields: Fields) -> Iterator[Problem]:
+        """A whole sequence has one reward, which nothing is taken off but the reference's log-ratio."""
+        at = {"objective": self.kind}
+        credit, forcing = fields.credit, fields.schedule.teacher_forcing
+        if "sequence" not in credit.levels or credit.num_continuations:
+            yield Problem(
+                "target_of_parts",
+                at,
+                f"gives each sequence one target, but credit={credit.kind!r} gives tokens values of their own. Use "
+                "credit terminal.",
+            )
+        if fields.reference.place != "reward" or fields.reference.adapts:
+            yield Problem(
+                "target_without_reference",
+                at,
+                "adds the reward to the reference's log-probability, with a factor that stays the same. Use reference "
+                "reward without a target.",
+            )
+        for axis, kind in (("baseline", fields.baseline.kind), ("normalisation", fields.normalisation.kind)):
+            if kind != "none":
+                yield Problem(
+                    "target_of_advantages",
+                    at,
+                    f"needs the reward itself, but {axis}={kind!r} changes it. Use {axis} none.",
+                )
+        if forcing.prefix_length(0):
+            yield Problem(
+                "target_of_prefixes",
+                {"schedule.teacher_forcing": forcing.kind},
+                f"begins sequences like real ones, but objective={self.kind!r} needs whole sequences. Use mixed, "
+                "interleaved, by_example or none.",
+            )
+        if self.replay and fields.task.gives_conditions:
+            yield Problem(
+                "replay_of_conditions",
+                {"objective.replay": self.replay},
+                f"compares sequences of different conditions, which task={fields.task.kind!r} has. Set it to 0.",
+            )
+        if self.replay and fields.generator.latent_width:
+            yield Problem(
+                "replay_of_latents",
+                {"objective.replay": self.replay},
+                f"would learn sequences without the latents that generator={fields.generator.kind!r} drew them with. "
+                "Set it to 0.",
+            )
+        if self.replay and fields.discriminator is not None and "discriminator" in fields.reward.reads:
+            yield Problem(
+                "replay_of_old_verdicts",
+                {"objective.replay": self.replay},
+                f"would learn sequences with the rewards of an earlier discriminator, because reward="
+                f"{fields.reward.kind!r} is of one that learns. Set it to 0.",
+            )
+        if self.replay > self.memory:
+            yield Problem(
+                "replay_above_memory",
+                {"objective.replay": self.replay},
+                f"is above objective.memory={self.memory}, so fewer would be replayed. Lower it, or raise "
+                "objective.memory.",
+            )
+
+    def squares(self, sequences: BestSequences, batch: int) -> dict[str, Tensor]:
+        """See `Objective.squares`."""
+        return {
+            "square_weights": torch.full(sequences.scores.shape, 1.0 / batch),
+            "square_targets": sequences.targets,
+            "square_mask": sequences.mask.float(),
+        }
+
+
+class GoalDirected(Objective):
+    """LeakGAN: advantages teach the manager's goals, and the worker is rewarded for going where they point.
+
+        L = - Σ A_s · Σ_t cos(f_s - f_t, g_t)  -  Σ r_s · log p_θ(y_s | goals)        each over the normaliser
+
+    The first sum is over the goals t that are judged at s, c tokens later; A is what credit, baseline and normalisation
+    made of the reward. The second is REINFORCE with the reward of the generator's own, see `GoalDistribution`. The
+    first has no gradient in the worker, the second none in the manager.
+
+    Source: Guo et al. 2018, eqs. 5 to 9, where A is the value itself.
+    """
+
+    not_searched: ClassVar[NotSearched] = NotSearched("needs a generator that sets goals: preset leakgan")
+    kind: Literal["goal_directed"] = "goal_directed"
+    loss_normaliser: LossNormaliser = "token"
+    """As for `reinforce`."""
+    reads_reward: ClassVar[bool] = True
+    teaches_goals: ClassVar[bool] = True
+    epochs: ClassVar[int] = 1
+    minibatches: ClassVar[int] = 1
+    entropy_bonus: ClassVar[float] = 0.0
+
+    def check(self, fields: Fields) -> Iterator[Problem]:
+        """There are goals to teach."""
+        if not fields.generator.sets_goals:
+            yield Problem(
+                "goals_of_none",
+                {"objective": self.kind},
+                f"teaches goals, but generator={fields.generator.kind!r} sets none. Use generator manager_worker, or "
+                "objective reinforce.",
+            )
+
+    def terms_of_goals(self, weights: Tensor, goal_rewards: Tensor) -> dict[str, Tensor]:
+        """See `Objective.terms_of_goals`."""
+        return {"weights": goal_rewards, "goal_weights": weights}
+
+
 class WeightedLikelihood(Objective):
     """Expert iteration: several passes of likelihood over the drawn sequences, each weighted by its advantage.
 
@@ -198,7 +394,8 @@ class WeightedLikelihood(Objective):
                 "with a single step this is objective reinforce. Raise one of them, or use objective reinforce.",
             )
         reward, baseline, normalisation = fields.reward, fields.baseline, fields.normalisation
-        if not reward.is_positive or baseline.subtracts or normalisation.centres:
+        may_be_negative = not reward.is_positive or baseline.subtracts or normalisation.centres
+        if may_be_negative and not normalisation.gives_weights:
             yield Problem(
                 "likelihood_below_zero",
                 {"objective": self.kind},
@@ -313,6 +510,48 @@ class Implicit(Objective):
         return self.loss.of(real_ratios, fake_ratios)
 
 
+class InverseSoftQ(Objective):
+    """No reward, no discriminator and nothing drawn: likelihood of real sequences, and a small implied reward.
+
+        J = E_data[λ·r² - log π]        r_t = Q(s_t, a_t) - γ·v(s_{t+1}) = v_t + log π_t - γ·v_{t+1}
+
+    with the logits as Q, v = logsumexp Q, and v = 0 behind the last token. λ = 0 is maximum likelihood. A constant
+    added to all logits of a step changes r and not π, so it matters where logits begin.
+
+    Source: Wulfmeier et al. 2024 (IQLearn), the offline form.
+    """
+
+    not_searched: ClassVar[NotSearched] = NotSearched("makes reward, credit and baseline have no effect")
+    kind: Literal["inverse_soft_q"] = "inverse_soft_q"
+    weight: float = Field(0.1, ge=0.0)
+    """Weight λ of the squared implied reward, beside the negative log-likelihood per token."""
+    gamma: float = Field(1.0, ge=0.0, le=1.0)
+    """Discount factor γ."""
+    learns_reals: ClassVar[bool] = True
+    epochs: ClassVar[int] = 1
+    minibatches: ClassVar[int] = 1
+    loss_normaliser: ClassVar[LossNormaliser] = "token"
+    entropy_bonus: ClassVar[float] = 0.0
+
+    def check(self, fields: Fields) -> Iterator[Problem]:
+        """Likelihood is learned here, from whole sequences, by a generator with logits."""
+        forcing = fields.schedule.teacher_forcing
+        if forcing.kind != "none":
+            yield Problem(
+                "likelihood_beside_likelihood",
+                {"schedule.teacher_forcing": forcing.kind},
+                f"objective={self.kind!r} already learns from real sequences, and draws none. Set it to none.",
+            )
+
+    def terms_of_reals(self, weights: Tensor) -> dict[str, Tensor]:
+        """See `Objective.terms_of_reals`."""
+        return {"weights": weights} | ({"residual_weights": self.weight * weights} if self.weight else {})
+
+    def implied_rewards(self, logprobs: Tensor, state_values: Tensor, mask: Tensor) -> Tensor:
+        """See `Objective.implied_rewards`."""
+        return implied_rewards(logprobs, state_values, mask, self.gamma)
+
+
 class NoPolicyGradient(Objective):
     """No reward is used; the generator is trained by teacher forcing only (the control `mle_continued`)."""
 
@@ -355,7 +594,17 @@ class NoPolicyGradient(Objective):
 
 
 ObjectiveSettings = Annotated[
-    Reinforce | PPO | WeightedLikelihood | Gumbel | Soft | Implicit | NoPolicyGradient, Field(discriminator="kind")
+    Reinforce
+    | PPO
+    | AugmentedLikelihood
+    | GoalDirected
+    | WeightedLikelihood
+    | Gumbel
+    | Soft
+    | Implicit
+    | InverseSoftQ
+    | NoPolicyGradient,
+    Field(discriminator="kind"),
 ]
 
 
@@ -447,6 +696,24 @@ def clipped_surrogate(
     return -torch.minimum(ratio * weights, ratio.clamp(1.0 - clip_low, 1.0 + clip_high) * weights).sum()
 
 
+def squared_distances(logprobs: Tensor, targets: Tensor, mask: Tensor, weights: Tensor) -> Tensor:
+    """Σ_b weights_b · (targets_b - Σ_t log p_bt)², over the tokens of the mask.
+
+    Source: Olivecrona et al. 2017, eq. 5, where targets are the augmented likelihood and weights 1/B.
+
+    Args:
+        logprobs: (B, T) float32 nats with gradient.
+        targets: (B,) float32 nats.
+        mask: (B, T), 1 or True on tokens that count.
+        weights: (B,) float32; 0 where a row has no target.
+
+    Returns:
+        Scalar.
+    """
+    found = logprobs.masked_fill(mask == 0, 0.0).sum(1)
+    return (weights * torch.where(weights != 0, targets - found, 0.0).square()).sum()
+
+
 def of_whole_sequences(logprobs: Tensor, old_logprobs: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Log-probabilities (B, 1) of sequences, old ones likewise, and weights: the mean over the tokens that have one.
 
@@ -520,12 +787,33 @@ def pair_ratios(terms: Mapping[str, Tensor], logprobs: Tensor, rival_logprobs: T
     )
 
 
+def implied_rewards(logprobs: Tensor, state_values: Tensor, mask: Tensor, gamma: float) -> Tensor:
+    """Rewards for which the logits are the soft action values: r_t = v_t + log π_t - γ·v_{t+1}.
+
+    Source: Wulfmeier et al. 2024, of Garg et al. 2021, eq. 9.
+
+    Args:
+        logprobs: (B, T) float32 nats, of the tokens.
+        state_values: (B, T) float32, v before each token: logsumexp of its logits.
+        mask: (B, T) bool; v is 0 behind its last True.
+        gamma: γ.
+
+    Returns:
+        (B, T) float32, 0 where the mask is False.
+    """
+    following = torch.where(mask, state_values, 0.0)[:, 1:]
+    later = torch.cat([following, torch.zeros_like(state_values[:, :1])], 1)
+    return torch.where(mask, state_values + logprobs - gamma * later, 0.0)
+
+
 def learner_loss(
     objective: Objective,
     terms: Mapping[str, Tensor],
     logprobs: Tensor,
     entropies: Tensor | None = None,
     rival_logprobs: Tensor | None = None,
+    state_values: Tensor | None = None,
+    goal_cosines: Tensor | None = None,
 ) -> Tensor:
     """All terms of the learner's loss; see `rlgan.sampling.records.Experience`.
 
@@ -535,15 +823,30 @@ def learner_loss(
         logprobs: (B, T) float32 nats with gradient.
         entropies: (B, T) float32 nats of the next token's distribution, with gradient; None without `entropy_weights`.
         rival_logprobs: (B, T) float32 nats of the rivals, with gradient; None without `pair_weights`.
+        state_values: (B, T) float32, logsumexp of the logits of each token, with gradient; None without
+            `residual_weights`.
+        goal_cosines: (B, T) float32, see `rlgan.generators.GoalDistribution`, with gradient; None without
+            `goal_weights`.
 
     Returns:
         Scalar.
     """
     loss = weighted_nll(logprobs, terms["weights"])
+    if "goal_weights" in terms:
+        assert goal_cosines is not None
+        loss = loss + weighted_nll(goal_cosines, terms["goal_weights"])
+    if "residual_weights" in terms:
+        assert state_values is not None
+        weights = terms["residual_weights"]
+        loss = loss + (weights * objective.implied_rewards(logprobs, state_values, weights != 0).square()).sum()
     if "pair_weights" in terms:
         assert rival_logprobs is not None
         weights = terms["pair_weights"][terms["pair_weights"] != 0]
         loss = loss + (weights * objective.pair_losses(*pair_ratios(terms, logprobs, rival_logprobs))).sum()
+    if "square_weights" in terms:
+        loss = loss + squared_distances(
+            logprobs, terms["square_targets"], terms["square_mask"], terms["square_weights"]
+        )
     if "clipped_weights" in terms:
         loss = loss + objective.surrogate(logprobs, terms["old_logprobs"], terms["clipped_weights"])
     if "kl_weights" in terms:

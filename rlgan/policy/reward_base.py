@@ -31,10 +31,13 @@ Level = Literal["sequence", "token"]
 """What a reward is of: finished sequences, or each of their tokens."""
 Rewarded = Literal["sequence", "prefix", "token"]
 """What is rewarded in a run: finished sequences, prefixes as they stand, or tokens."""
-Source = Literal["discriminator", "targets", "oracle", "training_data", "texts", "demonstrations"]
+Source = Literal[
+    "discriminator", "targets", "oracle", "training_data", "texts", "demonstrations", "features", "verdicts"
+]
 """What a reward is computed from, besides tokens: the discriminator's logits, the sequence that the data has for the
-same condition, the exact distribution, training sequences, texts in the place of tokens, or the discriminator's logit
-of a real sequence under the same condition."""
+same condition, the exact distribution, training sequences, texts in the place of tokens, the discriminator's logit
+of a real sequence under the same condition, what its output layer reads of the sequence and of a real one, or what it
+writes of both."""
 
 
 _VECTORS = 64  # elements; a multiple of what any processor computes at once
@@ -94,6 +97,26 @@ class Scored:
     logged: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
 
 
+class ScoreFilter(Protocol):
+    """Changes scores of whole batches by what it has seen before; it is on the driver, and belongs to one run."""
+
+    def filtered(self, rollouts: Rollouts) -> tuple[Rollouts, dict[str, float]]:
+        """Rollouts with other scores, and metrics.
+
+        Args:
+            rollouts: a whole batch, with scores.
+        """
+        ...
+
+    def state(self) -> Any:
+        """What it remembers, as JSON has it."""
+        ...
+
+    def restore(self, state: Any) -> None:
+        """Put back what `state` returned."""
+        ...
+
+
 class SequenceScorer(Protocol):
     """Scores finished sequences inside a shard: a pure function of them, which travels to rollout workers by pickle."""
 
@@ -118,6 +141,10 @@ class RewardFigures(Protocol):
         """
         ...
 
+    def scores(self, finished: Finished, records: Records | None) -> Tensor:
+        """Rewards (n,) of a set of sequences, NaN where one has none; arguments as of a call."""
+        ...
+
 
 class Reward(Settings):
     """Properties that every reward declares. Other code reads them and never checks which reward it is.
@@ -138,12 +165,21 @@ class Reward(Settings):
     """Whether it compares finished sequences, so that it cannot reward prefixes or tokens."""
 
     is_relative: ClassVar[bool] = False
-    """Whether it compares the logit of a sequence with that of a real one under the same condition, so that a constant
-    of each condition changes nothing."""
+    """Whether a constant added to all logits under one condition changes nothing: it compares the logit of a sequence
+    with that of a real one, or with those of its group."""
+    reads_policy: ClassVar[bool] = False
+    """Whether it compares with the generator's log-probabilities of sequences."""
     is_positive: ClassVar[bool] = False
     """Whether it is never below 0, so that rewards can be weights."""
     needs_lengths: ClassVar[bool] = False
     """Whether sequences must be able to end at different lengths."""
+    has_figures: ClassVar[bool] = False
+    """Whether rows of the final table are measured by it (`figures`)."""
+
+    @property
+    def compares_groups(self) -> bool:
+        """Whether it is computed by comparing sequences of `schedule.g_group`, or of the batch."""
+        return False
 
     @property
     def logit_map(self) -> LogitMap | None:
@@ -162,6 +198,14 @@ class Reward(Settings):
 
     def scorer(self, task: Task) -> SequenceScorer | None:
         """What scores sequences and continuations inside a shard; None where nothing does.
+
+        Args:
+            task: whose sequences they are.
+        """
+        return None
+
+    def score_filter(self, task: Task) -> ScoreFilter | None:
+        """What changes scores of whole batches by what it has seen before; None where nothing does.
 
         Args:
             task: whose sequences they are.
@@ -219,12 +263,13 @@ class Reward(Settings):
             fields={"reward": self.kind},
         )
 
-    def of_tokens(self, rollouts: Rollouts, task: Task) -> Tensor:
+    def of_tokens(self, rollouts: Rollouts, task: Task, group: int | None = None) -> Tensor:
         """Rewards of tokens, or of the prefixes that end in them where the logits are of such.
 
         Args:
             rollouts: the whole batch.
             task: whose exact distribution it may read.
+            group: sequences that are compared with each other, neighbours in the batch; None compares all.
 
         Returns:
             (B, T) float32, reward units, 0 where the mask is False, no gradient.
@@ -331,7 +376,7 @@ class LogitMap(FinishedReward):
         """See `FinishedReward.of_finished`; it reads no scores."""
         return self.of_logits(self.logits_there(real_logits))
 
-    def of_tokens(self, rollouts: Rollouts, task: Task) -> Tensor:
+    def of_tokens(self, rollouts: Rollouts, task: Task, group: int | None = None) -> Tensor:
         """See `Reward.of_tokens`."""
         return self.of_logits(self.logits_there(rollouts.token_logits)).masked_fill(~rollouts.mask, 0.0)
 

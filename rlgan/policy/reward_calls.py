@@ -191,6 +191,13 @@ class RewardCall:
                     code="reward_parameter_no_default",
                     fields={"task": task.name},
                 )
+        if "targets" in self.needs & self.takes and not task.has_real_sequences:
+            raise ConfigError(
+                f"{self.described}: its parameter 'targets' has no default, but the data has prompts alone, without "
+                "completions. Give it the default None, or name a column of the data.",
+                code="reward_needs_completions",
+                fields={"task": task.name},
+            )
         records = None if task.conditions is None else task.conditions.train_records
         there = frozenset() if records is None else frozenset(records.columns)
         for name in sorted(self.needs - self.takes):
@@ -200,7 +207,8 @@ class RewardCall:
         if source and "data_source" not in there:
             raise self._missing("data_source", there)
         truth = self.takes & {"ground_truth", "ground_truths"} & self.needs
-        if truth and task.conditions is None:
+        is_known = task.has_real_sequences or there & {"ground_truth", "reward_model"}
+        if truth and (task.conditions is None or not is_known):
             raise self._missing("ground_truth", there)
 
     def _missing(self, name: str, there: frozenset[str]) -> ConfigError:

@@ -27,7 +27,7 @@ from rlgan.base.problems import Problem
 from rlgan.base.search_priors import NotSearched
 from rlgan.base.seeding import stream_seed
 from rlgan.base.settings import FreeOnResume
-from rlgan.envs.tasks.task import Records, Task
+from rlgan.envs.tasks.task import Records, Task, sequences_to_try
 from rlgan.envs.transition import pad_after_end, sequence_mask
 from rlgan.extensions import PluginKind, TakesPlugin, as_number
 from rlgan.metrics.reward_means import reward_means
@@ -35,8 +35,9 @@ from rlgan.sampling.records import Rollouts
 
 from .groups import separately_normalised
 from .logit_maps import LOGIT_MAPS, DiscriminatorReward, Probability
-from .reward_base import Finished, FinishedReward, LogitMap, RewardFigures, Scored, Source
+from .reward_base import Finished, FinishedReward, LogitMap, RewardFigures, Scored, ScoreFilter, Source
 from .reward_calls import RewardCall, Texts, mapped, shown_row, texts_of
+from .reward_filters import RewardFilter
 from .reward_forms import WeightedFunction
 
 _NUM_CHECKED = 4  # sequences of the task that functions are tried on before a run
@@ -45,7 +46,7 @@ _NUM_CHECKED = 4  # sequences of the task that functions are tried on before a r
 class PluginReward(FinishedReward, TakesPlugin):
     """Your own functions, added up, with or without the discriminator.
 
-        reward = map_weight · map(u) + Σ weight_i · f_i
+        reward = map_weight · map(u) + filter(Σ weight_i · f_i)
 
     The sum is over the functions that return a reward for the sequence. The reward of ORGAN (Guimaraes et al. 2017,
     eq. 6), a discriminator and an objective of the domain, has map_weight = λ and weight = 1 - λ.
@@ -54,6 +55,7 @@ class PluginReward(FinishedReward, TakesPlugin):
     not_searched: ClassVar[NotSearched] = NotSearched("one's own")
     plugin_kind: ClassVar[PluginKind] = "reward"
     compares: ClassVar[bool] = True
+    has_figures: ClassVar[bool] = True
 
     kind: Literal["plugin"] = "plugin"
     functions: tuple[WeightedFunction, ...] = Field(min_length=1)
@@ -68,6 +70,8 @@ class PluginReward(FinishedReward, TakesPlugin):
     divide_repeats: bool = False
     """Whether to divide the reward of a sequence by how often it is in the batch, under the same condition (ORGAN); for
     rewards that are not negative."""
+    filter: RewardFilter | None = None
+    """Plug-in that changes the sum of the functions by what it has seen before (scaffold_buckets); null: nothing."""
     timeout_s: Annotated[float, FreeOnResume()] = Field(60.0, gt=0.0)
     """Maximum number of seconds for a call of a function. If a call takes longer, the run stops and keeps its last
     checkpoint."""
@@ -117,6 +121,11 @@ class PluginReward(FinishedReward, TakesPlugin):
         return frozenset({"texts"}) if self.map is None else frozenset({"texts", "discriminator"})
 
     @property
+    def compares_groups(self) -> bool:
+        """Where terms are normalised."""
+        return self.normalise_terms
+
+    @property
     def logit_map(self) -> LogitMap | None:
         """The one that the functions stand beside."""
         return self.map
@@ -128,14 +137,24 @@ class PluginReward(FinishedReward, TakesPlugin):
 
     def check(self, fields: Fields) -> Iterator[Problem]:
         """What is compared within a batch is finished sequences."""
-        why = (
-            f"compares finished sequences, but credit={fields.credit.kind!r} also rewards continuations. Use "
-            "credit terminal, or set it to false."
-        )
-        if self.normalise_terms and fields.credit.num_continuations:
-            yield Problem("terms_of_continuations", {"reward.normalise_terms": True}, why)
+        if self.normalise_terms:
+            yield from terms_of_continuations(fields)
         if self.divide_repeats and fields.credit.num_continuations:
-            yield Problem("repeats_of_continuations", {"reward.divide_repeats": True}, why)
+            yield Problem("repeats_of_continuations", {"reward.divide_repeats": True}, _continued(fields))
+        if self.filter is not None and fields.credit.num_continuations:
+            yield Problem(
+                "filter_of_continuations",
+                {"reward.filter": self.filter.name},
+                f"counts finished sequences, but credit={fields.credit.kind!r} also rewards continuations. Use credit "
+                "terminal, or set it to null.",
+            )
+        if self.filter is not None and self.normalise_terms:
+            yield Problem(
+                "filter_of_terms",
+                {"reward.filter": self.filter.name},
+                "changes the sum of the functions, but reward.normalise_terms normalises each by itself. Set "
+                "reward.normalise_terms to false, or reward.filter to null.",
+            )
 
     def scorer(self, task: Task) -> RewardFunctions:
         """See `Reward.scorer`: the functions, which are tried on a few sequences first.
@@ -147,6 +166,10 @@ class PluginReward(FinishedReward, TakesPlugin):
         functions = RewardFunctions(self.functions, texts_of(task), self.timeout_s)
         check_functions(functions, task, 0)
         return functions.with_records(None if task.conditions is None else task.conditions.train_records)
+
+    def score_filter(self, task: Task) -> ScoreFilter | None:
+        """See `Reward.score_filter`."""
+        return None if self.filter is None else self.filter.built(texts_of(task))
 
     def figures(self, task: Task) -> RewardFigures:
         """See `Reward.figures`: the means of the functions, the map of the logit left out."""
@@ -186,6 +209,19 @@ class PluginReward(FinishedReward, TakesPlugin):
         return self.map_weight * self.map.of_logits(self.logits_there(real_logits)) + self.scores_there(
             scores
         ).nan_to_num(0.0)
+
+
+def terms_of_continuations(fields: Fields) -> Iterator[Problem]:
+    """Terms are normalised over finished sequences, and not over continuations."""
+    if fields.credit.num_continuations:
+        yield Problem("terms_of_continuations", {"reward.normalise_terms": True}, _continued(fields))
+
+
+def _continued(fields: Fields) -> str:
+    return (
+        f"compares finished sequences, but credit={fields.credit.kind!r} also rewards continuations. Use credit "
+        "terminal, or set it to false."
+    )
 
 
 @dataclass(frozen=True)
@@ -267,18 +303,30 @@ class FunctionFigures:
         Raises:
             PluginError: see `RewardFunctions.__call__`.
         """
-        functions = self.functions.with_records(records)
-        scored = []
-        for number, first in enumerate(range(0, len(finished.tokens), _ROWS_OF_A_CALL)):
-            part = mapped(finished, lambda rows, first=first: rows[first : first + _ROWS_OF_A_CALL])  # type: ignore[misc]
-            scored.append(functions(replace(part, seed=stream_seed(finished.seed, "part", number))))
+        scored = self._scored(finished, records)
         logged: dict[str, tuple[Any, ...]] = {}
         for one in scored:
             for name, values in one.logged.items():
                 logged[name] = logged.get(name, ()) + values
         parts = [one.parts for one in scored if one.parts is not None]
-        names = [one.short_name for one in functions.plugins]
+        names = [one.short_name for one in self.functions.plugins]
         return reward_means(names, torch.cat(parts), torch.cat([one.scores for one in scored]), _means(logged))
+
+    def scores(self, finished: Finished, records: Records | None) -> Tensor:
+        """See `RewardFigures.scores`.
+
+        Raises:
+            PluginError: see `RewardFunctions.__call__`.
+        """
+        return torch.cat([one.scores for one in self._scored(finished, records)])
+
+    def _scored(self, finished: Finished, records: Records | None) -> list[Scored]:
+        functions = self.functions.with_records(records)
+        scored = []
+        for number, first in enumerate(range(0, len(finished.tokens), _ROWS_OF_A_CALL)):
+            part = mapped(finished, lambda rows, first=first: rows[first : first + _ROWS_OF_A_CALL])  # type: ignore[misc]
+            scored.append(functions(replace(part, seed=stream_seed(finished.seed, "part", number))))
+        return scored
 
 
 def added_up(terms: Tensor, weights: Tensor) -> Tensor:
@@ -340,14 +388,15 @@ def check_functions(functions: RewardFunctions, task: Task, seed: int) -> None:
 
 
 def _some_rows(task: Task, seed: int) -> Finished:
-    """A few validation sequences, then the shortest sequence that a generator can draw."""
+    """A few validation sequences, or prompts in their place, then the shortest sequence that a generator can draw."""
     space, number = task.space, min(_NUM_CHECKED, len(task.valid))
-    tokens = task.valid[:number].long()
+    tokens = sequences_to_try(task, "valid", number)
     shortest = torch.full((1, space.max_length), space.pad_id)
     tokens = pad_after_end(space, torch.cat([tokens, shortest]))
     rows = [*range(number), 0]
     conditions = None if task.conditions is None else task.conditions.valid[rows].long()
-    targets = None if task.conditions is None else task.valid[rows].long()
+    has_targets = task.conditions is not None and task.has_real_sequences
+    targets = task.valid[rows].long() if has_targets else None
     numbers = None if task.conditions is None else torch.tensor(rows)
     return Finished(tokens, sequence_mask(space, tokens), conditions, targets, seed, numbers)
 

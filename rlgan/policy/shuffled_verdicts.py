@@ -20,7 +20,7 @@ from .groups import grouped
 
 
 def with_shuffled_verdicts(rollouts: Rollouts, group: int | None, rng: torch.Generator) -> Rollouts:
-    """The same sequences, with all logits of the discriminator dealt out anew.
+    """The same sequences, with all logits, verdicts and features of the discriminator dealt out anew.
 
     Logits of tokens, prefixes and continuations stay at their position, among the sequences that have one there.
 
@@ -36,9 +36,15 @@ def with_shuffled_verdicts(rollouts: Rollouts, group: int | None, rng: torch.Gen
     def dealt(values: Tensor | None, there: Tensor) -> Tensor | None:
         return None if values is None else dealt_out(values, there, group, rng)
 
+    features = rollouts.features
+    if features is not None:
+        order = dealt_out(torch.arange(len(mask)), is_sequence, group, rng)
+        features = features[order]
     return replace(
         rollouts,
+        features=features,
         real_logits=dealt(rollouts.real_logits, is_sequence),
+        verdicts=dealt(rollouts.verdicts, is_sequence),
         token_logits=dealt(rollouts.token_logits, mask),
         continuation_logits=dealt(rollouts.continuation_logits, is_continued),
     )

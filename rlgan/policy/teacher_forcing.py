@@ -57,6 +57,13 @@ class ScheduledSampling(PretrainingInputs):
                 {"schedule.mle_inputs": self.kind},
                 "has no effect with schedule.mle_epochs=0. Set it to none.",
             )
+        if fields.generator.latent_width:
+            yield Problem(
+                "inputs_of_latents",
+                {"schedule.mle_inputs": self.kind},
+                f"draws tokens after real ones, whose latent is unknown to generator={fields.generator.kind!r}. "
+                "Set it to none.",
+            )
 
     def share_in(self, epoch: int) -> float:
         """Share of its own tokens in an epoch, counted from 0."""

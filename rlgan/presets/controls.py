@@ -12,6 +12,7 @@ from rlgan.envs.tasks import TaskSettings
 from rlgan.layers.optimizers import Adam
 from rlgan.policy.advantage_scaling import NoScaling
 from rlgan.policy.baselines import LeaveOneOut, NoBaseline, PerStepMean
+from rlgan.policy.behaviour import OwnPolicy
 from rlgan.policy.credit import RewardToGo, Terminal
 from rlgan.policy.kl_penalty import NoReference
 from rlgan.policy.objectives import NoPolicyGradient, Reinforce
@@ -38,7 +39,8 @@ def control(config: Config, name: Control) -> Config:
     * oracle_ratio: reward log p_oracle - log p_θ, reward-to-go, per-step baseline, plus 0.3 × maximum likelihood,
       Adam 2e-3: a ceiling should not fail for the run's own settings.
     * constant_reward: reward 1, no baseline, advantages on no other scale, the rest as the run.
-    * random_reward: uniform rewards; the run's baseline, or leave-one-out where that is of logits; the rest as the run.
+    * random_reward: uniform rewards; the run's baseline, or leave-one-out where that is of logits, or where the run's
+      reward compares groups itself and nothing else does; the rest as the run.
     * length_reward: log-odds of a sequence's length, fitted anew to each batch; the rest as random_reward.
     * frozen_discriminator: the run, whose discriminator learns nothing after its pretraining.
     * shuffled_discriminator: the run, whose logits are dealt out at random among sequences that are compared.
@@ -54,7 +56,7 @@ def control(config: Config, name: Control) -> Config:
         ConfigError: the run's generator has no likelihood, and draws no tokens that could be rewarded; or a control is
             of a discriminator that the run does not have, does not pretrain or is not rewarded by.
     """
-    if not config.generator.has_likelihood:
+    if not config.generator.learns_by_likelihood:
         raise ConfigError(
             f"control {name!r}: needs a likelihood, which generator={config.generator.kind!r} does not have. Run "
             "preset mle on the same data, and compare the two runs.",
@@ -69,7 +71,9 @@ def control(config: Config, name: Control) -> Config:
             "discriminator_accuracy": None,
             "d_steps": 0,
             "d_rate_end": 1.0,
+            "d_first": False,
             "balance": FixedBalance(),
+            "pretraining": "generator_first",
         }
     )
     changes: dict[str, object] = {
@@ -81,16 +85,14 @@ def control(config: Config, name: Control) -> Config:
     if name == "mle_continued":
         if not schedule.teacher_forcing.learns_likelihood:
             schedule = schedule.model_copy(update={"teacher_forcing": InterleavedTeacherForcing(num_updates=1)})
-        schedule = schedule.model_copy(update={"rollout_temperature": 1.0})  # nothing is drawn
+        schedule = schedule.model_copy(update=_OWN_DRAWS)  # nothing is drawn
         changes |= _NOTHING_COMPARED | {
             "reward": ConstantReward(),
             "reference": NoReference(),
             "objective": _as_many_steps(config),
         }
     elif name == "oracle_ratio":
-        schedule = schedule.model_copy(
-            update={"teacher_forcing": MixedTeacherForcing(weight=0.3), "rollout_temperature": 1.0}
-        )
+        schedule = schedule.model_copy(update=_OWN_DRAWS | {"teacher_forcing": MixedTeacherForcing(weight=0.3)})
         changes |= {
             "reward": OracleRatio(),
             "credit": RewardToGo(gamma=1.0),
@@ -103,7 +105,10 @@ def control(config: Config, name: Control) -> Config:
     elif name == "constant_reward":
         changes |= _NOTHING_COMPARED | {"reward": ConstantReward()}
     else:
-        baseline = LeaveOneOut() if config.baseline.reads_density_ratio else config.baseline
+        # What a reward that compares takes off itself, a baseline must take off another.
+        is_bare = config.reward.compares_groups and not (config.baseline.subtracts or config.normalisation.centres)
+        is_bare = is_bare and not config.objective.has_targets  # which takes nothing off
+        baseline = LeaveOneOut() if config.baseline.reads_density_ratio or is_bare else config.baseline
         changes |= {"reward": LengthReward() if name == "length_reward" else RandomReward(), "baseline": baseline}
     if name in ("constant_reward", "random_reward", "length_reward") and not config.objective.reads_reward:
         # What was differentiated through a discriminator, or was one itself, has none here.
@@ -117,7 +122,9 @@ def control(config: Config, name: Control) -> Config:
         # What takes rewards for weights is not for those that may be negative.
         changes["objective"] = Reinforce(loss_normaliser=config.objective.loss_normaliser)
     varied = config.model_copy(update=changes)
-    if not compares_sequences(varied.baseline, varied.normalisation):
+    if schedule.behaviour.searches and not varied.objective.needs_positive:
+        schedule = schedule.model_copy(update={"behaviour": OwnPolicy()})  # what is found is no sample
+    if not compares_sequences(varied):
         schedule = schedule.model_copy(update={"g_group": None})
     return from_dict(to_dict(varied.model_copy(update={"schedule": schedule})))
 
@@ -133,6 +140,13 @@ def _of_discriminator(config: Config, name: Control) -> Config:
             code="control_without_discriminator",
             fields={"controls": name, "reward": config.reward.kind},
         )
+    if config.generator.prefix_features is not None:
+        raise ConfigError(
+            f"control {name!r}: pretrains a discriminator of its own, but generator={config.generator.kind!r} has "
+            "learned to read the features of the run's. Remove it from controls, or use constant_reward.",
+            code="control_of_leaked_features",
+            fields={"controls": name, "generator": config.generator.kind},
+        )
     if name == "frozen_discriminator":
         if not schedule.discriminator_rounds:
             raise ConfigError(
@@ -143,7 +157,7 @@ def _of_discriminator(config: Config, name: Control) -> Config:
             )
         # Rounds of pretraining are balanced as the run's are; what is of later ones alone has nothing to balance.
         balance = schedule.balance if schedule.balance.acts_in_pretraining else FixedBalance()
-        schedule = schedule.model_copy(update={"d_steps": 0, "d_rate_end": 1.0, "balance": balance})
+        schedule = schedule.model_copy(update={"d_steps": 0, "d_rate_end": 1.0, "d_first": False, "balance": balance})
     else:
         if not config.objective.reads_reward:
             raise ConfigError(
@@ -182,3 +196,4 @@ def _as_many_steps(config: Config) -> NoPolicyGradient:
 
 
 _NOTHING_COMPARED = {"baseline": NoBaseline(), "normalisation": NoScaling()}
+_OWN_DRAWS = {"rollout_temperature": 1.0, "behaviour": OwnPolicy()}

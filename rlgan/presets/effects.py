@@ -51,8 +51,8 @@ def _without_likelihood(config: Config) -> str | None:
 
 
 def _no_own_reward(config: Config) -> str | None:
-    if not config.reward.own_code_s:
-        return f"reward={config.reward.kind!r} is not a function of your own"
+    if not config.reward.has_figures:
+        return f"the final table is not measured by reward={config.reward.kind!r}"
     return _without_updates(config)
 
 

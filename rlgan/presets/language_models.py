@@ -6,23 +6,37 @@ from typing import Any
 
 from rlgan.adversary.losses import BradleyTerry, CrossEntropy, Relativistic
 from rlgan.adversary.training import AdversarySettings
-from rlgan.config.config import Config, Optimizers, Workers
-from rlgan.discriminators import SequenceClassifier
+from rlgan.adversary.verdict_losses import VerdictGradient
+from rlgan.config.config import Config, Control, Optimizers, Workers
+from rlgan.discriminators import Logistic, SequenceClassifier, VerdictWriter
 from rlgan.discriminators.sequence_classifier.settings import GeneratorWeights
+from rlgan.discriminators.verdict_writer import FreshCritic
 from rlgan.envs.tasks import TaskSettings, TransductionTask
 from rlgan.envs.tasks.transduction import Copy
 from rlgan.evaluation.evaluator import EvaluationSettings
 from rlgan.generators import CausalLM
 from rlgan.layers.optimizers import Adam
 from rlgan.layers.pretrained import FreshWeights
-from rlgan.policy.advantage_scaling import GroupDeviation, NoScaling, SelfNormalised
-from rlgan.policy.baselines import GroupMean, NoBaseline, RunningMoments
-from rlgan.policy.credit import Terminal
+from rlgan.policy.advantage_scaling import BestOfGroup, GroupDeviation, NoScaling, SelfNormalised
+from rlgan.policy.baselines import BatchMean, GroupMean, NoBaseline, RunningMoments
+from rlgan.policy.behaviour import Beams, ColdMixture
+from rlgan.policy.credit import RewardToGo, Terminal
 from rlgan.policy.implicit_losses import Bernoulli, ImplicitLossSettings, PairLogistic
 from rlgan.policy.kl_penalty import LossPenalty, NoReference
-from rlgan.policy.logit_maps import Logit, Probability
-from rlgan.policy.objectives import PPO, Implicit, WeightedLikelihood
-from rlgan.policy.rewards import Bleu, ConstantReward, ReferenceBleu, RelativeProbability
+from rlgan.policy.logit_maps import Logit, LogProbability, Probability
+from rlgan.policy.objectives import PPO, Implicit, InverseSoftQ, ObjectiveSettings, Reinforce, WeightedLikelihood
+from rlgan.policy.rewards import (
+    Bleu,
+    ConstantReward,
+    Mixed,
+    PairVerdict,
+    ReferenceBleu,
+    ReferenceMatch,
+    RelativeProbability,
+    StandardisedLogit,
+    TurnIncrement,
+    WrittenVerdict,
+)
 from rlgan.policy.teacher_forcing import TeacherForcingByExample
 from rlgan.schedule.phases import Schedule
 
@@ -30,6 +44,9 @@ from .named import shipped
 
 _COPYING = TransductionTask(vocab_size=10, max_length=5, rule=Copy(noise=0.1), num_train=5_000)
 """Where no data is named: what is written is what was read, but for noise."""
+_BESIDE_A_JUDGE: tuple[Control, ...] = ("mle_continued", "frozen_discriminator")
+"""What likelihood alone gains, and what a judge that does not keep up teaches. A control of constant_reward's kind is
+trained again for the verdict's interval, which is a lot of a large model."""
 
 
 @shipped()
@@ -103,7 +120,7 @@ def grpo(task: TaskSettings | None = None) -> Config:
 @shipped()
 def gad(task: TaskSettings | None = None) -> Config:
     """Generative adversarial distillation (Ye et al. 2025): a judge of the generator's own weights learns beside it."""
-    return _beside_a_judge(task, {"rollout_temperature": 0.8})
+    return _beside_a_judge(task, {"rollout_temperature": 0.8}, controls=_BESIDE_A_JUDGE)
 
 
 @shipped()
@@ -122,6 +139,7 @@ def textgail(task: TaskSettings | None = None) -> Config:
         normalisation=NoScaling(),
         reference=NoReference(),
         objective=PPO(loss_normaliser="sequence", ratio="sequence", epochs=1, minibatches=16),
+        controls=_BESIDE_A_JUDGE,
     )
 
 
@@ -137,17 +155,157 @@ def gcn(task: TaskSettings | None = None) -> Config:
         normalisation=SelfNormalised(),
         reference=NoReference(),
         objective=WeightedLikelihood(loss_normaliser="sequence", epochs=2, minibatches=2),
+        controls=_BESIDE_A_JUDGE,
     )
 
 
-def _beside_a_judge(task: TaskSettings | None, schedule: dict[str, Any], **axes: Any) -> Config:
+@shipped()
+def selfgan(task: TaskSettings | None = None) -> Config:
+    """SelfGAN (Scialom et al. 2021): likelihood of the hypothesis of a beam search that the judge likes best."""
+    return _beside_a_judge(
+        task,
+        {"behaviour": Beams()},
+        adversary=AdversarySettings(loss=CrossEntropy(), batch=64, sequences_per_round=64),
+        reward=Probability(),
+        baseline=NoBaseline(),
+        normalisation=BestOfGroup(),
+        reference=NoReference(),
+        objective=WeightedLikelihood(loss_normaliser="sequence", epochs=2, minibatches=2),
+    )
+
+
+@shipped()
+def coldgans(task: TaskSettings | None = None) -> Config:
+    """ColdGANs (Scialom et al. 2020): half of the answers drawn cold, weighted by importance; fakes are replayed."""
+    return _beside_a_judge(
+        task,
+        {"g_group": None, "d_fakes": "fresh", "behaviour": ColdMixture()},
+        adversary=AdversarySettings(loss=CrossEntropy(), batch=64, sequences_per_round=64, buffer=256),
+        reward=Probability(),
+        baseline=BatchMean(),
+        normalisation=NoScaling(),
+        reference=NoReference(),
+        objective=Reinforce(loss_normaliser="sequence"),
+    )
+
+
+@shipped()
+def r_airl(task: TaskSettings | None = None) -> Config:
+    """R-AIRL (Fanconi et al. 2025): a judge of tokens, which learns from changed demonstrations, too."""
+    is_given = task is None or task.gives_conditions
+    return _beside_a_judge(
+        task,
+        {"d_fakes": "fresh", "d_first": True},
+        discriminator=SequenceClassifier(weights=GeneratorWeights(), granularity="token"),
+        adversary=AdversarySettings(
+            loss=CrossEntropy(label_smoothing=0.1, smooths="both"),
+            batch=72,
+            sequences_per_round=64,
+            perturbed=2,
+            reals="of_prompts" if is_given else "drawn",
+        ),
+        reward=StandardisedLogit(),
+        credit=RewardToGo(gamma=0.9),
+        baseline=NoBaseline(),
+        normalisation=NoScaling(),
+        reference=NoReference(),
+    )
+
+
+@shipped()
+def pared(task: TaskSettings | None = None) -> Config:
+    """PARED (2026): the judge is a logistic regression on readable features; the reward is its log-likelihood."""
+    return _beside_a_judge(
+        task,
+        {"d_epochs": 4},
+        discriminator=Logistic(),
+        judge=Adam(lr=0.05),
+        adversary=AdversarySettings(loss=CrossEntropy(), batch=64, sequences_per_round=64, buffer=512),
+        reward=LogProbability(),
+    )
+
+
+@shipped()
+def varl(task: TaskSettings | None = None) -> Config:
+    """VARL (2026): a verifiable answer and a judge of human writing, normalised separately before they are added up."""
+    return _beside_a_judge(
+        task,
+        {},
+        adversary=AdversarySettings(loss=CrossEntropy(), batch=72, sequences_per_round=64, reals="of_prompts"),
+        reward=Mixed(map=Logit(), metric=ReferenceMatch(), weight=0.5, normalise_terms=True),
+        normalisation=NoScaling(),
+    )
+
+
+@shipped()
+def dial(task: TaskSettings | None = None) -> Config:
+    """The reward of DIAL (2025): what each turn of a dialogue adds to the log-odds of being real, at the turn's end."""
+    return _beside_a_judge(
+        task,
+        {},
+        discriminator=SequenceClassifier(weights=GeneratorWeights(), granularity="token"),
+        adversary=AdversarySettings(loss=CrossEntropy(), batch=64, sequences_per_round=64),
+        reward=TurnIncrement(),
+        credit=RewardToGo(gamma=1.0),
+    )
+
+
+@shipped()
+def raro(task: TaskSettings | None = None) -> Config:
+    """RARO (2025), its game in scores: which of two answers is the expert's, or a tie; half of the answers are old."""
+    is_given = task is None or task.gives_conditions
+    return _beside_a_judge(
+        task,
+        {},
+        adversary=AdversarySettings(
+            loss=BradleyTerry() if is_given else Relativistic(),
+            batch=72,
+            sequences_per_round=64,
+            buffer=10_000,
+            replay=0.5,
+        ),
+        reward=PairVerdict(),
+        normalisation=NoScaling(),
+        # Without a division by lengths.
+        objective=PPO(loss_normaliser="fixed", clip_low=0.2, clip_high=0.2, epochs=1, minibatches=2),
+    )
+
+
+@shipped()
+def raro_verdict(task: TaskSettings | None = None) -> Config:
+    """RARO (2025), with a written verdict: a language model reads both answers and writes first, second or tie."""
+    is_new = task is None or task.language_model is None
+    return _beside_a_judge(
+        task,
+        {},
+        judge=Adam(lr=1e-3, clip_norm=1.0) if is_new else None,
+        discriminator=VerdictWriter(weights=FreshCritic(width=128, layers=2) if is_new else GeneratorWeights()),
+        adversary=AdversarySettings(
+            loss=VerdictGradient(entropy=0.1 if is_new else 0.0),
+            batch=72,
+            sequences_per_round=64,
+            buffer=10_000,
+            replay=0.5,
+        ),
+        reward=WrittenVerdict(),
+        normalisation=NoScaling(),
+        # Without a division by lengths.
+        objective=PPO(loss_normaliser="fixed", clip_low=0.2, clip_high=0.2, epochs=1, minibatches=2),
+    )
+
+
+def _beside_a_judge(
+    task: TaskSettings | None, schedule: dict[str, Any], judge: Adam | None = None, **axes: Any
+) -> Config:
     """GAD but for what is named: a judge that begins as the generator, and learns from the generator's own rollouts."""
     weights = None if task is None else task.language_model
     is_new = weights is None
     moving = Adam(lr=1e-4 if is_new else 1e-6, clip_norm=0.2)
     given: dict[str, Any] = {
+        "discriminator": SequenceClassifier(weights=GeneratorWeights()),
         "adversary": AdversarySettings(loss=BradleyTerry(), batch=72, sequences_per_round=64),
         "reward": Logit(),
+        "credit": Terminal(),
         "baseline": GroupMean(),
         "normalisation": GroupDeviation(bessel=True),
         "reference": LossPenalty(weight=1e-3),
@@ -168,11 +326,9 @@ def _beside_a_judge(task: TaskSettings | None, schedule: dict[str, Any], **axes:
     return Config(
         task=task or _COPYING,
         generator=CausalLM(weights=FreshWeights(width=128, layers=2) if weights is None else weights),
-        discriminator=SequenceClassifier(weights=GeneratorWeights()),
-        credit=Terminal(),
         schedule=Schedule(**(phases | schedule)),
         optimizers=Optimizers(
-            mle=Adam(lr=1e-3 if is_new else 2e-5, clip_norm=1.0), generator=moving, discriminator=moving
+            mle=Adam(lr=1e-3 if is_new else 2e-5, clip_norm=1.0), generator=moving, discriminator=judge or moving
         ),
         evaluation=EvaluationSettings(
             every=20, mle_every=1, num_sequences=200, final_sequences=1_000, temperatures=(1.0, 0.8), encoders=()
@@ -196,6 +352,21 @@ def gsil(task: TaskSettings | None = None) -> Config:
 
 def _self_play(task: TaskSettings | None, loss: ImplicitLossSettings) -> Config:
     """Ten rounds against the generator of the round before, each of three passes over its pairs."""
+    return _offline(
+        task, Implicit(loss=loss, epochs=3, minibatches=16), {"adversarial_updates": 10, "g_batch": 512}, 5e-7, every=1
+    )
+
+
+@shipped()
+def iqlearn(task: TaskSettings | None = None) -> Config:
+    """IQLearn (Wulfmeier et al. 2024), offline: likelihood of demonstrations, whose logits are action values."""
+    return _offline(task, InverseSoftQ(), {"adversarial_updates": 1_000, "g_batch": 16}, 2e-5, every=50)
+
+
+def _offline(
+    task: TaskSettings | None, objective: ObjectiveSettings, schedule: dict[str, Any], lr: float, every: int
+) -> Config:
+    """No discriminator and no reward after some likelihood; `lr` is of a model that somebody trained."""
     weights = None if task is None else task.language_model
     is_new = weights is None
     return Config(
@@ -205,21 +376,14 @@ def _self_play(task: TaskSettings | None, loss: ImplicitLossSettings) -> Config:
         reward=ConstantReward(),
         credit=Terminal(),
         baseline=NoBaseline(),
-        objective=Implicit(loss=loss, epochs=3, minibatches=16),
-        schedule=Schedule(
-            mle_epochs=5 if is_new else 1,
-            mle_batch=16,
-            discriminator_rounds=0,
-            adversarial_updates=10,
-            g_batch=512,
-            d_steps=0,
-        ),
+        objective=objective,
+        schedule=Schedule(mle_epochs=5 if is_new else 1, mle_batch=16, discriminator_rounds=0, d_steps=0, **schedule),
         optimizers=Optimizers(
             mle=Adam(lr=1e-3 if is_new else 2e-5, clip_norm=1.0),
-            generator=Adam(lr=1e-4 if is_new else 5e-7, clip_norm=1.0),
+            generator=Adam(lr=1e-4 if is_new else lr, clip_norm=1.0),
         ),
         evaluation=EvaluationSettings(
-            every=1, mle_every=1, num_sequences=200, final_sequences=1_000, temperatures=(1.0, 0.8), encoders=()
+            every=every, mle_every=1, num_sequences=200, final_sequences=1_000, temperatures=(1.0, 0.8), encoders=()
         ),
         workers=Workers(shard_sequences=64, chunk_rows=64),
     )

@@ -13,7 +13,7 @@ from rlgan.config.paths import described, flatten, from_dict, override, to_dict
 from rlgan.envs.tasks import TaskSettings
 from rlgan.extensions import is_plugin_name, known, require_no_namesake
 
-from . import language_models, pairs, quick, sequences
+from . import comparing, language_models, latents, molecules, pairs, quick, sequences
 from .named import follows_data, name_of
 from .plugin import own_preset
 from .sizes import DataSummary, sizes_of
@@ -21,7 +21,7 @@ from .sizes import DataSummary, sizes_of
 DEFAULT = "quick"
 """What a run is where no preset is named."""
 
-_ROOMS = (sequences, pairs, quick, language_models)
+_ROOMS = (sequences, comparing, latents, pairs, quick, language_models, molecules)
 
 _FOUND: dict[str, Callable[[TaskSettings | None], Config]] = {
     name: function

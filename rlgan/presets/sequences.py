@@ -9,10 +9,10 @@ from rlgan.config.config import Config, Optimizers
 from rlgan.discriminators import CausalLSTM, CnnHighway, DensityRatio, LanguageModel, PairCnn, ResConv
 from rlgan.envs.tasks import OracleTask, TaskSettings
 from rlgan.evaluation.evaluator import EvaluationSettings
-from rlgan.generators import LSTM, LatentConv, Seq2SeqLSTM
+from rlgan.generators import LSTM, LatentConv, ManagerWorker, Seq2SeqLSTM
 from rlgan.layers.optimizers import Adam
 from rlgan.layers.relaxation_temperatures import DecayingTemperature
-from rlgan.policy.advantage_scaling import NoScaling, RunningScale
+from rlgan.policy.advantage_scaling import NoScaling, RankRescaled, RunningScale
 from rlgan.policy.baselines import (
     CriticBaseline,
     ExponentialMean,
@@ -25,9 +25,14 @@ from rlgan.policy.baselines import (
 from rlgan.policy.credit import LambdaReturn, MonteCarlo, Prefix, RewardToGo, Terminal
 from rlgan.policy.kl_penalty import LossPenalty, NoReference, RewardPenalty
 from rlgan.policy.logit_maps import Logit, Probability, Ratio, SignedProbability
-from rlgan.policy.objectives import PPO, Gumbel, Reinforce, Soft
+from rlgan.policy.objectives import PPO, GoalDirected, Gumbel, Reinforce, Soft
 from rlgan.policy.rewards import ConstantReward, LogRatio
-from rlgan.policy.teacher_forcing import MixedPrefix, MixedTeacherForcing, NoTeacherForcing
+from rlgan.policy.teacher_forcing import (
+    InterleavedTeacherForcing,
+    MixedPrefix,
+    MixedTeacherForcing,
+    NoTeacherForcing,
+)
 from rlgan.schedule.phases import Schedule
 
 from .controls import controls_of
@@ -68,6 +73,33 @@ def seqgan_prefix(task: TaskSettings | None = None) -> Config:
             "credit": Prefix(),
             "baseline": CriticBaseline(),
             "objective": Reinforce(loss_normaliser="sequence"),
+        }
+    )
+
+
+@shipped()
+def leakgan(task: TaskSettings | None = None) -> Config:
+    """LeakGAN (Guo et al. 2018): a manager sets goals among features of D, a worker writes towards them."""
+    base = seqgan(task)
+    return base.model_copy(
+        update={
+            "generator": ManagerWorker(),
+            "discriminator": CnnHighway(dropout=0.0),
+            "credit": MonteCarlo(num_rollouts=4),
+            "normalisation": RankRescaled(steepness=16.0),
+            "objective": GoalDirected(loss_normaliser="token"),
+            "schedule": base.schedule.model_copy(
+                update={
+                    "mle_epochs": 80,
+                    "pretraining": "side_by_side",
+                    "adversarial_updates": 800,
+                    # Published is an epoch every 15 updates, which is 10 batches an update.
+                    "teacher_forcing": InterleavedTeacherForcing(num_updates=10),
+                }
+            ),
+            "optimizers": base.optimizers.model_copy(
+                update={"mle": Adam(lr=0.0015, clip_norm=5.0), "generator": Adam(lr=0.0015, clip_norm=5.0)}
+            ),
         }
     )
 

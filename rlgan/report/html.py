@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +55,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A PNG, put into the page.
+    """A PNG or an SVG, put into the page.
 
     Attributes:
         path: of the file.
@@ -105,7 +106,7 @@ def write_html(title: str, sections: Sequence[Section], path: Path) -> None:
     Raises:
         CheckpointError: the disk is full or cannot be written.
         OSError: a picture cannot be read.
-        ValueError: a picture is no PNG.
+        ValueError: a picture is neither a PNG nor an SVG.
     """
     text = render(title, sections)
     write_atomically(path, lambda beside: beside.write_text(text, encoding="utf-8", errors="backslashreplace"))
@@ -120,7 +121,7 @@ def render(title: str, sections: Sequence[Section]) -> str:
 
     Raises:
         OSError: a picture cannot be read.
-        ValueError: a picture is no PNG.
+        ValueError: a picture is neither a PNG nor an SVG.
     """
     from jinja2 import Environment, StrictUndefined
 
@@ -155,17 +156,38 @@ def _block(block: Block) -> dict[str, Any]:
             "holds": holds,
         }
     content = block.path.read_bytes()
-    if not content.startswith(b"\x89PNG\r\n\x1a\n"):
-        raise ValueError(f"{block.path}: is not a PNG, which pictures of a page must be")
+    media, (width, height) = _form_of(content, block.path)
     return {
         "kind": "picture",
+        "media": media,
         "data": base64.b64encode(content).decode(),
-        # So that text does not move while pictures are decoded. A PNG begins with its size.
-        "width": int.from_bytes(content[16:20], "big"),
-        "height": int.from_bytes(content[20:24], "big"),
+        # So that text does not move while pictures are decoded.
+        "width": width,
+        "height": height,
         "alt": block.alt,
         "caption": block.caption,
     }
+
+
+def _form_of(content: bytes, path: Path) -> tuple[str, tuple[int, int]]:
+    """Media type and size of a picture. What an SVG might run or fetch, a page does not let it as an image."""
+    if content.startswith(b"\x89PNG\r\n\x1a\n"):  # begins with its size
+        return "image/png", (int.from_bytes(content[16:20], "big"), int.from_bytes(content[20:24], "big"))
+    size = svg_size(content.decode("utf-8", "replace")) if path.suffix == ".svg" else None
+    if size is None:
+        raise ValueError(f"{path}: is neither a PNG nor an SVG with its size, which pictures of a page must be")
+    return "image/svg+xml", size
+
+
+def svg_size(text: str) -> tuple[int, int] | None:
+    """Width and height of an SVG in pixels; None of a text that is none, or does not say so."""
+    head = re.search(r"<svg\b[^>]*>", text)
+    if head is None:
+        return None
+    width, height = (
+        re.search(rf"\s{name}\s*=\s*['\"](\d+)(?:\.\d+)?(?:px)?['\"]", head[0]) for name in ("width", "height")
+    )
+    return None if width is None or height is None else (int(width[1]), int(height[1]))
 
 
 # The hash of the style is part of the policy: it must reach the page to the letter, so nothing in it may be escaped.
@@ -249,7 +271,7 @@ _PAGE = """<!DOCTYPE html>
 </table></div>
 {% else %}
 <figure>
-<img src="data:image/png;base64,{{ block.data }}" width="{{ block.width }}" height="{{ block.height }}"
+<img src="data:{{ block.media }};base64,{{ block.data }}" width="{{ block.width }}" height="{{ block.height }}"
   alt="{{ block.alt }}">
 {% if block.caption %}<figcaption>{{ block.caption }}</figcaption>{% endif %}
 </figure>

@@ -6,22 +6,28 @@ scaling out and of fault tolerance: any number of workers gives the same numbers
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from rlgan.base.devices import CPU
-from rlgan.base.seeding import generator_on, stream_seed
-from rlgan.discriminators import Scorer
+from rlgan.base.seeding import generator_on, stream, stream_seed
+from rlgan.discriminators import Duels, Scorer
+from rlgan.envs.categorical import truncate_weights
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.transition import sequence_mask
-from rlgan.generators import Conditional, Draw, Generator, Sampler, Samples
+from rlgan.generators import Conditional, Draw, Generator, GoalDistribution, Sampler, Samples
 from rlgan.layers.relaxation import Relaxation
+from rlgan.policy.behaviour import Behaviour, OwnPolicy
 from rlgan.policy.credit import CreditSettings
 from rlgan.policy.reward_base import Finished, Scored, SequenceScorer, TrainerState
 from rlgan.sampling.records import Rollouts
 from rlgan.sampling.sampler import Batched, RowWriter
+
+Critic = Callable[[Duels], Tensor]
+"""From pairs to log-probabilities (P, 3) of what is written of them; see `Discriminator.verdict_logprobs`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +42,7 @@ class RolloutPlan:
         writer: how sequences and continuations are written with a stepper, and judged.
         draw: the policy: which distribution of the generator everything is drawn from. Log-probabilities, the
             reference's, too, are of the same.
+        behaviour: which policy draws the sequences that are rewarded.
     """
 
     space: SequenceSpace
@@ -44,6 +51,7 @@ class RolloutPlan:
     score: SequenceScorer | None = None
     writer: RowWriter = field(default_factory=Batched)
     draw: Draw = Draw()
+    behaviour: Behaviour = field(default_factory=OwnPolicy)
 
     def __post_init__(self) -> None:
         # A learner would divide by probabilities that a truncated policy has made 0 once its weights have moved.
@@ -67,9 +75,14 @@ class Shard:
         is_searched: (num_sequences,) bool, which sequences are the likeliest that beams find and not drawn; None draws
             all.
         beam: beams that look for them.
+        places: (num_sequences,) int64 which of the `beam` hypotheses of a search under its condition each sequence is,
+            from 0, the likeliest; None where sequences are not found in this way.
         targets: (num_sequences, T) int64 what each sequence is compared with; None compares with nothing.
         weighs_targets: whether the policy's own log-probabilities of the targets are wanted.
         judges_targets: whether the discriminator's logits of the targets are wanted.
+        reads_features: whether what its output layer reads of sequences and targets is wanted.
+        reads_verdicts: whether a critic's verdicts on sequences and targets are wanted, and no logits.
+        reads_goals: whether it is wanted how well the policy's tokens followed its own goals.
         is_rewarded: whether the sequences are drawn to be rewarded, so that `RolloutPlan.score` scores them.
         rows: (num_sequences,) int64 training sequences with the same conditions; None where no reward reads it.
         state: how far the run is, for rewards that change as it goes on.
@@ -86,9 +99,13 @@ class Shard:
     relaxation: Relaxation | None = None
     is_searched: Tensor | None = None
     beam: int = 1
+    places: Tensor | None = None
     targets: Tensor | None = None
     weighs_targets: bool = False
     judges_targets: bool = False
+    reads_features: bool = False
+    reads_verdicts: bool = False
+    reads_goals: bool = False
     is_rewarded: bool = False
     rows: Tensor | None = None
     state: TrainerState = TrainerState()
@@ -103,6 +120,9 @@ def collect(
     reference: Conditional | None = None,
     device: torch.device = CPU,
     own: Conditional | None = None,
+    cold: Sampler | None = None,
+    features_of: Scorer | None = None,
+    critic: Critic | None = None,
 ) -> Rollouts:
     """Compute one shard.
 
@@ -114,7 +134,10 @@ def collect(
         scorer: frozen discriminator; None leaves the sequences unscored.
         reference: of a generator whose log-probabilities of the sequences are wanted; None wants none.
         device: of all of them; it draws the random numbers too.
-        own: distributions of the policy itself; read where the shard weighs targets.
+        own: distributions of the policy itself; read where the shard weighs targets or reads goals, and beside `cold`.
+        cold: draws some of the sequences that are rewarded in the policy's place; None where the policy draws all.
+        features_of: of the same discriminator, see `Discriminator.output_features`; read where the shard reads them.
+        critic: writes verdicts; read where the shard reads them.
 
     Returns:
         The shard's rollouts, on the CPU.
@@ -122,7 +145,14 @@ def collect(
     rng = generator_on(device, shard.seed)
     prefixes = None if shard.prefixes is None else shard.prefixes.to(device)
     conditions = None if shard.conditions is None else shard.conditions.to(device)
-    if shard.is_searched is None:
+    behaviour_weights = None
+    if cold is not None and shard.is_rewarded:
+        assert own is not None
+        samples, behaviour_weights = _of_both(plan, policy, cold, own, shard.num_sequences, rng, prefixes, conditions)
+    elif shard.places is not None:
+        assert own is not None and conditions is not None
+        samples = _hypotheses(plan, policy, own, shard.places.to(device), shard.beam, conditions)
+    elif shard.is_searched is None:
         samples = policy.sample(shard.num_sequences, rng, prefixes, conditions)
     else:
         assert prefixes is None
@@ -142,6 +172,7 @@ def collect(
             conditions,
             score,
             Beside(targets, rows, shard.state, stream_seed(shard.seed, "continuation_scores")),
+            samples.latents,
         )
         num_drawn += search.num_drawn
     scored = None
@@ -158,6 +189,15 @@ def collect(
             if plan.credit.judges_prefixes:
                 token_logits = prefix_logits(samples.tokens, samples.mask, scorer, prefix_length, conditions)
     target_logprobs, target_logits = None, None
+    features, target_features = None, None
+    if shard.reads_features:
+        assert features_of is not None and targets is not None
+        features = features_of(samples.tokens, samples.mask, conditions)
+        target_features = features_of(targets, sequence_mask(plan.space, targets), conditions)
+    verdicts = None
+    if shard.reads_verdicts:
+        assert critic is not None and targets is not None and conditions is not None
+        verdicts = written_verdicts(critic, conditions, targets, samples.tokens, stream(shard.seed, "verdicts"))
     if shard.judges_targets:
         assert scorer is not None and targets is not None
         target_logits = plan.writer.judge(scorer, plan.space, targets, conditions)
@@ -165,6 +205,12 @@ def collect(
         assert own is not None and targets is not None
         mask = sequence_mask(plan.space, targets)
         target_logprobs = _logprobs(own, targets, mask, conditions, plan.draw.temperature)
+    goal_rewards = None
+    if shard.reads_goals:
+        assert own is not None
+        distribution = own(conditions, samples.latents)
+        assert isinstance(distribution, GoalDistribution)
+        goal_rewards = distribution.goal_rewards(samples.tokens).masked_fill(~samples.mask, 0.0)
     return Rollouts(
         tokens=samples.tokens.to(CPU),
         logprobs=samples.logprobs.to(CPU),
@@ -175,7 +221,7 @@ def collect(
         reference_logprobs=_on_cpu(
             None
             if reference is None
-            else _logprobs(reference, samples.tokens, samples.mask, conditions, plan.draw.temperature)
+            else _logprobs(reference, samples.tokens, samples.mask, conditions, plan.draw.temperature, samples.latents)
         ),
         generator_version=shard.generator_version,
         discriminator_version=shard.discriminator_version,
@@ -188,7 +234,30 @@ def collect(
         logged={} if scored is None else scored.logged,
         target_logprobs=_on_cpu(target_logprobs),
         target_logits=_on_cpu(target_logits),
+        verdicts=verdicts,
+        features=_on_cpu(features),
+        target_features=_on_cpu(target_features),
+        latents=_on_cpu(samples.latents),
+        behaviour_weights=_on_cpu(behaviour_weights),
+        goal_rewards=_on_cpu(goal_rewards),
     )
+
+
+def written_verdicts(critic: Critic, conditions: Tensor, reals: Tensor, tokens: Tensor, rng: torch.Generator) -> Tensor:
+    """What a critic writes of sequences, each read beside a real one under its condition, in random order.
+
+    Args:
+        critic: frozen.
+        conditions: (B, S) int64.
+        reals: (B, T) int64.
+        tokens: (B, T) int64.
+        rng: source of orders and verdicts; on the CPU.
+
+    Returns:
+        (B,) int64 on the CPU: 0 where it names the real one, 1 the sequence, 2 a tie.
+    """
+    duels = Duels.in_random_order(conditions, reals, tokens, rng)
+    return torch.multinomial(critic(duels).exp().to(CPU), 1, generator=rng).squeeze(1)
 
 
 def _searched_and_drawn(
@@ -211,6 +280,68 @@ def _searched_and_drawn(
         drawn = policy.sample(number, rng, conditions=of_drawn)
         tokens[~is_searched], logprobs[~is_searched] = drawn.tokens, drawn.logprobs
     return Samples(tokens=tokens, logprobs=logprobs, mask=sequence_mask(plan.space, tokens))
+
+
+def _hypotheses(
+    plan: RolloutPlan, policy: Sampler, own: Conditional, places: Tensor, beam: int, conditions: Tensor
+) -> Samples:
+    """For each sequence one of the hypotheses of a search under its condition, with the policy's log-probabilities."""
+    different, which = conditions.unique_consecutive(dim=0, return_inverse=True)
+    found = policy.hypotheses(len(different), beam, different).view(len(different), beam, -1)
+    tokens = found[which, places]
+    mask = sequence_mask(plan.space, tokens)
+    return Samples(tokens, _logprobs(own, tokens, mask, conditions, plan.draw.temperature), mask)
+
+
+def _of_both(
+    plan: RolloutPlan,
+    policy: Sampler,
+    cold: Sampler,
+    own: Conditional,
+    number: int,
+    rng: torch.Generator,
+    prefixes: Tensor | None,
+    conditions: Tensor | None,
+) -> tuple[Samples, Tensor]:
+    """Sequences of the policy and of a colder one, and their importance weights (B,).
+
+    The log-probabilities of all of them are the policy's own: that is what learns.
+    """
+    is_cold = plan.behaviour.is_cold(number, rng)
+    shape = number, plan.space.max_length
+    tokens = torch.empty(shape, dtype=torch.int64, device=is_cold.device)
+    logprobs, cold_logprobs = (torch.zeros(shape, device=is_cold.device) for _ in range(2))
+    cold_draw = plan.behaviour.cold(plan.draw)
+    assert cold_draw is not None
+    for rows, sampler, drew, other, draw in (
+        (~is_cold, policy, logprobs, cold_logprobs, cold_draw),
+        (is_cold, cold, cold_logprobs, logprobs, plan.draw),
+    ):
+        if not bool(rows.any()):
+            continue
+        begun, given = (None if one is None else one[rows] for one in (prefixes, conditions))
+        drawn = sampler.sample(int(rows.sum()), rng, begun, given)
+        tokens[rows], drew[rows] = drawn.tokens, drawn.logprobs
+        other[rows] = _logprobs_of_draw(own, drawn.tokens, drawn.mask, given, draw)
+    mask = sequence_mask(plan.space, tokens)
+    if prefixes is not None:  # who draws has no say in what is given
+        for one in (logprobs, cold_logprobs):
+            one[:, : prefixes.shape[1]] = 0.0
+    return (
+        Samples(tokens=tokens, logprobs=logprobs, mask=mask),
+        plan.behaviour.weights(logprobs.double().sum(1), cold_logprobs.double().sum(1)),
+    )
+
+
+@torch.no_grad()
+def _logprobs_of_draw(of: Conditional, tokens: Tensor, mask: Tensor, conditions: Tensor | None, draw: Draw) -> Tensor:
+    """Log-probabilities (B, T) of tokens as they are drawn, -inf where one is never drawn."""
+    if not draw.truncates:
+        return _logprobs(of, tokens, mask, conditions, draw.temperature)
+    probs = torch.softmax(of(conditions).logits(tokens) / draw.temperature, 2)
+    cut = truncate_weights(probs.flatten(0, 1), draw.top_k, draw.top_p).view_as(probs)
+    chosen = cut.gather(2, tokens.unsqueeze(2)).squeeze(2) / cut.sum(2)
+    return chosen.log().masked_fill(~mask, 0.0)
 
 
 @torch.no_grad()
@@ -251,8 +382,16 @@ def _on_cpu(tensor: Tensor | None) -> Tensor | None:
 
 
 @torch.no_grad()
-def _logprobs(of: Conditional, tokens: Tensor, mask: Tensor, conditions: Tensor | None, temperature: float) -> Tensor:
-    return of(conditions).logprobs(tokens, temperature).masked_fill(~mask, 0.0)
+def _logprobs(
+    of: Conditional,
+    tokens: Tensor,
+    mask: Tensor,
+    conditions: Tensor | None,
+    temperature: float,
+    latents: Tensor | None = None,
+) -> Tensor:
+    distribution = of(conditions) if latents is None else of(conditions, latents)
+    return distribution.logprobs(tokens, temperature).masked_fill(~mask, 0.0)
 
 
 def _scored(plan: RolloutPlan, score: SequenceScorer, finished: Finished) -> Scored:
@@ -317,6 +456,7 @@ def monte_carlo_search(
     conditions: Tensor | None = None,
     score: SequenceScorer | None = None,
     beside: Beside | None = None,
+    latents: Tensor | None = None,
 ) -> Search:
     """Continue every proper prefix that was drawn N times, and judge each continuation as the sequences are judged.
 
@@ -330,6 +470,7 @@ def monte_carlo_search(
         conditions: (B, S) int64 what each sequence is given, or None.
         score: scores continuations for the reward; None where it reads no scores.
         beside: what those scores may read besides; None is nothing.
+        latents: (B, Z) float32 that the sequences were drawn given, or None.
 
     Returns:
         Logits, scores, and what they cost.
@@ -338,7 +479,7 @@ def monte_carlo_search(
     logits = None if scorer is None else torch.zeros(shape, device=tokens.device)
     scores = None if score is None else torch.zeros(shape, device=tokens.device)
     # Finished rows are cheap to keep and are scored many at a time, which is how a scorer is fast.
-    finished = list(rollout_policy.continuations(tokens, shape[2], rng, prefix_length, conditions))
+    finished = list(rollout_policy.continuations(tokens, shape[2], rng, prefix_length, conditions, latents))
     if not finished:
         return Search(logits, scores, num_drawn=0)
     rows = torch.cat([part.tokens for part in finished])

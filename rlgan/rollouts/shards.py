@@ -60,6 +60,7 @@ def cut_into_shards(
     purpose: tuple[str, int],
     begun: Beginnings,
     is_searched: Tensor | None = None,
+    places: Tensor | None = None,
     **common: Any,
 ) -> list[Shard]:
     """The fixed shards of a batch: the same whoever computes them.
@@ -71,6 +72,7 @@ def cut_into_shards(
         purpose: names the random streams of the batch.
         begun: what its sequences begin with.
         is_searched: (B,) bool, which of them beams find; None draws all.
+        places: (B,) int64 which hypothesis of a search each is; None where they are not hypotheses.
         common: what all shards have in common, by the names of `Shard`.
 
     Returns:
@@ -87,6 +89,7 @@ def cut_into_shards(
             prefixes=rows(begun.prefixes, first),
             conditions=rows(begun.conditions, first),
             is_searched=rows(is_searched, first),
+            places=rows(places, first),
             targets=rows(begun.targets, first),
             rows=rows(begun.rows, first),
             **common,

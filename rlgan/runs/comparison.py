@@ -6,18 +6,19 @@ Computes the rows and lays them out as a table; where that goes is `publishing`'
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, get_args
 
 from rlgan.base.activity import stage
+from rlgan.base.errors import PluginError
 from rlgan.base.seeding import stream_seed
 from rlgan.config.config import Config, Control
 from rlgan.envs.tasks import Task, TaskMeasure
 from rlgan.evaluation.evaluator import Evaluator, Measurement, temperatures_of
-from rlgan.evaluation.own_reward import OwnReward
+from rlgan.evaluation.own_reward import OwnReward, Rewarded
 from rlgan.evaluation.quantities import is_users_own, place_of
 from rlgan.evaluation.sentence_encoders import EncoderName
 from rlgan.evaluation.shown_samples import beside_real
@@ -33,12 +34,14 @@ from rlgan.training.measuring import shortcut_sentence, shortcuts_in
 from rlgan.training.trainer import Trainer
 from rlgan.workers.assembly import build_parts
 
-from .compared import FEWEST_SAMPLES, Comparison
+from .compared import DRAWN_BEST, DRAWN_SAMPLES, FEWEST_SAMPLES, Comparison
 from .judging import Contender, Contest, judge_run
 
 _CONTINUED: Control = "mle_continued"
 _CEILING: Control = "oracle_ratio"  # no control to beat: its reward is what nobody knows
 
+_NUM_BEST, _NUM_DRAWN = 10, 20
+"""Samples that are shown by their reward, and drawn as they come."""
 _LIKELIHOODS = ("nll_gen", "nll_div")
 _OF_KNOWN_DISTRIBUTION = ("nll_oracle", *_LIKELIHOODS, "kl_forward", "kl_reverse", "kl_sum")
 _COLUMNS: Mapping[TaskMeasure, tuple[str, ...]] = {
@@ -61,6 +64,8 @@ _OF_DECODED = ("decoded_length", "decoded_distinct_2", "decoded_repetition_4", "
 _CLOSER_COLUMNS = (
     "lm_lstm",
     "rlm_lstm",
+    "lm_5gram_matched",
+    "lm_lstm_matched",
     *(f"fed_{name}" for name in get_args(EncoderName)),
     "js_2",
     "js_4",
@@ -136,13 +141,14 @@ def compare(config: Config, task: Task, trainer: Trainer, say: Callable[[str], N
     """
     evaluator = trainer.evaluator
     trainer.release()  # a control works in the places that the run had: a cluster may have no others
-    row = partial(_row, evaluator, _own_reward(config, task, trainer))
+    reward = _own_reward(config, task, trainer)
+    row = partial(_row, evaluator, reward)
     start, controls = _start_rows(config, trainer, row), _control_rows(config, task, trainer, row, say)
     with stage("row", "this run"):
         final = trainer.measure(config.evaluation.final_sequences)
     is_trained = config.schedule.adversarial_updates > 0
     ours = _own_rows(config, trainer, row, final) if is_trained else []
-    rows = [_real_row(config, evaluator, row), *start, *controls.rows, *ours]
+    rows = [*_real_rows(config, evaluator, row), *start, *controls.rows, *ours]
     verdict = _verdict(config, task, trainer, controls) if is_trained else None
     selected = controls.selected
     if trainer.stopped is not None:
@@ -151,20 +157,46 @@ def compare(config: Config, task: Task, trainer: Trainer, say: Callable[[str], N
         selected = [*selected, f"{config.preset}{OWN}: {trainer.selected}"]
     concluded = [*([] if verdict is None else verdict.sentences), *selected]
     read = [shortcut_sentence(probe, trainer.shortcuts) for probe in shortcuts_in(trainer.shortcuts)]
-    warned = [f"{sentence[0].upper()}{sentence[1:]}." for sentence in read]
+    warned, at_chance = (_warnings(found) for found in (read, trainer.at_chance))
     probes = _of_probes(trainer.shortcuts, warned)
-    text = "\n".join([*_tables(task, rows), *probes, *evaluator.notes, *concluded])
+    best = () if reward is None else tuple(reward.best(final, _NUM_BEST))
+    pictures, undrawn = _pictures(evaluator, task, final, best)
+    text = "\n".join([*_tables(task, rows), *probes, *evaluator.notes, *undrawn, *concluded, *at_chance])
     return Comparison(
         rows,
         text,
         verdict,
         final,
-        (*concluded, *warned),
-        notes=evaluator.notes,
+        (*concluded, *at_chance, *warned),
+        notes=(*evaluator.notes, *undrawn),
         quantities=_quantities(evaluator, rows),
         samples=tuple(beside_real(task, final, max(FEWEST_SAMPLES, config.evaluation.num_shown))),
-        is_text=bool(task.measures),
+        best=best,
+        pictures=pictures,
+        is_text=bool(task.measures) or not task.has_real_sequences,
     )
+
+
+def _pictures(
+    evaluator: Evaluator, task: Task, final: Measurement, best: Sequence[Rewarded]
+) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Pictures of samples by names of files, where a metric draws any; and why there are none, where it raises.
+
+    The table is made by then, and is not to be lost for a picture.
+    """
+    try:
+        drawn = {DRAWN_SAMPLES: evaluator.drawn(task.decode(final.tokens[:_NUM_DRAWN]))}
+        if best:
+            legends = [f"{one.reward:.3f}  {one.text}" for one in best]
+            drawn[DRAWN_BEST] = evaluator.drawn([one.text for one in best], legends)
+    except PluginError as error:
+        return {}, (f"warning: there are no pictures. {error}",)
+    return {name: picture for name, picture in drawn.items() if picture is not None}, ()
+
+
+def _warnings(found: Sequence[str]) -> list[str]:
+    """What the log has in the middle of a line, as sentences."""
+    return [f"{sentence[0].upper()}{sentence[1:]}." for sentence in found]
 
 
 def _own_reward(config: Config, task: Task, trainer: Trainer) -> OwnReward | None:
@@ -241,16 +273,20 @@ def _of_probes(figures: Mapping[str, float], warned: list[str]) -> list[str]:
 
 def _columns(task: Task) -> tuple[str, ...]:
     """Of the first table, by what can be measured of the task."""
-    likelihoods = _OF_KNOWN_DISTRIBUTION if task.has_known_distribution else _LIKELIHOODS
+    likelihoods: tuple[str, ...] = _OF_KNOWN_DISTRIBUTION if task.has_known_distribution else _LIKELIHOODS
+    if not task.has_real_sequences:
+        likelihoods = ("nll_div",)
     measured = [name for measure, names in _COLUMNS.items() if measure in task.measures for name in names]
     return (*likelihoods, *measured, *(_OF_DECODED if "references" in task.measures else ()))
 
 
-def _real_row(config: Config, evaluator: Evaluator, row: _RowOf) -> dict[str, Any]:
-    """What real sequences score: a generator beyond it is not better than the data."""
+def _real_rows(config: Config, evaluator: Evaluator, row: _RowOf) -> list[dict[str, Any]]:
+    """What real sequences score: a generator beyond it is not better than the data. None where there are none."""
     with stage("real", "real data"):
         real = evaluator.measure_real(config.evaluation.final_sequences)
-        return row(f"real data (n={real.tokens.shape[0]})", None, real, evaluator.measure_people())
+        if real is None:
+            return []
+        return [row(f"real data (n={real.tokens.shape[0]})", None, real, evaluator.measure_people())]
 
 
 def _start_rows(config: Config, trainer: Trainer, row: _RowOf) -> list[dict[str, Any]]:

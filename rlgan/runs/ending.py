@@ -170,4 +170,5 @@ def _samples(comparison: Comparison, columns: int) -> str:
 def written(name: str, samples: Sequence[Beside]) -> Written:
     """Samples of a run as they are shown."""
     sources = tuple(one.source for one in samples if one.source is not None)
-    return Written(name, tuple(one.generated for one in samples), tuple(one.real for one in samples), sources)
+    real = tuple(one.real for one in samples if one.real is not None)
+    return Written(name, tuple(one.generated for one in samples), real, sources)

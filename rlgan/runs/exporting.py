@@ -268,7 +268,8 @@ def _data(config: Config, kept: KeptData) -> list[str]:
             lines.append(f"- {path.removeprefix('task.')}: {Path(name).name}{size}{digest}")
     for split, part in kept.parts.items():
         if split in ("train", "valid", "test"):
-            lines.append(f"- {split}: {part['num']:,} sequences")
+            noun = "sequences" if config.task.has_real_sequences else "prompts"
+            lines.append(f"- {split}: {part['num']:,} {noun}")
     if kept.fingerprint:
         lines.append(f"- fingerprint: {kept.fingerprint}")
     return lines or ["- not known"]

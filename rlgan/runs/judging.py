@@ -75,6 +75,8 @@ def judge_run(
         The verdict.
     """
     measure = evaluator.two_sided(contest.run.generator)
+    if not task.has_real_sequences:
+        return not_judged("its data has prompts alone, and without completions nothing measured here sees coverage")
     if measure is None:
         return not_judged("its generator has no likelihoods, so that nothing measured here sees quality and coverage")
     if not contest.controls:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,16 @@ from rlgan.report.final_table import in_order, shown_order
 from rlgan.report.html import Block, Paragraph, Picture, Section, Table, write_html
 from rlgan.report.samples import sample_tables
 
-from .compared import Comparison
+from .compared import DRAWN_BEST, DRAWN_SAMPLES, Comparison
 from .ending import key_columns, rows_that_matter, written
 
 PAGE = "report.html"
 """Name of the page in the run's folder."""
 
 
-def write_run_page(comparison: Comparison, run_dir: Path, curves: Path, plane: Path | None) -> None:
+def write_run_page(
+    comparison: Comparison, run_dir: Path, curves: Path, plane: Path | None, pictures: Sequence[Path] = ()
+) -> None:
     """Write the page of a run that has ended.
 
     Args:
@@ -25,6 +28,7 @@ def write_run_page(comparison: Comparison, run_dir: Path, curves: Path, plane: P
         run_dir: its folder, where the page goes.
         curves: picture of what was logged.
         plane: picture of quality and coverage; None where there is none.
+        pictures: of samples, and of real sequences, where a task draws them.
 
     Raises:
         CheckpointError: the disk is full or cannot be written.
@@ -32,7 +36,18 @@ def write_run_page(comparison: Comparison, run_dir: Path, curves: Path, plane: P
     sections = [Section("Finding", [*_finding(comparison), _short_table(comparison)])]
     if comparison.samples:
         shown = [written("this run at τ=1", comparison.samples)]
-        sections.append(Section("Samples", sample_tables(shown, "Beside sequences of the test split")))
+        tables = sample_tables(shown, "Beside sequences of the test split" if shown[0].real else "")
+        sections.append(Section("Samples", [*tables, *_picture(comparison, DRAWN_SAMPLES, "Samples, drawn.", run_dir)]))
+    if comparison.best:
+        rows = [{"reward": one.reward, "text": one.text} for one in comparison.best]
+        table = Table(rows, ("reward", "text"), "The samples with the largest rewards", is_text=True)
+        drawn = _picture(comparison, DRAWN_BEST, "The samples with the largest rewards, drawn.", run_dir)
+        sections.append(Section("Best by your reward", [table, *drawn]))
+    if pictures:
+        alts = ("Samples of the generator, drawn.", "Sequences of the test split, drawn.")
+        captions = ("This run at τ=1", "Test split; where sequences are given something, each was given the same")
+        grids = [Picture(*one) for one in zip(pictures, alts, captions, strict=True)]
+        sections.append(Section("Pictures", grids))
     if plane is not None:
         alt = "Scatter plot of the rows of the table by quality and coverage."
         caption = (
@@ -43,6 +58,10 @@ def write_run_page(comparison: Comparison, run_dir: Path, curves: Path, plane: P
     sections.append(Section("Curves", [Picture(curves, "Curves of what was logged, a panel each.")]))
     sections.append(Section("The whole table", _whole_table(comparison)))
     write_html(f"Run {run_dir.name}", sections, run_dir / PAGE)
+
+
+def _picture(comparison: Comparison, name: str, alt: str, run_dir: Path) -> list[Block]:
+    return [Picture(run_dir / name, alt)] if name in comparison.pictures else []
 
 
 def _finding(comparison: Comparison) -> list[Block]:

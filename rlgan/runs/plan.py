@@ -142,7 +142,9 @@ class Plan:
             for inner in stages[depth - 1 :]:
                 share = inner.share
                 if share is not None and share >= (_LEAST_SHARE if now - inner.began >= _LEAST_S else _SURE_SHARE):
-                    return path, now - began, inner.began - began + (now - inner.began) / share
+                    rest = (now - inner.began) / share
+                    earlier = rest * (inner.scale - 1.0)  # what a process that was stopped had done
+                    return path, now - began + earlier, inner.began - began + rest + earlier
             return path, now - began, None
         return None, 0.0, None
 
@@ -234,6 +236,8 @@ def _update_work(config: Config, task: Task) -> float:
     schedule, forcing = config.schedule, config.schedule.teacher_forcing
     objective = config.objective
     learned = 1.0 + _SAMPLE if objective.reads_reward or objective.is_differentiated else 0.0
+    if objective.learns_reals:
+        learned = 1.0
     if objective.contrasts_reals:
         learned = 2.0 * objective.epochs + _SAMPLE + _LIKELIHOOD
     # A prefix of half the length, and half a sequence drawn behind it.

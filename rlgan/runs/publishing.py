@@ -28,9 +28,11 @@ from rlgan.report.final_table import (
     shown_table,
     summary_metrics,
 )
+from rlgan.report.picture_grid import write_grid
 from rlgan.report.tables import plot_learning_curves, plot_quality_diversity, to_markdown, write_table
 from rlgan.tracking import Tracker
 
+from .compared import DRAWN_BEST, DRAWN_SAMPLES
 from .ending import ending, row_of
 from .page import PAGE, write_run_page
 
@@ -41,18 +43,27 @@ LAST_FILE = "table.txt"
 """Name of the file of a run's folder that is written when everything else is done."""
 SUMMARY = "summary.txt"
 """Name of the file that holds what the run said at its end."""
+SHOWN_BEST = "best.json"
+"""Name of the table of the samples with the largest rewards."""
 CURVES, PLANE = "curves.png", "quality_diversity.png"
 """Names of its pictures."""
+GENERATED, REAL = "pictures.png", "pictures_real.png"
+"""Names of what the generator drew, and of real sequences beside it, where a task draws sequences."""
+_NUM_DRAWN = 40
 ARTIFACTS = (
     "config.json", "data.json", TABLE, SHOWN_TABLE, SHOWN_SAMPLES, VERDICT, LAST_FILE, SUMMARY, "samples.txt", CURVES,
-    PLANE, PAGE,
+    PLANE, SHOWN_BEST, DRAWN_SAMPLES, DRAWN_BEST, GENERATED, REAL, PAGE,
 )  # fmt: skip
 """Names of the files of a run's folder that go to MLflow."""
 
 
 def table_tags(run_dir: Path) -> dict[str, str]:
     """By these MLflow's page knows tables for such: those that there are."""
-    there = [{"path": name, "type": "table"} for name in (SHOWN_TABLE, SHOWN_SAMPLES) if (run_dir / name).exists()]
+    there = [
+        {"path": name, "type": "table"}
+        for name in (SHOWN_TABLE, SHOWN_SAMPLES, SHOWN_BEST)
+        if (run_dir / name).exists()
+    ]
     return {"mlflow.loggedArtifacts": json.dumps(there)} if there else {}
 
 
@@ -82,13 +93,20 @@ def publish(comparison: Comparison, task: Task, run_dir: Path, tracker: Tracker,
     text = shown_table(rows)
     write_atomically(run_dir / SHOWN_TABLE, lambda path: path.write_text(text + "\n", "utf-8"))
     if comparison.samples:
-        columns = ("source", "generated", "real") if task.conditions is not None else ("generated", "real")
+        columns = ("generated", "real") if task.has_real_sequences else ("generated",)
+        columns = columns if task.conditions is None else ("source", *columns)
         shown = plain_table([asdict(one) for one in comparison.samples], columns)
         write_atomically(run_dir / SHOWN_SAMPLES, lambda path: path.write_text(shown + "\n", "utf-8"))
+    if comparison.best:
+        shown = plain_table([asdict(one) for one in comparison.best], ("text", "reward"))
+        write_atomically(run_dir / SHOWN_BEST, lambda path: path.write_text(shown + "\n", "utf-8"))
+    for name, picture in comparison.pictures.items():
+        write_atomically(run_dir / name, lambda path, text=picture: path.write_text(text, "utf-8"))  # type: ignore[misc]
     plot_learning_curves(tracker.rows(), run_dir / CURVES)
     if (plane := plane_of(points := _plane_rows(rows))) is not None:
         plot_quality_diversity(points, *plane, run_dir / PLANE, OWN, axis_name)
-    write_run_page(comparison, run_dir, run_dir / CURVES, run_dir / PLANE if plane is not None else None)
+    pictures = _drawn(comparison, task, run_dir)
+    write_run_page(comparison, run_dir, run_dir / CURVES, run_dir / PLANE if plane is not None else None, pictures)
     said = ending(comparison, run_dir, is_tracked=is_tracked)
     write_atomically(run_dir / SUMMARY, lambda path: path.write_text(said + "\n", "utf-8"))
     write_atomically(run_dir / LAST_FILE, lambda path: path.write_text(comparison.text + "\n", "utf-8"))
@@ -98,6 +116,20 @@ def publish(comparison: Comparison, task: Task, run_dir: Path, tracker: Tracker,
             tracker.log_artifact(run_dir / name)
     for path in sorted((run_dir / FOLDER).glob("*.py")):
         tracker.log_artifact(path, FOLDER)
+
+
+def _drawn(comparison: Comparison, task: Task, run_dir: Path) -> list[Path]:
+    """Files of the first samples, and of sequences of the test split, as pictures; none where a task draws none.
+
+    Where sequences are given something, those at the same place were given the same.
+    """
+    if task.drawing is None:
+        return []
+    samples = comparison.final.tokens[:_NUM_DRAWN]
+    real = task.test[[index % len(task.test) for index in range(len(samples))]]
+    for name, tokens in ((GENERATED, samples), (REAL, real)):
+        write_grid(task.drawing.pictures(task.decode(tokens)), run_dir / name)
+    return [run_dir / GENERATED, run_dir / REAL]
 
 
 def _best_row(comparison: Comparison) -> Mapping[str, Any] | None:

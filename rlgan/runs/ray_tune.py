@@ -127,11 +127,11 @@ class SequenceGAN(tune.Trainable):
         """Keep the last whole iteration in the trial's folder."""
         last = self._now() if self._whole is None else self._whole
         with TemporaryDirectory(prefix="rlgan-") as folder:
-            save_checkpoint(Path(folder), last.state, last.position, keep=1, bases=last.bases)
+            save_checkpoint(Path(folder), last.state, last.position.iterations, keep=1, bases=last.bases)
             system, kept = self._place()
             system.create_dir(kept, recursive=True)
             copy_files(folder, kept, LocalFileSystem(), system)
-        logger.warning("stopped by a plug-in; the trial after %d iterations is kept in %s", last.position, kept)
+        logger.warning("stopped by a plug-in; the trial after %s is kept in %s", last.position, kept)
 
     def _place(self) -> tuple[FileSystem, str]:
         """Where the trial keeps what a plug-in broke off."""

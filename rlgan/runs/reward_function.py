@@ -74,6 +74,7 @@ def reward_of_run(
         exported.condition_names,
         partial(_encoding, exported, source),
         f"discriminator_{Path(str(source)).name}",
+        exported.network.named_weights(),
     )
 
 

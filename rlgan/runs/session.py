@@ -35,6 +35,7 @@ from rlgan.evaluation.shown_samples import samples_shown
 from rlgan.extensions import keep_sources, needs_trust, plugins_in, when_stuck
 from rlgan.presets.controls import trained_again
 from rlgan.report.narrow import wrapped
+from rlgan.schedule.phases import Position
 from rlgan.storage.checkpoint import LoadedCheckpoint, read_run_config, save_checkpoint, write_run_config
 from rlgan.storage.discriminator_export import save_run_discriminator
 from rlgan.storage.export import save_run_generator
@@ -56,6 +57,10 @@ from .whole import Whole, may_raise, whole
 
 _SHORT_TABLE_S = 20.0  # nobody needs to be told how to make it shorter
 _INTERRUPTED_WAIT_S = 3.0  # who presses Ctrl-C does not want to wait for a server
+
+
+class _StoppedWithinError(Exception):
+    """Somebody asked to stop, and an epoch of pretraining was broken off where it can go on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +118,7 @@ class Session:
         self._tracker = Tracker(config.tracking, run_dir, self._progress.say)
         self._last_checkpoint = time.monotonic()
         self._stop_asked = False
-        self._kept_position: int | None = None
+        self._kept_position: Position | None = None
         self._may_raise = may_raise(config)
         self._whole: Whole | None = None
         self._not_sent = ""  # the reason that was told last
@@ -190,13 +195,13 @@ class Session:
             return self._stopped()
         except MemoryShortError:
             self._progress.say(
-                f"stopped, for memory was out; the {self._kept_position} units of the last checkpoint are kept. Go on "
+                f"stopped, for memory was out; the {self._kept_position} of the last checkpoint are kept. Go on "
                 f"with: {self._again()}, and the setting that the error names"
             )
             raise
         except PluginError:
             self._progress.say(
-                f"stopped by a plug-in; the {self._kept_position} iterations of the last checkpoint are kept. When "
+                f"stopped by a plug-in; the {self._kept_position} of the last checkpoint are kept. When "
                 f"the cause is fixed, continue with: {self._again()} (add --accept-changed-plugins if you changed "
                 "the source of a plug-in)"
             )
@@ -213,13 +218,13 @@ class Session:
             return
         assert self._kept_position is not None
         keep_sources(self._run_dir, plugins_in(self._config))
-        record_changes(self._run_dir, self._changes, self._kept_position)
+        record_changes(self._run_dir, self._changes, self._kept_position.iterations)
         write_run_config(self._run_dir, to_dict(self._config))
         for change in self._changes:
             self._progress.say(f"continues with a new source of {change}; this is recorded in {PLUGIN_CHANGES}")
 
     def _stopped(self) -> RunResult:
-        self._progress.say(f"stopped after {self._kept_position} iterations; to continue, run: {self._again()}")
+        self._progress.say(f"stopped after {self._kept_position}; to continue, run: {self._again()}")
         return RunResult(self._run_dir, stopped=True)
 
     def _again(self) -> str:
@@ -232,12 +237,15 @@ class Session:
 
     def _train(self) -> None:
         trainer, callbacks = self._trainer, self._callbacks
+        trainer.between = self._between
         callbacks.start()
         while trainer.next_phase is not None and not self._stop_asked:
             if self._may_raise:
                 self._whole = self._now(deepcopy(callbacks.states()[0]))
             try:
                 iteration = trainer.step()
+            except _StoppedWithinError:
+                break
             except (PluginError, MemoryShortError):
                 self._keep_whole()
                 raise
@@ -248,13 +256,22 @@ class Session:
                 self._checkpoint_beside_error()
                 raise
             self._log(done)
-            if time.monotonic() - self._last_checkpoint > self._config.checkpoint_every_s:
-                self._checkpoint()
-                self._send()
-        if self._kept_position != trainer.position.iterations:
+            self._checkpoint_if_due()
+        if self._kept_position != trainer.position:
             self._checkpoint()
             self._send()
         callbacks.end()
+
+    def _between(self) -> None:
+        """Between two batches of an epoch of pretraining."""
+        if self._stop_asked:
+            raise _StoppedWithinError
+        self._checkpoint_if_due()
+
+    def _checkpoint_if_due(self) -> None:
+        if time.monotonic() - self._last_checkpoint > self._config.checkpoint_every_s:
+            self._checkpoint()
+            self._send()
 
     def _log(self, done: Iteration) -> None:
         number = self._trainer.position.iterations
@@ -286,7 +303,7 @@ class Session:
         self._keep(self._now(states))
         if errors:
             self._progress.say(
-                f"warning: the checkpoint after {self._kept_position} iterations is saved without the state of a "
+                f"warning: the checkpoint after {self._kept_position} is saved without the state of a "
                 "callback, which starts anew when the run is resumed"
             )
             raise errors[0]
@@ -300,12 +317,15 @@ class Session:
 
     def _keep_whole(self) -> None:
         """Keep the last whole iteration, where a plug-in raised in the middle of the next."""
-        if self._whole is not None and self._whole.position != self._kept_position:
+        if self._whole is None or self._kept_position is None:
+            return
+        # Within an epoch a checkpoint may be further on than the last whole iteration.
+        if self._whole.position.order > self._kept_position.order:
             self._keep(self._whole)
 
     def _keep(self, kept: Whole) -> None:
         state = kept.state
-        save_checkpoint(self._run_dir, state, kept.position, bases=kept.bases)
+        save_checkpoint(self._run_dir, state, kept.position.iterations, bases=kept.bases)
         self._kept_position = kept.position
         weights = state["learners"]["weights"]
         # The same tensors, and not only of the same names: a discriminator may have a base, too.
@@ -350,22 +370,22 @@ class Session:
                 fields={"run": self._run_dir},
             ) from error
         self._callbacks.restore(loaded.state.get(CALLBACKS, {}))  # older versions had none
-        self._kept_position = loaded.position
+        self._kept_position = self._trainer.position
         self._tracker.truncate_after(loaded.position)
         _truncate_samples(self._run_dir / "samples.txt", self._trainer)
-        self._progress.say(f"resumed after {loaded.position} iterations")
+        self._progress.say(f"resumed after {self._kept_position}")
 
     @contextmanager
     def _stop_on_signals(self) -> Iterator[None]:
-        """The first Ctrl-C finishes the iteration and keeps a checkpoint; the second ends at once."""
+        """The first Ctrl-C ends at the next place where the run can go on, with a checkpoint; the second at once."""
 
         def ask(number: int, frame: FrameType | None) -> None:
             if self._stop_asked:
                 raise KeyboardInterrupt
             self._stop_asked = True
             self._progress.say(
-                "stopping after this iteration (press Ctrl-C again to stop at once and lose progress since the last "
-                "checkpoint)"
+                "stopping after this iteration, or within it if it is an epoch (press Ctrl-C again to stop at once and "
+                "lose progress since the last checkpoint)"
             )
 
         if threading.current_thread() is not threading.main_thread():

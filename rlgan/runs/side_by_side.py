@@ -185,7 +185,7 @@ def _samples(name: str, run: LoggedRun) -> Written | None:
     if not rows:
         return None
     texts = tuple(str(row["generated"]) for row in rows)
-    real = tuple(str(row["real"]) for row in rows)
+    real = tuple(str(row["real"]) for row in rows if "real" in row)
     return Written(name, texts, real, tuple(str(row["source"]) for row in rows if "source" in row))
 
 

@@ -1,4 +1,4 @@
-"""A run between two iterations, as its checkpoint keeps it; held while code of the user's own may raise in the next."""
+"""A run between two steps, as its checkpoint keeps it; held while code of the user's own may raise in the next."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from rlgan.base.weights import Base
 from rlgan.config.config import Config
 from rlgan.extensions import plugins_in
+from rlgan.schedule.phases import Position
 from rlgan.training.callbacks import CALLBACKS
 from rlgan.training.trainer import Trainer
 
@@ -17,15 +18,15 @@ from .data import DATA
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """A run between two iterations.
+    """A run between two iterations, or between two batches of pretraining.
 
     Attributes:
-        position: iterations done.
+        position: where it stands.
         state: for a checkpoint.
         bases: what its networks have frozen.
     """
 
-    position: int
+    position: Position
     state: dict[str, Any]
     bases: tuple[Base, ...]
 
@@ -39,9 +40,9 @@ def whole(trainer: Trainer, fingerprint: str, callbacks: Mapping[str, Any]) -> W
     """A run as it stands; training that goes on does not change it.
 
     Args:
-        trainer: of the run, between two iterations.
+        trainer: of the run, between two iterations or two batches of pretraining.
         fingerprint: of its task.
         callbacks: their states, which belong to the caller.
     """
     state = {**trainer.state(), DATA: fingerprint, CALLBACKS: callbacks}
-    return Whole(trainer.position.iterations, state, trainer.bases)
+    return Whole(trainer.position, state, trainer.bases)

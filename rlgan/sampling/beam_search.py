@@ -142,6 +142,7 @@ def beam_search(
     exponent: float = 0.0,
     conditions: Tensor | None = None,
     chunk_rows: int = 256,
+    keeps_all: bool = False,
 ) -> Decoded:
     """Search for the likeliest sequences, longest penalty first taken off at the end.
 
@@ -153,9 +154,11 @@ def beam_search(
         exponent: of `length_penalty`, by which the beams are ranked at the end.
         conditions: (B, S) int64 what each sequence is given, or None.
         chunk_rows: most rows B · K advanced together; bounds the memory of the (R, V) next-token weights.
+        keeps_all: whether all beams are returned, and not the best alone.
 
     Returns:
-        B sequences.
+        B sequences; of all beams B · K, the best of each row first. Where there are fewer than K different sequences
+        the best stands in the place of those that are missing.
     """
     size = max(1, chunk_rows // beam)
     parts = [
@@ -165,13 +168,16 @@ def beam_search(
             min(size, num_sequences - first),
             beam,
             exponent,
+            keeps_all,
         )
         for first in range(0, num_sequences, size)
     ]
     return Decoded(torch.cat([part.tokens for part in parts]), torch.cat([part.logprobs for part in parts]))
 
 
-def _search(stepper: Stepper, space: SequenceSpace, number: int, beam: int, exponent: float) -> Decoded:
+def _search(
+    stepper: Stepper, space: SequenceSpace, number: int, beam: int, exponent: float, keeps_all: bool
+) -> Decoded:
     """One chunk. Rows are (B, K) flattened; of the first step all but one beam of each row are impossible."""
     state = stepper.start(number)
     device = state[0].device
@@ -200,6 +206,12 @@ def _search(stepper: Stepper, space: SequenceSpace, number: int, beam: int, expo
         if bool(has_ended.all()):
             break
     lengths = sequence_mask(space, tokens.flatten(0, 1)).sum(1).view(number, beam)
-    best = (totals / length_penalty(lengths, exponent)).argmax(1)
+    ranks = totals / length_penalty(lengths, exponent)
+    if keeps_all:
+        order = ranks.argsort(dim=1, descending=True, stable=True)
+        order = torch.where(ranks.gather(1, order).isfinite(), order, order[:, :1])
+        ordered = tokens.gather(1, order.unsqueeze(2).expand_as(tokens))
+        return Decoded(ordered.flatten(0, 1), totals.gather(1, order).flatten())
+    best = ranks.argmax(1)
     picked = torch.arange(number, device=device)
     return Decoded(tokens[picked, best], totals[picked, best])

@@ -42,6 +42,17 @@ class Rollouts:
         target_logprobs: (B, T) float32 nats of the sequences' targets, under the generator that drew the sequences, 0
             after the terminator; None where nobody asks.
         target_logits: (B,) float32 of the same targets, by the discriminator; likewise.
+        verdicts: (B,) int64, which of the sequence and a real one under the same condition a critic takes for real, as
+            it wrote: 0 the real one, 1 the sequence, 2 a tie; None where no critic writes.
+        features: (B, F) float32, what the discriminator's output layer reads of the sequences; None where no reward
+            reads it.
+        target_features: (B, F) float32, the same of real sequences; likewise.
+        latents: (B, Z) float32 that the sequences were drawn given, as all log-probabilities of them are; None of a
+            generator without latents.
+        behaviour_weights: (B,) float32 importance weights π/π̂ of sequences that another policy π̂ drew, not clipped;
+            `logprobs` are then those of π. None where the policy drew all.
+        goal_rewards: (B, T) float32, how well each token followed the generator's own goals
+            (`GoalDistribution.goal_rewards`), 0 after the terminator; None where nobody asks.
     """
 
     tokens: Tensor
@@ -63,6 +74,12 @@ class Rollouts:
     logged: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     target_logprobs: Tensor | None = None
     target_logits: Tensor | None = None
+    verdicts: Tensor | None = None
+    features: Tensor | None = None
+    target_features: Tensor | None = None
+    latents: Tensor | None = None
+    behaviour_weights: Tensor | None = None
+    goal_rewards: Tensor | None = None
 
 
 def concatenate(shards: Sequence[Rollouts]) -> Rollouts:
@@ -105,6 +122,12 @@ def concatenate(shards: Sequence[Rollouts]) -> Rollouts:
         logged=_joined_logs(shards),
         target_logprobs=joined("target_logprobs"),
         target_logits=joined("target_logits"),
+        verdicts=joined("verdicts"),
+        features=joined("features"),
+        target_features=joined("target_features"),
+        latents=joined("latents"),
+        behaviour_weights=joined("behaviour_weights"),
+        goal_rewards=joined("goal_rewards"),
     )
 
 
@@ -122,7 +145,8 @@ class Experience:
 
         L = - Σ weights · log p  -  Σ min(ρ · clipped_weights, clip(ρ) · clipped_weights)
             + Σ (kl_weights + ρ · ratio_kl_weights) · k3  -  Σ entropy_weights · H
-            + Σ pair_weights · loss(u, u_rival)
+            + Σ pair_weights · loss(u, u_rival)  +  Σ residual_weights · r²  +  Σ latent_kl_weights · KL(q‖prior)
+            + Σ square_weights · (square_targets - Σ log p)²  -  Σ goal_weights · cosines
 
     with ρ = p / p_old, k3 = exp(d) - d - 1 of d = log p_reference - log p, and H the entropy of the next token
     (docs/algorithms.md §17). The learner never asks which algorithm chose the weights: a policy gradient, a
@@ -141,6 +165,7 @@ class Experience:
         row_weights: (B,) float32, what a row weighs that is drawn anew, relaxed, and judged by the discriminator: the
             loss has + Σ row_weights · generator's loss. Such a row has no tokens and no other weights.
         row_seeds: (B,) int64, of the noise of such a row; beside `row_weights`.
+        row_reals: (B, T) int64, the real sequence that such a row is compared with; None where the loss compares none.
         input_draws: (B, T) float32, in [0, 1) where the generator reads a token of its own in place of tokens[b, t],
             drawn with this number, and -1 where it reads the token; None where it reads all (scheduled sampling).
         conditions: (B, S) int64, what each row is given; None where rows are given nothing.
@@ -151,6 +176,19 @@ class Experience:
         rivals: (B, T) int64.
         rival_mask: (B, T) float32, likewise.
         rival_old_logprobs: (B, T) float32 nats.
+        latents: (B, Z) float32, what a row was drawn given; of a row whose latent is inferred the standard normal noise
+            of its draw from the posterior. None of a generator without latents.
+        infers_latents: (B,) float32, 1 where a row's latent is inferred from its tokens; beside `latents`. None where
+            none is.
+        latent_kl_weights: (B,) float32, what KL(q‖prior) of such a row weighs; beside `infers_latents`.
+        square_weights: (B,) float32, what it weighs how far a sequence's log-probability is from a target. Beside it
+            stand the next two.
+        square_targets: (B,) float32 nats, what the sum of its tokens' log-probabilities should be.
+        square_mask: (B, T) float32, 1 on those tokens, and 0.
+        residual_weights: (B, T) float32, not negative, of the squares of the rewards that the generator's logits imply
+            (`rlgan.policy.objectives.implied_rewards`); not 0 on the tokens of a sequence that has some.
+        goal_weights: (B, T) float32, what it weighs how far goals were met that are judged at a token
+            (`GoalDistribution.goal_cosines`).
     """
 
     tokens: Tensor
@@ -163,6 +201,7 @@ class Experience:
     entropy_weights: Tensor | None = None
     row_weights: Tensor | None = None
     row_seeds: Tensor | None = None
+    row_reals: Tensor | None = None
     input_draws: Tensor | None = None
     conditions: Tensor | None = None
     pair_weights: Tensor | None = None
@@ -170,6 +209,14 @@ class Experience:
     rivals: Tensor | None = None
     rival_mask: Tensor | None = None
     rival_old_logprobs: Tensor | None = None
+    latents: Tensor | None = None
+    infers_latents: Tensor | None = None
+    latent_kl_weights: Tensor | None = None
+    square_weights: Tensor | None = None
+    square_targets: Tensor | None = None
+    square_mask: Tensor | None = None
+    residual_weights: Tensor | None = None
+    goal_weights: Tensor | None = None
 
     def tensors(self) -> dict[str, Tensor]:
         """The fields that are there, by name."""

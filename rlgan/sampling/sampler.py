@@ -139,6 +139,7 @@ class StepperSampler(Sampler):
         rng: torch.Generator,
         prefix_length: int = 0,
         conditions: Tensor | None = None,
+        latents: Tensor | None = None,
     ) -> Iterator[Continuations]:
         """Finish every proper prefix; see `Sampler.continuations`. At most `chunk_rows` rows at a time."""
         return continue_prefixes(
@@ -151,6 +152,7 @@ class StepperSampler(Sampler):
             prefix_length,
             conditions,
             self._writer,
+            latents,
         )
 
     def likeliest(
@@ -158,6 +160,13 @@ class StepperSampler(Sampler):
     ) -> Decoded:
         """Beam search; see `Sampler.likeliest`."""
         return beam_search(self._stepper, self._space, num_sequences, beam, exponent, conditions, self._chunk_rows)
+
+    def hypotheses(self, num_sequences: int, beam: int, conditions: Tensor | None = None) -> Tensor:
+        """All beams; see `Sampler.hypotheses`."""
+        found = beam_search(
+            self._stepper, self._space, num_sequences, beam, 0.0, conditions, self._chunk_rows, keeps_all=True
+        )
+        return found.tokens
 
 
 class TruncatedStepper(Stepper):
@@ -174,6 +183,14 @@ class TruncatedStepper(Stepper):
     def start(self, num_rows: int, rng: torch.Generator | None = None) -> State:
         """State of empty prefixes; see `Stepper.start`."""
         return self._stepper.start(num_rows, rng)
+
+    def draw_latents(self, num_rows: int, rng: torch.Generator) -> Tensor | None:
+        """Latents of rows that have not begun; see `Stepper.draw_latents`."""
+        return self._stepper.draw_latents(num_rows, rng)
+
+    def with_latents(self, latents: Tensor | None) -> TruncatedStepper:
+        """The same for rows that have latents; see `Stepper.with_latents`."""
+        return TruncatedStepper(self._stepper.with_latents(latents), self._draw)
 
     def conditional(self, conditions: Tensor | None) -> TruncatedStepper:
         """The same for rows that are given conditions; see `Stepper.conditional`."""
@@ -277,14 +294,23 @@ def sample(
     writer = Batched() if writer is None else writer
     if prefixes is None:
         prefixes = torch.zeros(num_sequences, 0, dtype=torch.int64, device=rng.device)
-    parts = []
+    parts, latents = [], []
     for first, begun in zip(range(0, num_sequences, chunk_rows), prefixes.split(chunk_rows), strict=True):
         chunk_conditions = None if conditions is None else conditions[first : first + chunk_rows]
-        parts.append(writer.write(stepper.conditional(chunk_conditions), space, begun, chunk_conditions, rng))
+        chunk_latents = stepper.draw_latents(len(begun), rng)
+        ready = stepper.conditional(chunk_conditions).with_latents(chunk_latents)
+        parts.append(writer.write(ready, space, begun, chunk_conditions, rng))
+        if chunk_latents is not None:
+            latents.append(chunk_latents)
     tokens = torch.cat([part[0] for part in parts])
     logprobs = torch.cat([part[1] for part in parts])
     mask = sequence_mask(space, tokens)
-    return Samples(tokens=tokens, logprobs=logprobs.masked_fill(~mask, 0.0), mask=mask)
+    return Samples(
+        tokens=tokens,
+        logprobs=logprobs.masked_fill(~mask, 0.0),
+        mask=mask,
+        latents=torch.cat(latents) if latents else None,
+    )
 
 
 @torch.no_grad()
@@ -301,7 +327,8 @@ def stream(
         rng: source of all randomness; its device is the stepper's.
         conditions: (1, S) int64 what the sequence is given, or None.
     """
-    stepper = stepper.conditional(conditions)
+    latents = stepper.draw_latents(1, rng)
+    stepper = stepper.conditional(conditions).with_latents(latents)
     state = stepper.start(1, rng)
     for position in range(space.max_length):
         drawn, _ = draw_with_logprobs(stepper, state, rng)
@@ -450,6 +477,7 @@ def continue_prefixes(
     prefix_length: int = 0,
     conditions: Tensor | None = None,
     writer: RowWriter | None = None,
+    latents: Tensor | None = None,
 ) -> Iterator[Continuations]:
     """Finish every proper prefix of every sequence N times; see `Sampler.continuations`.
 
@@ -463,6 +491,7 @@ def continue_prefixes(
         prefix_length: first tokens that were not drawn, whose values nobody seeks.
         conditions: (B, S) int64 what each sequence is given, or None.
         writer: continues each chunk; None is `Batched`.
+        latents: (B, Z) float32 of the sequences, or None.
 
     Yields:
         Continuations of all (prefix, rollout) rows, ordered by prefix length, at most `chunk_rows` at a time.
@@ -475,7 +504,7 @@ def continue_prefixes(
     rollout = torch.arange(num_rollouts, device=tokens.device).repeat(position.shape[0])
     position, sequence = position.repeat_interleave(num_rollouts), sequence.repeat_interleave(num_rollouts)
     # No continuation ever reads its prefix again.
-    stepper = stepper.conditional(conditions)
+    stepper = stepper.conditional(conditions).with_latents(latents)
     states = stepper.prefix_states(tokens)
     for first in range(0, position.shape[0], chunk_rows):
         chunk = slice(first, first + chunk_rows)

@@ -140,7 +140,8 @@ class Band(Balance):
         """There is something to rank."""
         yield from super().check(fields)
         loss = fields.adversary.loss
-        if fields.discriminator is not None and loss.is_of_a_distribution and not loss.has_boundary:
+        ranks = not (loss.is_of_verdicts or (loss.is_of_a_distribution and not loss.has_boundary))
+        if fields.discriminator is not None and not ranks:
             yield Problem(
                 "nothing_is_ranked",
                 {"schedule.balance": self.kind},

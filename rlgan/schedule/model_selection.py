@@ -67,6 +67,14 @@ class BestGenerator(Settings):
                     f"own_NAME.{nearest(self.measure, allowed)}"
                 ),
             )
+        if self.measure in MEASURES and not task.has_real_sequences:
+            yield Problem(
+                "measure_of_completions",
+                at,
+                f"compares with validation data, but the data of task={task.kind!r} has prompts alone. Use a metric of "
+                "your own, own_NAME of evaluation.metrics, or set schedule.selection to none.",
+            )
+            return
         if not fields.schedule.adversarial_updates:
             yield Problem(
                 "selection_of_no_phase",

@@ -1,7 +1,8 @@
 """Who trains when, as data: a run is a row of iterations, and where it stands is a few integers.
 
-An iteration is what happens between two places at which a run may be checkpointed: one epoch of maximum likelihood, one
-round of discriminator pretraining, or one adversarial update with the discriminator rounds that follow it.
+An iteration is one row of the log: one epoch of maximum likelihood, one round of discriminator pretraining, or one
+adversarial update with the discriminator rounds that follow it. A run may be checkpointed after each,
+and within an epoch.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from rlgan.base.declarations import Fields
 from rlgan.base.problems import Problem
 from rlgan.base.search_priors import Choice, NotSearched
 from rlgan.base.settings import FollowsData, OfTheStart, ReadIf, Settings
+from rlgan.policy.behaviour import BehaviourSettings, OwnPolicy
 from rlgan.policy.teacher_forcing import (
     NoTeacherForcing,
     PretrainingSettings,
@@ -68,6 +70,12 @@ class Schedule(Settings):
     """Input tokens of maximum-likelihood pretraining."""
     discriminator_rounds: Annotated[int, Choice((0, 5, 20))] = Field(50, ge=0)
     """Maximum number of rounds of discriminator pretraining."""
+    pretraining: Annotated[Literal["generator_first", "side_by_side"], NotSearched("part of a method's definition")] = (
+        "generator_first"
+    )
+    """Order of pretraining: all epochs of maximum likelihood, then all rounds of the discriminator; or (side_by_side)
+    rounds spread evenly over the epochs, each before the epoch that it belongs to, so that a round is the first and an
+    epoch the last (LeakGAN)."""
     discriminator_accuracy: Annotated[
         float | None, NotSearched("stops the rounds that discriminator_rounds searches")
     ] = Field(None, gt=0.5, lt=1.0)
@@ -92,6 +100,11 @@ class Schedule(Settings):
     """Temperature of the policy that learns: it divides the logits of whatever is drawn in training (rollouts, their
     continuations, fakes) and of all log-probabilities that a generator update reads (the policy's, the reference's,
     entropies). Maximum likelihood, evaluation and the kept generator are at 1."""
+    behaviour: Annotated[
+        BehaviourSettings, NotSearched("part of a method's definition"), ReadIf("adversarial updates")
+    ] = OwnPolicy()
+    """Source of the rollouts: the policy that learns; a mixture of it and a colder one, whose sequences are weighted by
+    importance (ColdGANs); or a beam search, whose hypotheses make the groups (SelfGAN)."""
     d_steps: Annotated[int, Choice((1, 2, 5, 10)), ReadIf("rounds between updates")] = Field(5, ge=0)
     """Discriminator rounds per iteration, each with new fakes."""
     d_fakes: Annotated[
@@ -99,6 +112,9 @@ class Schedule(Settings):
     ] = "fresh"
     """Fakes of these rounds: fresh samples of the updated generator, or the rollouts of the generator update, which the
     discriminator scored before its own update (GAD). Pretraining always draws fresh ones."""
+    d_first: Annotated[bool, NotSearched("part of a method's definition"), ReadIf("rounds between updates")] = False
+    """Whether the rounds of an iteration come before its generator updates, so that rewards are of a discriminator that
+    has just learned from the current generator (R-AIRL); false: after them."""
     d_epochs: Annotated[int, Choice((1, 2, 3)), ReadIf("discriminator")] = Field(3, ge=1)
     """Passes over reals and fakes per discriminator round, also in pretraining."""
     g_rate_end: Annotated[float, NotSearched("goes with the number of updates"), ReadIf("adversarial updates")] = Field(
@@ -154,6 +170,8 @@ class Schedule(Settings):
                 "applies to pretraining, but schedule.mle_epochs is 0. Set it to null, or set schedule.mle_epochs.",
             )
 
+        if self.pretraining != "generator_first":
+            yield from self._check_side_by_side(fields)
         if self.d_rate_end != 1.0 and not self.d_steps:
             yield Problem(
                 "rate_of_no_rounds",
@@ -161,10 +179,42 @@ class Schedule(Settings):
                 "applies to rounds between generator updates, but schedule.d_steps is 0. Set it to 1, or set "
                 "schedule.d_steps.",
             )
+        if self.d_first and not self.d_steps:
+            yield Problem(
+                "order_of_no_rounds",
+                {"schedule.d_first": self.d_first},
+                "orders rounds between generator updates, but schedule.d_steps is 0. Set it to false, or set "
+                "schedule.d_steps.",
+            )
+        has_rounds = fields.discriminator is not None and self.adversarial_updates and self.d_steps
+        if self.d_first and self.d_fakes == "rollouts" and has_rounds:
+            yield Problem(
+                "rollouts_before_they_are_drawn",
+                {"schedule.d_fakes": self.d_fakes},
+                "are drawn and rewarded after the rounds, because schedule.d_first is true. Set it to fresh, or "
+                "schedule.d_first to false.",
+            )
         if self.d_fakes == "rollouts":
             yield from self._check_rollouts(fields)
         if self.rollout_temperature != 1.0:
             yield from self._check_temperature(fields)
+
+    def _check_side_by_side(self, fields: Fields) -> Iterator[Problem]:
+        """Both are pretrained, and neither begins with what the other has learned."""
+        at = {"schedule.pretraining": self.pretraining}
+        if not (self.mle_epochs and self.discriminator_rounds):
+            which = "mle_epochs" if not self.mle_epochs else "discriminator_rounds"
+            yield Problem(
+                "side_by_side_with_none", at, f"has no effect with schedule.{which}=0. Set it to generator_first."
+            )
+        network = fields.discriminator
+        if network is not None and (network.copies_embeddings or network.begins_as_generator):
+            yield Problem(
+                "side_by_side_with_copies",
+                at,
+                f"discriminator={network.kind!r} begins with weights of the pretrained generator, after which it "
+                "cannot have been trained before. Set it to generator_first.",
+            )
 
     def _check_temperature(self, fields: Fields) -> Iterator[Problem]:
         """Tokens are drawn at it, and nothing else is learned in the same steps."""
@@ -231,6 +281,11 @@ class Schedule(Settings):
                 f"{self.num_sampled}.",
             )
 
+    def discriminator_is_next(self, position: Position) -> bool:
+        """Whether a round of the discriminator comes before the next epoch, while both are pretrained."""
+        done = position.discriminator_rounds * self.mle_epochs
+        return self.pretraining == "side_by_side" and done < (position.mle_epochs + 1) * self.discriminator_rounds
+
     def mle_rate(self, epoch: int) -> float:
         """Factor of pretraining's learning rate in an epoch, counted from 0."""
         return 1.0 if self.mle_halve_from is None else 0.5 ** max(0, epoch + 2 - self.mle_halve_from)
@@ -255,6 +310,7 @@ class Position:
 
     Attributes:
         mle_epochs: epochs of pretraining done.
+        mle_batches: batches done of an epoch that was broken off; 0 where none was.
         mle_finished: whether pretraining is over, by count or by patience.
         discriminator_rounds: rounds of pretraining done.
         discriminator_finished: whether its accuracy has ended the discriminator's pretraining.
@@ -264,6 +320,7 @@ class Position:
     """
 
     mle_epochs: int = 0
+    mle_batches: int = 0
     mle_finished: bool = False
     discriminator_rounds: int = 0
     discriminator_finished: bool = False
@@ -274,6 +331,15 @@ class Position:
     def iterations(self) -> int:
         """Iterations done in all."""
         return self.mle_epochs + self.discriminator_rounds + self.adversarial_updates
+
+    @property
+    def order(self) -> tuple[int, int]:
+        """Which of two positions of a run is further on."""
+        return self.iterations, self.mle_batches
+
+    def __str__(self) -> str:
+        batches = f" and {self.mle_batches} batches of the next epoch" if self.mle_batches else ""
+        return f"{self.iterations} iterations{batches}"
 
 
 def num_iterations(schedule: Schedule, position: Position) -> int:

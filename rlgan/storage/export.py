@@ -25,6 +25,7 @@ from rlgan.base.errors import CheckpointError, ConfigError, DataError, PluginErr
 from rlgan.base.files import write_atomically
 from rlgan.base.settings import Settings
 from rlgan.base.weights import Base, Tensors, network_of
+from rlgan.envs.drawing import drawing_of, kept_drawing
 from rlgan.envs.model_tokens import ModelTokens
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.spelling import Spelling
@@ -350,6 +351,7 @@ def names_of(task: Task) -> dict[str, Any]:
         "token_names": list(task.token_names),
         "condition_names": None if task.conditions is None else list(task.conditions.token_names),
         "condition_joining": None if task.conditions is None else task.conditions.joining,
+        "drawing": kept_drawing(task.drawing),
     }
 
 
@@ -390,6 +392,7 @@ def space_of(description: Mapping[str, Any]) -> SequenceSpace:
         start_id=description.get("start_id", 0),
         padding_id=description.get("padding_id"),
         spelling=None if names is None else Spelling(tuple(names), joining_of(description)),
+        drawing=drawing_of(description.get("drawing")),
     )
 
 

@@ -15,7 +15,7 @@ from .shared import Done, Shared
 
 
 class AdversarialTraining:
-    """An iteration is `g_steps` generator updates, and then the rounds of the discriminator that follow them.
+    """An iteration is `g_steps` generator updates, and the rounds of the discriminator after them, or before.
 
     Args:
         shared: of the run.
@@ -47,11 +47,13 @@ class AdversarialTraining:
         return f"adversarial update {self.num_done + 1} of {self._schedule.adversarial_updates}"
 
     def step(self) -> Done:
-        """g-steps, the rollout policy, d-steps, and the selection of a generator."""
+        """g-steps, the rollout policy, d-steps (or those first), and the selection of a generator."""
         iteration, selection = self.num_done, self.selection
         metrics: dict[str, float] = {}
         if selection is not None and not iteration:
             metrics["selection/start"] = selection.judge(0)
+        if self._schedule.d_first:
+            metrics |= self._rounds.between_generator_updates(iteration)
         updates = []
         for g_step in range(self._schedule.g_steps):
             updates.append(self._generator.update(iteration * self._schedule.g_steps + g_step, iteration))
@@ -60,12 +62,15 @@ class AdversarialTraining:
         fakes = None
         if self._schedule.d_fakes == "rollouts" and self._schedule.d_steps:  # else nobody learns from them
             fakes = self._gathering.as_fakes(updates[0].rollouts[0])
-        metrics |= self._rounds.between_generator_updates(iteration, fakes)
+        if not self._schedule.d_first:
+            metrics |= self._rounds.between_generator_updates(iteration, fakes)
         self.num_done += 1
         if selection is not None:
             metrics |= selection.after(self.num_done)
             if selection.ends_early or self.is_finished:
                 self.end()
+        if self.is_finished:
+            self._rounds.chance.judge("end")
         return Done(metrics, tuple(rollouts for update in updates for rollouts in update.rollouts))
 
     def end(self) -> None:

@@ -6,16 +6,18 @@ Lines 4, 5 and 13 to 16 of Algorithm 1 of Yu et al. 2017.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from rlgan.adversary.minibatches import Fakes
-from rlgan.adversary.training import Round
+from rlgan.adversary.training import MOST_HELDOUT, Round
 from rlgan.base.activity import stage
-from rlgan.schedule.discriminator_balance import BalanceState
+from rlgan.metrics import RankedRound
+from rlgan.schedule.discriminator_balance import HELDOUT_AUC, BalanceState
 from rlgan.schedule.phases import Phase
 
 from .gathering import Gathering
-from .measuring import ShortcutWatch
+from .measuring import ChanceWatch, ShortcutWatch
 from .shared import Done, Shared
 
 
@@ -29,10 +31,11 @@ class DiscriminatorRounds:
 
     Attributes:
         shortcuts: watches what the discriminator may be reading.
+        chance: watches whether it ranks anything.
     """
 
     def __init__(self, shared: Shared, gathering: Gathering, warns: bool = True) -> None:
-        self.shortcuts = ShortcutWatch(warns)
+        self.shortcuts, self.chance = ShortcutWatch(warns), ChanceWatch(shared.config, warns)
         self._shared, self._gathering, self._settings = shared, gathering, shared.config.schedule.balance
         self._balance = self._settings.first_state()
 
@@ -67,9 +70,25 @@ class DiscriminatorRounds:
                 1.0 if pretrains else schedule.d_rate(iteration),
             )
             metrics = self._shared.discriminator.train_round(request)
+            self._shared.leak_features()
         self.shortcuts.after(metrics)
+        self.chance.after(self._ranked(metrics, fakes, pretrains), pretrains)
         self._balance, more = self._settings.after_round(self._balance, metrics)
         return metrics | more
+
+    def _ranked(self, metrics: Mapping[str, float], fakes: Fakes, pretrains: bool) -> RankedRound | None:
+        """What a round was measured to rank; None where the discriminator ranks nothing."""
+        schedule = self._shared.config.schedule
+        group, number = schedule.g_group or 1, min(MOST_HELDOUT, len(fakes.tokens))
+        if (pairs := metrics.get("discriminator/pair_accuracy")) is not None:
+            return RankedRound(pairs, max(1, number // group), group, is_of_pairs=True)
+        if (area := metrics.get(HELDOUT_AUC)) is None:
+            return None
+        number = min(number, len(self._shared.task.valid))
+        # Rollouts under one prompt are alike in what the prompt gives them.
+        is_grouped = fakes.conditions is not None and not pretrains and schedule.d_fakes == "rollouts"
+        drawn = max(1, number // group) if is_grouped else number
+        return RankedRound(area, number, drawn, is_of_pairs=False)
 
     def between_generator_updates(self, iteration: int, fakes: Fakes | None = None) -> dict[str, float]:
         """The rounds of an adversarial iteration: as many as the schedule has, unless fewer suffice.
@@ -90,12 +109,17 @@ class DiscriminatorRounds:
 
     def state(self) -> dict[str, Any]:
         """Everything that is needed to go on."""
-        return {"balance": dataclasses.asdict(self._balance), "shortcuts": self.shortcuts.state()}
+        return {
+            "balance": dataclasses.asdict(self._balance),
+            "shortcuts": self.shortcuts.state(),
+            "chance": self.chance.state(),
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Put back what `state` returned."""
         self._balance = BalanceState(**state["balance"])
         self.shortcuts.restore(state.get("shortcuts"))
+        self.chance.restore(state.get("chance"))
 
 
 class DiscriminatorPretraining:
@@ -131,6 +155,8 @@ class DiscriminatorPretraining:
         self.num_done += 1
         if wanted is not None and metrics["discriminator/accuracy_heldout"] >= wanted:
             self.end()
+        if self.is_finished:
+            self._rounds.chance.judge("start")
         return Done(metrics)
 
     def end(self) -> None:

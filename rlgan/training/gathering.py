@@ -62,18 +62,28 @@ class Gathering:
             discriminator_handle = pool.publish(discriminator)
         begun = shared.real.rollouts(update, iteration)
         self._targets = begun.targets
+        places, beam = None, 1
+        if config.schedule.behaviour.searches:
+            assert config.schedule.g_group is not None
+            beam = config.schedule.g_group
+            places = torch.arange(config.schedule.num_sampled) % beam
         shards = cut_into_shards(
             config.schedule.num_sampled,
             config.workers.shard_sequences,
             config.seed,
             ("rollouts", update),
             begun,
+            places=places,
+            beam=beam,
             generator_version=generator.version,
             rollout_version=None if policy is None else policy.version,
             discriminator_version=None if discriminator is None else discriminator.version,
             is_rewarded=config.objective.reads_reward,
             weighs_targets=config.objective.contrasts_reals,
             judges_targets="demonstrations" in config.reward.reads,
+            reads_features="features" in config.reward.reads,
+            reads_verdicts="verdicts" in config.reward.reads,
+            reads_goals=config.objective.teaches_goals,
             state=self.reward_state(update),
         )
         reference = None if config.reference.place == "none" else self._reference_handle()
@@ -145,8 +155,8 @@ class Gathering:
 
     def as_fakes(self, rollouts: Rollouts) -> Fakes:
         """The last rollouts as fakes."""
-        within_prompts = self._shared.config.adversary.loss.within_prompts
-        return Fakes(rollouts.tokens, rollouts.conditions, self._targets if within_prompts else None)
+        shows_prompts = self._shared.config.adversary.shows_prompts
+        return Fakes(rollouts.tokens, rollouts.conditions, self._targets if shows_prompts else None)
 
     def relaxation(self, update: int) -> Relaxation | None:
         """How tokens are drawn in a generator update, and by the fakes before it; None where nothing is relaxed."""

@@ -16,6 +16,7 @@ from rlgan.base.errors import ConfigError
 from rlgan.base.seeding import stream
 from rlgan.config.config import Config
 from rlgan.policy.baselines import BaselineState
+from rlgan.policy.best_sequences import BestSequences
 from rlgan.policy.experience import Memory, Recipe, contrasted, learnable
 from rlgan.policy.value_function import build_critic
 from rlgan.sampling.records import Experience, Rollouts, stacked
@@ -36,6 +37,7 @@ def recipe_of(config: Config) -> Recipe:
         config.schedule.g_group,
         config.tells_log_odds,
         config.adversary.verdicts == "shuffled",
+        config.schedule.behaviour,
     )
 
 
@@ -63,7 +65,9 @@ def require_one_policy(gap: float, most: float | None) -> None:
 
 
 class GeneratorUpdates:
-    """Makes updates, and owns what is remembered from one to the next: baselines, scales, the value function.
+    """Makes updates, and owns what is remembered from one to the next.
+
+    That is baselines, scales, the value function, the best sequences, and what a filter of rewards has seen.
 
     Args:
         shared: of the run.
@@ -73,6 +77,7 @@ class GeneratorUpdates:
     def __init__(self, shared: Shared, gathering: Gathering) -> None:
         self._shared, self._gathering = shared, gathering
         self._memory = Memory()
+        self._filter = shared.config.reward.score_filter(shared.task)
         self._value_function = build_critic(shared.config.baseline, shared.task.space, shared.config.seed)
 
     def update(self, update: int, iteration: int) -> Done:
@@ -102,6 +107,8 @@ class GeneratorUpdates:
             collected.append(self._collect(update, iteration, metrics))
             sampled.append(contrasted(collected[0], self._gathering.targets, shared.task.space))
             metrics["generator/mean_length"] = float(collected[0].mask.sum(1).float().mean())
+        elif config.objective.learns_reals:
+            sampled.append(shared.real.demonstrations(update))
         if rows := forcing.rows(sampled, shared.real, update):
             experience, minibatch = self._passes(rows, update)
             with timings.timed("timing/learn_s"):
@@ -113,7 +120,7 @@ class GeneratorUpdates:
         if batches := forcing.steps(shared.real, update):
             with timings.timed("timing/teacher_forcing_s"):
                 learned = learners.update("adversarial", stacked(batches), config.schedule.mle_batch, rate=rate)
-            metrics["generator/teacher_forcing_nll"] = learned["loss"]
+            metrics["generator/teacher_forcing_nll"] = learned["loss"] - learned.get("goal_loss", 0.0)
         return Done(metrics, tuple(collected))
 
     def _collect(self, update: int, iteration: int, metrics: dict[str, float]) -> Rollouts:
@@ -128,6 +135,9 @@ class GeneratorUpdates:
     def _policy_gradient_rows(self, rollouts: Rollouts, update: int, metrics: dict[str, float]) -> Experience:
         """Rewards, credit, baseline, weights; the value function learns what its states were worth."""
         config, state_values = self._shared.config, None
+        if self._filter is not None:
+            rollouts, filtered = self._filter.filtered(rollouts)
+            metrics |= filtered
         seen = rollouts.tokens, rollouts.mask
         if self._value_function is not None:
             state_values = self._value_function.values(*seen, rollouts.conditions)
@@ -145,12 +155,14 @@ class GeneratorUpdates:
         config = self._shared.config
         batch, length = config.schedule.g_batch, self._shared.task.space.max_length
         rng = stream(config.seed, "relaxation", update)
+        begun = self._shared.real.noise(batch, update, iteration)
         return Experience(
             tokens=torch.zeros(batch, length, dtype=torch.int64),
             weights=torch.zeros(batch, length),
             row_weights=torch.full((batch,), 1.0 / batch),
             row_seeds=torch.randint(2**62, (batch,), generator=rng),
-            conditions=self._shared.real.beginnings(batch, ("prefixes", update), iteration).conditions,
+            row_reals=begun.targets,
+            conditions=begun.conditions,
         )
 
     def _passes(self, parts: list[Experience], update: int) -> tuple[Experience, int]:
@@ -176,11 +188,21 @@ class GeneratorUpdates:
     def state(self) -> dict[str, Any]:
         """Everything that is needed to go on."""
         critic = None if self._value_function is None else self._value_function.state()
-        return {"memory": dataclasses.asdict(self._memory), "critic": critic}
+        kept = None if self._filter is None else self._filter.state()
+        return {"memory": dataclasses.asdict(self._memory), "critic": critic, "reward_filter": kept}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Put back what `state` returned."""
         memory = state["memory"]
-        self._memory = Memory(**{**memory, "baseline": BaselineState(**memory["baseline"])})
+        best = memory.get("best")  # older versions did not keep any
+        self._memory = Memory(
+            **{
+                **memory,
+                "baseline": BaselineState(**memory["baseline"]),
+                "best": None if best is None else BestSequences(**best),
+            }
+        )
+        if self._filter is not None:
+            self._filter.restore(state["reward_filter"])
         if self._value_function is not None:
             self._value_function.restore(state["critic"])

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import astuple
+from typing import Any, Literal
 
 from rlgan.config.config import Config
 from rlgan.config.paths import flatten, to_dict
 from rlgan.evaluation.evaluator import EvaluationSettings, Measurement
-from rlgan.metrics import PROBES, first_fall
+from rlgan.metrics import PROBES, RankedRound, first_fall, ranking
 from rlgan.schedule.phases import Phase
 
 logger = logging.getLogger(__name__)
@@ -110,6 +111,48 @@ class CollapseWatch:
         self._ranks = list(state["effective_ranks"])
 
 
+class LatentWatch:
+    """Warns once the latents of a generator say nothing of its sequences: posterior collapse.
+
+    The metric `generator/posterior_collapse` of docs/metrics.md says when.
+    """
+
+    def __init__(self) -> None:
+        self._warned = False
+
+    def after(self, measurement: Measurement, *, is_pretrained: bool) -> dict[str, float]:
+        """Look at a measurement.
+
+        Args:
+            measurement: of the generator.
+            is_pretrained: whether pretraining is over, during which the latent costs less and is only learned to use.
+
+        Returns:
+            Metrics; empty where there are no latents.
+        """
+        active = measurement.metrics.get("eval/active_units")
+        if active is None:
+            return {}
+        has_collapsed = active == 0
+        if has_collapsed and is_pretrained and not self._warned:
+            self._warned = True
+            logger.warning(
+                "posterior collapse: the generator ignores its latent. No dimension of it depends on the sequence, and "
+                "its KL to the prior is %.2g nats per sequence. In another run, raise generator.word_dropout, raise "
+                "generator.kl_epochs, or lower generator.kl_weight",
+                measurement.metrics["eval/latent_kl"],
+            )
+        return {"generator/posterior_collapse": float(has_collapsed)}
+
+    def state(self) -> dict[str, Any]:
+        """Everything that is needed to go on."""
+        return {"warned_of_latents": self._warned}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Put back what `state` returned; older versions had no latents."""
+        self._warned = state.get("warned_of_latents", False)
+
+
 SHORTCUT_SHARE = 0.9
 """Share of the discriminator's ranking from which a probe is told of: it says nearly as much."""
 
@@ -180,3 +223,104 @@ def shortcut_sentence(probe: str, figures: Mapping[str, float]) -> str:
         f"{figures['discriminator/auc_heldout']:.2f}{at_equal_length}, that of the {probe.replace('_', ' ')} alone "
         f"{figures[f'probe/auc_{probe}']:.2f}"
     )
+
+
+ROUNDS_OF_RANKING = 8
+"""The last rounds of which it is judged whether a discriminator is at chance, at most."""
+
+
+class ChanceWatch:
+    """Warns where the discriminator does not rank reals above fakes more often than one that knows nothing.
+
+    A round is measured before it learns, so the first one of the discriminator's pretraining says nothing of what was
+    learned. The rule is `rlgan.metrics.chance`.
+
+    Args:
+        config: of the run, whose settings the warning names.
+        warns: whether anything is logged; of a control nothing is.
+    """
+
+    def __init__(self, config: Config, warns: bool = True) -> None:
+        self._config, self._warns = config, warns
+        self._rounds: list[RankedRound] = []
+        self._num_rounds = 0  # of this phase, those that are no longer kept among them
+        self._pretrains = True
+        self._found: dict[str, str] = {}
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """What was found, in order: after the discriminator's pretraining, and at the end of training."""
+        return tuple(self._found[when] for when in ("start", "end") if when in self._found)
+
+    def after(self, round_: RankedRound | None, pretrains: bool) -> None:
+        """Look at a round.
+
+        Args:
+            round_: what it ranked; None where the discriminator ranks nothing.
+            pretrains: whether it belongs to the discriminator's pretraining.
+        """
+        self._found.pop("end", None)  # of a run that is extended
+        if round_ is None:
+            return
+        if pretrains != self._pretrains:
+            self._rounds, self._num_rounds, self._pretrains = [], 0, pretrains
+        self._num_rounds += 1
+        self._rounds = [*self._rounds, round_][-ROUNDS_OF_RANKING:]
+
+    def judge(self, when: Literal["start", "end"]) -> None:
+        """Warn if it is at chance.
+
+        Args:
+            when: after its pretraining, or at the end of training; the latter says nothing more where no round
+                followed its pretraining.
+        """
+        if self._pretrains != (when == "start"):
+            return
+        is_untrained = self._pretrains and self._num_rounds <= ROUNDS_OF_RANKING
+        rounds = self._rounds[1:] if is_untrained else self._rounds
+        if not rounds:
+            return
+        found = ranking(rounds)
+        if not found.is_chance:
+            return
+        figure = "share of real sequences above generated ones of their prompt" if rounds[0].is_of_pairs else "AUC"
+        over = "the last round" if len(rounds) == 1 else f"the last {len(rounds)} rounds"
+        at_end = when == "end"
+        what = "ranks generated sequences above real ones" if found.is_reversed else "is at chance"
+        time = "at the end of training" if at_end else "after its pretraining"
+        self._found[when] = (
+            f"the discriminator {what} {time}: its {figure} is {found.value:.2f} over {over}, and one that knows "
+            f"nothing has {found.low:.2f} to {found.high:.2f} (95 %). {_against_chance(self._config, at_end)}"
+        )
+        if self._warns:
+            logger.warning("%s", self._found[when])
+
+    def state(self) -> dict[str, Any]:
+        """Everything that is needed to go on."""
+        return {
+            "rounds": [list(astuple(one)) for one in self._rounds],
+            "num_rounds": self._num_rounds,
+            "pretrains": self._pretrains,
+            "found": dict(self._found),
+        }
+
+    def restore(self, state: dict[str, Any] | None) -> None:
+        """Put back what `state` returned; None of an older version, which did not look."""
+        if state is not None:
+            self._rounds = [RankedRound(*one) for one in state["rounds"]]
+            self._num_rounds, self._pretrains = state["num_rounds"], state["pretrains"]
+            self._found = dict(state["found"])
+
+
+def _against_chance(config: Config, at_end: bool) -> str:
+    """What a discriminator at chance means, and what to do, with the values of the run's settings."""
+    values = flatten(to_dict(config))
+    rate = f"optimizers.discriminator.lr (now {values['optimizers.discriminator.lr']:g})"
+    if at_end:
+        other = f"lower optimizers.generator.lr (now {values['optimizers.generator.lr']:g})"
+        return (
+            "If the generator gains nothing over its controls, the discriminator may not keep up with it. In another "
+            f"run, raise {rate}, or {other}"
+        )
+    rounds = f"schedule.discriminator_rounds (now {config.schedule.discriminator_rounds})"
+    return f"Rewards are noise while it stays there. In another run, raise {rounds}, or raise {rate}"

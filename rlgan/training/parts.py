@@ -83,6 +83,7 @@ class Learners(Protocol):
         relaxation: Relaxation | None = None,
         rate: float = 1.0,
         temperature: float = 1.0,
+        between: Callable[[], None] | None = None,
     ) -> dict[str, float]:
         """One optimiser step for each minibatch, in order.
 
@@ -94,12 +95,19 @@ class Learners(Protocol):
             relaxation: how their tokens are drawn; None where the generator draws none.
             rate: factor of the phase's learning rate.
             temperature: divides the logits of all log-probabilities and entropies: that of the policy which drew.
+            between: called every few seconds between two minibatches, where `state` can be kept. If it raises, the next
+                call goes on behind the last minibatch and must be given the same.
 
         Returns:
             "loss", "grad_norm" and, of a clipped objective, "clipped_share", of one of pairs "real_log_ratio",
-            "fake_log_ratio" and "pair_accuracy", means over the steps; of tokens that were
-            drawn "logprob_gap_max", how far the learner was from their sampler before the first step.
+            "fake_log_ratio" and "pair_accuracy", means over the steps; of goals "goal_loss", their part of the loss; of
+            tokens that were drawn "logprob_gap_max", how far the learner was from their sampler before the first step.
         """
+        ...
+
+    @property
+    def num_begun(self) -> int:
+        """Minibatches done of an update that `between` broke off; 0 where none was."""
         ...
 
     def weights(self) -> Weights:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from rlgan.base.activity import stage
@@ -26,6 +27,7 @@ class Pretraining:
         num_done: epochs done.
         start: the generator's weights when pretraining was over, with which the adversarial phase and all controls
             begin; None before.
+        between: see `Trainer.between`.
     """
 
     name: ClassVar[Phase] = "mle"
@@ -33,6 +35,7 @@ class Pretraining:
     def __init__(self, shared: Shared, evaluator: Evaluator, start: Tensors | None = None) -> None:
         self._shared, self._evaluator, self._schedule = shared, evaluator, shared.config.schedule
         self.num_done, self.has_ended = 0, False
+        self.between: Callable[[], None] | None = None
         self.start: Tensors | None = None
         self._best_nll, self._epochs_without_gain = math.inf, 0
         self._best_weights: Tensors | None = None
@@ -55,14 +58,24 @@ class Pretraining:
         """Learn all training sequences once by likelihood."""
         schedule, epoch = self._schedule, self.num_done
         metrics = {"mle/own_inputs": schedule.mle_inputs.share_in(epoch)} if schedule.mle_inputs.draws_tokens else {}
-        experience, rate = self._shared.real.epoch(epoch), schedule.mle_rate(epoch)
+        learners, rate = self._shared.parts.learners, schedule.mle_rate(epoch)
+        experience = self._shared.real.epoch(epoch, again=learners.num_begun > 0)
         with self._shared.timings.timed("timing/mle_s"):
-            learned = self._shared.parts.learners.update("mle", experience, schedule.mle_batch, rate=rate)
-        metrics |= {"mle/train_nll": learned["loss"], "mle/grad_norm": learned["grad_norm"]}
+            learned = learners.update("mle", experience, schedule.mle_batch, rate=rate, between=self.between)
+        generator = self._shared.config.generator
+        # Of sequences with latents there is a bound, which may not be taken for a likelihood.
+        has_latents = bool(generator.latent_width)
+        of_goals = learned.get("goal_loss", 0.0)
+        metrics["mle/train_loss" if has_latents else "mle/train_nll"] = learned["loss"] - of_goals
+        if generator.sets_goals:
+            metrics["mle/goal_loss"] = of_goals
+        metrics["mle/grad_norm"] = learned["grad_norm"]
+        if has_latents:
+            metrics["mle/latent_kl_weight"] = generator.latent_kl_weight(epoch)
         self.num_done += 1
         has_enough = False
         if schedule.mle_patience is not None:
-            metrics["mle/valid_nll"] = self._validate()
+            metrics["mle/valid_nll_bound" if has_latents else "mle/valid_nll"] = self._validate()
             has_enough = self._epochs_without_gain >= schedule.mle_patience
         if has_enough or self.is_finished:
             self.end()

@@ -67,10 +67,13 @@ class RealSequences:
 
     def __init__(self, config: Config, task: Task) -> None:
         self._schedule, self._objective, self._seed = config.schedule, config.objective, config.seed
+        self._generator = config.generator
         reads, self._task = config.reward.reads, task
-        self._within_prompts = config.discriminator is not None and config.adversary.loss.within_prompts
+        self._guides_beside_reals = config.adversary.loss.guides_beside_reals
+        self._shows_prompts = config.discriminator is not None and config.adversary.shows_prompts
         self._compares = "targets" in reads or ("texts" in reads and task.conditions is not None)
-        self._compares = self._compares or config.objective.contrasts_reals or "demonstrations" in reads
+        self._compares = self._compares or config.objective.contrasts_reals
+        self._compares = self._compares or bool({"demonstrations", "features", "verdicts"} & reads)
         self._weights: Tensor | None = None
         if config.schedule.example_weights == "tf_idf":
             self._weights = tf_idf_weights(task.space, task.train)
@@ -78,11 +81,18 @@ class RealSequences:
 
     # ------------------------------------------------------------------ learned by likelihood
 
-    def epoch(self, epoch: int) -> Experience:
-        """All of them once, in whole batches, for an epoch of pretraining, counted from 0."""
+    def epoch(self, epoch: int, *, again: bool = False) -> Experience:
+        """All of them once, in whole batches, for an epoch of pretraining.
+
+        Args:
+            epoch: counted from 0.
+            again: whether the epoch has begun already: of a stream its sequences are counted once.
+        """
         batch, inputs = self._schedule.mle_batch, self._schedule.mle_inputs
-        number = self._task.train.shape[0] // batch * batch
-        experience = self._by_likelihood(self._choose(number, "mle", epoch), batch)
+        number, counted = self._task.train.shape[0] // batch * batch, self.num_streamed
+        experience = self._by_likelihood(self._choose(number, "mle", epoch), batch, "mle", epoch, epoch=epoch)
+        if again:
+            self.num_streamed = counted
         if inputs.draws_tokens:
             draws = self._input_draws(experience.tokens, epoch, inputs.share_in(epoch))
             experience = dataclasses.replace(experience, input_draws=draws)
@@ -91,21 +101,58 @@ class RealSequences:
     def batch(self, update: int, index: int) -> Experience:
         """A fresh batch beside a generator update; `index` tells several apart."""
         batch = self._schedule.mle_batch
-        return self._by_likelihood(self._choose(batch, "teacher_forcing", update, index), batch)
+        purpose = ("teacher_forcing", update, index)
+        return self._by_likelihood(self._choose(batch, *purpose), batch, *purpose)
+
+    def demonstrations(self, update: int) -> Experience:
+        """What a generator update learns from whose objective reads real sequences alone."""
+        batch = self._schedule.g_batch
+        real = self._by_likelihood(self._choose(batch, "demonstrations", update), batch)
+        return dataclasses.replace(real, **self._objective.terms_of_reals(real.weights))
 
     def beside(self, sampled: Experience | None, update: int, advantage: float) -> list[Experience]:
         """What is sampled in a generator update and the examples beside it, both over the norm of the whole batch."""
         chosen = self._choose(self._schedule.num_real, "examples", update)
         weights = advantage * self._of_tokens(chosen)
         real = Experience(tokens=chosen.tokens, weights=weights, conditions=chosen.conditions)
+        real = self._with_goals(self._with_latents(real, weights[:, 0], "examples", update))
         return by_example(sampled, real, self._schedule.g_batch, self._task.space, self._objective.loss_normaliser)
 
-    def _by_likelihood(self, chosen: _Chosen, minibatch: int) -> Experience:
-        """Training sequences, each minibatch weighted for the mean over its tokens."""
+    def _by_likelihood(
+        self, chosen: _Chosen, minibatch: int, *purpose: str | int, epoch: int | None = None
+    ) -> Experience:
+        """Training sequences, each minibatch weighted for the mean over its tokens; `purpose` names the noise."""
         tokens = chosen.tokens
         parts = [likelihood_weights(sequence_mask(self._task.space, rows)) for rows in tokens.split(minibatch)]
         weights = torch.cat(parts) * self._of_tokens(chosen)
-        return Experience(tokens=tokens, weights=weights, conditions=chosen.conditions)
+        real = Experience(tokens=tokens, weights=weights, conditions=chosen.conditions)
+        return self._with_goals(self._with_latents(real, weights[:, 0], *purpose, epoch=epoch))
+
+    def _with_latents(
+        self, real: Experience, weights: Tensor, *purpose: str | int, epoch: int | None = None
+    ) -> Experience:
+        """The same whose latents are inferred, where sequences have some: likelihood then is the ELBO.
+
+        Args:
+            real: training sequences.
+            weights: (B,) what a token of each weighs, and with it the KL of its latent.
+            purpose: names the stream of the noise.
+            epoch: of pretraining; None behind it.
+        """
+        width = self._generator.latent_width
+        if not width:
+            return real
+        noise = torch.randn(len(real.tokens), width, generator=stream(self._seed, "latents", *purpose))
+        return dataclasses.replace(
+            real,
+            latents=noise,
+            infers_latents=torch.ones(len(noise)),
+            latent_kl_weights=self._generator.latent_kl_weight(epoch) * weights,
+        )
+
+    def _with_goals(self, real: Experience) -> Experience:
+        """The same from which goals are learned, where the generator sets some, with the weights of the tokens."""
+        return dataclasses.replace(real, goal_weights=real.weights) if self._generator.sets_goals else real
 
     def _of_tokens(self, chosen: _Chosen) -> Tensor:
         """(B, T) float32, what each token of the sequences counts."""
@@ -162,36 +209,36 @@ class RealSequences:
 
     # ------------------------------------------------------------------ begun with
 
-    def beginnings(self, num_sequences: int, purpose: tuple[str, int], iteration: int) -> Beginnings:
-        """What sequences without a reward begin with: fakes, and rows that are differentiated.
+    def noise(self, num_sequences: int, update: int, iteration: int) -> Beginnings:
+        """What rows that are differentiated begin with; where the loss compares them with reals, with these.
 
         Args:
             num_sequences: B.
-            purpose: names their random stream.
+            update: generator updates before this one.
             iteration: adversarial iterations done.
         """
-        return self._drawn(num_sequences, 1, purpose, iteration)
+        return self._drawn(num_sequences, 1, ("prefixes", update), iteration, self._guides_beside_reals)
 
     def fakes(self, num_sequences: int, index: int, iteration: int) -> Beginnings:
-        """What fakes of a round begin with; where the loss compares within prompts in groups, with the reals.
+        """What fakes of a round begin with; where answers to one prompt are shown together in groups, with the reals.
 
         Args:
             num_sequences: B.
             index: rounds before this one.
             iteration: adversarial iterations done.
         """
-        copies = (self._schedule.g_group or 1) if self._within_prompts else 1
-        return self._drawn(num_sequences, copies, ("fake_prefixes", index), iteration, self._within_prompts)
+        copies = (self._schedule.g_group or 1) if self._shows_prompts else 1
+        return self._drawn(num_sequences, copies, ("fake_prefixes", index), iteration, self._shows_prompts)
 
     def rollouts(self, update: int, iteration: int) -> Beginnings:
         """What the rollouts of a generator update begin with; no pair among them is learned by example, too."""
         schedule = self._schedule
-        copies, with_targets = schedule.g_group or 1, self._compares or self._within_prompts
+        copies, with_targets = schedule.g_group or 1, self._compares or self._shows_prompts
         if not schedule.num_real:
             return self._drawn(schedule.num_sampled, copies, ("prefixes", update), iteration, with_targets)
         others = self._choose(schedule.num_sampled // copies, "examples", update, skipping=schedule.num_real)
         rows = torch.arange(len(others.tokens)).repeat_interleave(copies)
-        return others.rows(rows).beginnings(0, with_targets)
+        return self._beginnings(others.rows(rows), 0, with_targets)
 
     def _drawn(
         self, num_sequences: int, copies: int, purpose: tuple[str, int], iteration: int, with_targets: bool = False
@@ -206,7 +253,12 @@ class RealSequences:
             rng = stream(self._seed, *purpose)
             chosen = self._at(torch.randint(self._task.train.shape[0], (different,), generator=rng))
         rows = torch.arange(different).repeat_interleave(copies)[:num_sequences]
-        return chosen.rows(rows).beginnings(prefix_length, with_targets)
+        return self._beginnings(chosen.rows(rows), prefix_length, with_targets)
+
+    def _beginnings(self, chosen: _Chosen, prefix_length: int, with_targets: bool) -> Beginnings:
+        """Of prompts alone only their numbers go along, by which a reward finds their columns."""
+        begun = chosen.beginnings(prefix_length, with_targets)
+        return begun if self._task.has_real_sequences else dataclasses.replace(begun, targets=None)
 
     # ------------------------------------------------------------------ kept
 
@@ -250,6 +302,15 @@ def require_drawable(config: Config, task: Task) -> None:
                 code="too_few_for_update",
                 fields={"schedule.g_batch": schedule.g_batch, "schedule.teacher_forcing": forcing.kind},
             )
+    needed = schedule.g_batch if schedule.adversarial_updates and config.objective.learns_reals else 0
+    if task.stream is None and task.train.shape[0] < needed:
+        raise DataError(
+            f"task {task.name}: {task.train.shape[0]} training sequences are fewer than the schedule.g_batch="
+            f"{needed} different ones that an update with objective={config.objective.kind!r} learns from. Give more "
+            "data, or lower schedule.g_batch.",
+            code="too_few_to_demonstrate",
+            fields={"schedule.g_batch": needed, "objective": config.objective.kind},
+        )
     needed = schedule.mle_batch if schedule.mle_epochs > 0 or forcing.takes_batches else 1
     if task.train.shape[0] < needed:
         raise DataError(

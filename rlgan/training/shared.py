@@ -70,6 +70,13 @@ class Shared:
         assert self.parts.discriminator is not None
         return self.parts.discriminator
 
+    def leak_features(self) -> None:
+        """Let the generator's copy of the discriminator's features be that of the discriminator of now."""
+        generator, learners = self.config.generator, self.parts.learners
+        if generator.prefix_features is not None:
+            copied = generator.copied_of(self.discriminator.weights().complete)
+            learners.load({**learners.weights().complete, **copied})
+
     def generator_from(self, weights: Tensors) -> Generator:
         """A generator with the given weights, in this process, in evaluation mode; reads a base where it lies."""
         return network_of(lambda: build_generator(self.config.generator, self.task.space), weights).eval()

@@ -2,10 +2,12 @@
 
     pretrain the generator by maximum likelihood                  line 2        `pretraining`
     pretrain the discriminator on its fakes                       lines 4, 5    `discriminator_training`
+    (or both side by side, `schedule.pretraining`)
     repeat: g-steps by policy gradient, d-steps on fresh fakes    lines 6 - 18  `adversarial`
 
 An *iteration* is what happens between two places where the run may stop and go on: an epoch over training data, a round
-of the discriminator, or some generator updates with the rounds that follow them. `Trainer.step` does one.
+of the discriminator, or some generator updates with the rounds that follow them. `Trainer.step` does one. Within an
+epoch, which may take hours, it may stop as well (`Trainer.between`).
 
 Nothing here knows Ray: the parts it drives are in this process or on a cluster, and do the same.
 """
@@ -14,7 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rlgan.base.activity import stage
@@ -31,7 +33,7 @@ from .adversarial import AdversarialTraining
 from .discriminator_training import DiscriminatorPretraining, DiscriminatorRounds
 from .gathering import Gathering
 from .iteration import Iteration
-from .measuring import CollapseWatch, against_collapse, is_due, is_measured
+from .measuring import CollapseWatch, LatentWatch, against_collapse, is_due, is_measured
 from .parts import Parts
 from .pretraining import Pretraining
 from .real_sequences import RealSequences, require_drawable
@@ -70,6 +72,7 @@ class Trainer:
         self._discriminator_pretraining = DiscriminatorPretraining(self._shared, self._rounds)
         self.adversarial = AdversarialTraining(self._shared, self._gathering, self._rounds)
         self._collapse = CollapseWatch(config.evaluation.collapse_share, against_collapse(config))
+        self._latents = LatentWatch()
         self._weights_at_end: Tensors | None = None
 
     @property
@@ -78,9 +81,13 @@ class Trainer:
 
     @property
     def _owners(self) -> tuple[Remembers, ...]:
-        return *self._phases, self._gathering, self._rounds, self._collapse, self._shared.real
+        return *self._phases, self._gathering, self._rounds, self._collapse, self._latents, self._shared.real
 
     def _next(self) -> TrainingPhase | None:
+        judge = self._discriminator_pretraining
+        pretrains = not (self._pretraining.is_finished or judge.is_finished)
+        if pretrains and self.config.schedule.discriminator_is_next(self.position):
+            return judge
         return next((phase for phase in self._phases if not phase.is_finished), None)
 
     def step(self, measure: bool = True) -> Iteration:
@@ -107,6 +114,7 @@ class Trainer:
                     measurement = self.measure()
                 due = is_due(self.config.evaluation, phase.name, step)
                 metrics |= measurement.metrics | self._collapse.after(phase.name, measurement, due)
+                metrics |= self._latents.after(measurement, is_pretrained=self._pretraining.is_finished)
         metrics |= self._shared.timings.taken() | self._shared.real.metrics()
         if self._parts.telemetry is not None:
             self._parts.telemetry.record(metrics)
@@ -126,7 +134,20 @@ class Trainer:
             for phase in self._phases:
                 if not phase.is_finished:
                     phase.end()
+            self._rounds.chance.judge("end")
             self.stopped = reason
+
+    @property
+    def between(self) -> Callable[[], None] | None:
+        """Called every few seconds within an epoch of pretraining, where `state` can be kept.
+
+        If it raises, so does `step`, and the next one goes on behind the last batch.
+        """
+        return self._pretraining.between
+
+    @between.setter
+    def between(self, function: Callable[[], None] | None) -> None:
+        self._pretraining.between = function
 
     # ------------------------------------------------------------------ where it stands
 
@@ -141,6 +162,7 @@ class Trainer:
         """Iterations done, and which phases are over."""
         return Position(
             mle_epochs=self._pretraining.num_done,
+            mle_batches=self._parts.learners.num_begun,
             mle_finished=self._pretraining.has_ended,
             discriminator_rounds=self._discriminator_pretraining.num_done,
             discriminator_finished=self._discriminator_pretraining.has_ended,
@@ -167,6 +189,11 @@ class Trainer:
     def shortcuts(self) -> Mapping[str, float]:
         """What the discriminator and the probes reached in the last round, by metric; empty where nothing is probed."""
         return self._rounds.shortcuts.figures
+
+    @property
+    def at_chance(self) -> tuple[str, ...]:
+        """What was found of a discriminator that ranks no better than chance, as sentences; mostly none."""
+        return self._rounds.chance.sentences
 
     # ------------------------------------------------------------------ looking and keeping
 

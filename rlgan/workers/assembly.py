@@ -15,6 +15,7 @@ import ray
 from rlgan.adversary.losses import LossSettings
 from rlgan.adversary.minibatches import Pairs
 from rlgan.adversary.training import initial_stream
+from rlgan.base.devices import bfloat16_notes
 from rlgan.base.errors import ConfigError
 from rlgan.base.weights import Tensors, weights_of
 from rlgan.config.config import Config
@@ -66,7 +67,8 @@ def build_parts(config: Config, task: Task, begins: bool = True, judge_begins: b
     start = read_start(vectors, task, config.seed)
     score, writer = config.reward.scorer(task), WRITERS[config.sampling]
     draw = Draw(config.schedule.rollout_temperature)
-    plan = RolloutPlan(task.space, config.credit, workers.chunk_rows, score, writer, draw)
+    behaviour = config.schedule.behaviour
+    plan = RolloutPlan(task.space, config.credit, workers.chunk_rows, score, writer, draw, behaviour)
     faults = Faults(workers.max_retries, workers.call_timeout_s)
     with ExitStack() as stack:
         on_ray = workers.rollout > 0 or workers.learners > 0
@@ -79,6 +81,8 @@ def build_parts(config: Config, task: Task, begins: bool = True, judge_begins: b
             room = Room(workers.call_timeout_s)
         # What the run cannot do without takes its places first.
         own, notes_of_judge = _files_of_judge(config, task) if judge_begins else (None, ())
+        if judge_begins and getattr(config.discriminator, "dtype", None) == "bfloat16" and not roles.discriminator.gpus:
+            notes_of_judge += bfloat16_notes("discriminator.dtype", workers.threads)
         discriminator = _build_discriminator(config, task, faults, room, roles.discriminator, start, own)
         if discriminator is not None:
             seats.callback(discriminator.close)

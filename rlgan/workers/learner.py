@@ -12,10 +12,12 @@ setting gradients that are not finite to zero: here they end the run.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
+from operator import itemgetter
 from typing import Any
 
 import gymnasium
@@ -30,8 +32,8 @@ from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from torch import Tensor, nn
 
 from rlgan.adversary.losses import LossSettings
-from rlgan.base.activity import stage
-from rlgan.base.devices import bfloat16_cost, device_of
+from rlgan.base.activity import advance, already, stage
+from rlgan.base.devices import bfloat16_notes, device_of
 from rlgan.base.memory import naming_what_to_lower
 from rlgan.base.placeholders import values_follow
 from rlgan.base.seeding import global_stream, stream_seed
@@ -99,6 +101,9 @@ class GeneratorLearners:
         DataError: a file that the generator begins from is wrong.
     """
 
+    _FIRST_AT_ONCE = 8  # minibatches before `between` is called for the first time
+    _BETWEEN_S = {False: 10.0, True: 60.0}  # about; from learner actors the whole state is sent each time
+
     def __init__(
         self,
         generator: GeneratorSettings,
@@ -121,18 +126,27 @@ class GeneratorLearners:
         self._threads, self._num_learners, self._seed = threads, role.number, seed
         self._num_updates = 0
         self._version = 0
+        self._begun: _Begun | None = None
         # RLlib warns of its own deprecated calls each time a module is built, and prints each error before it hands it
         # back; here an error is raised and a loss is told in a line.
         for noisy in ("ray.rllib", "ray.train", "ray._common.deprecation"):
             logging.getLogger(noisy).setLevel(logging.CRITICAL)
         config = (
             _GeneratorConfig()
-            .framework("torch")
+            # A policy gradient of sequences with latents leaves alone what infers latents; one that teaches no goals,
+            # what sets them.
+            .framework(
+                "torch",
+                torch_ddp_kwargs={"find_unused_parameters": generator.latent_width > 0 or generator.sets_goals},
+            )
             .api_stack(enable_rl_module_and_learner=True, enable_env_runner_and_connector_v2=True)
             .learners(
                 num_learners=role.number,
                 num_gpus_per_learner=role.gpus,
                 learner_class=GeneratorLearner,
+                # They turn episodes into batches, and ours are batches. RLlib looks through all modules of the process
+                # and all files of the stack for each that it makes: up to seconds a learner.
+                add_default_connectors_to_learner_pipeline=False,
                 learner_config_dict={
                     "optimizers": optimizers,
                     "objective": objective or Reinforce(),
@@ -165,11 +179,8 @@ class GeneratorLearners:
             initial = build_generator(generator, space)
         load_pretrained(initial, pretrained)
         self.notes = initial.take_files() if begins else ()
-        if initial.dtype == torch.bfloat16 and not role.gpus and (cost := bfloat16_cost(threads)) > 1.0:
-            self.notes += (
-                f"warning: generator.dtype='bfloat16': a matrix product takes {cost:.1f} times as long as in float32 "
-                "on this CPU. Set it to float32 unless memory is short.",
-            )
+        if initial.dtype == torch.bfloat16 and not role.gpus:
+            self.notes += bfloat16_notes("generator.dtype", threads)
         self._frozen = frozen_names(initial)
         if begins:
             self.load(weights_of(initial, 0).complete)
@@ -235,6 +246,7 @@ class GeneratorLearners:
         relaxation: Relaxation | None = None,
         rate: float = 1.0,
         temperature: float = 1.0,
+        between: Callable[[], None] | None = None,
     ) -> dict[str, float]:
         """One optimiser step for each minibatch, in order.
 
@@ -246,23 +258,41 @@ class GeneratorLearners:
             relaxation: how their tokens are drawn; None where the generator draws none.
             rate: factor of the phase's learning rate.
             temperature: divides the logits of all log-probabilities and entropies: that of the policy which drew.
+            between: see `Learners.update`; for rows of likelihood alone.
 
         Returns:
             See `Learners.update`.
         """
         assert experience.tokens.shape[0] % minibatch == 0
-        seed = stream_seed(self._seed, "learner", self._num_updates)
+        assert between is None or experience.tensors().keys() <= _OF_LIKELIHOOD
         shards, rows = _split(experience, minibatch, max(1, self._num_learners))
-        given: dict[str, Any] = {"phase": phase, "seed": seed, "threads": self._threads, "rate": rate}
+        given: dict[str, Any] = {"phase": phase, "threads": self._threads, "rate": rate}
         given |= {"judge": judge, "relaxation": relaxation, "temperature": temperature}
-        call = partial(_learn, shards=shards, minibatch=rows, given=given)
-        # What learners in other processes have done so far is not known here.
+        given |= {"seed": stream_seed(self._seed, "learner", self._num_updates)}
         number = experience.tokens.shape[0] // minibatch
-        counted = {"name": "learners"} if self._num_learners else {"item": "batch", "total": number}
-        with torch_threads(self._threads), torch.random.fork_rng(devices=[]), stage("learn", **counted):
-            taken = self._change(call)
+        if self._begun is None:
+            self._version += 1
+        begun = self._begun or _Begun()
+        at_once = number if between is None else self._FIRST_AT_ONCE
+        with torch_threads(self._threads), torch.random.fork_rng(devices=[]), stage("learn", "", "batch", number):
+            already(begun.batches)
+            while begun.batches < number:
+                some = min(at_once, number - begun.batches)
+                here = slice(begun.batches * rows, (begun.batches + some) * rows)
+                parts = [shard.map(itemgetter(here)) for shard in shards]
+                started = time.monotonic()
+                answers = self._change(partial(_learn, shards=parts, minibatch=rows, given=given, rngs=begun.rngs))
+                if self._num_learners:
+                    advance(some)  # learners in other processes do not tell
+                begun = begun.with_more(some, answers)
+                if between is not None and begun.batches < number:
+                    self._begun = begun
+                    between()
+                    took_s = time.monotonic() - started
+                    at_once = max(1, round(some * self._BETWEEN_S[bool(self._num_learners)] / max(took_s, 1e-3)))
+        self._begun = None
         self._num_updates += 1
-        self._version += 1
+        taken = begun.taken
         num_steps = len(taken[0]["loss"])
         metrics = {
             # Every learner holds part of the sum; the gradient is the same on all of them.
@@ -276,6 +306,10 @@ class GeneratorLearners:
             metrics["real_log_ratio"] = real / number_of_pairs
             metrics["fake_log_ratio"] = fake / number_of_pairs
             metrics["pair_accuracy"] = ordered / number_of_pairs
+        if implied := [counted for one in taken for counted in one["implied"]]:
+            metrics["implied_reward"] = sum(total for total, _ in implied) / sum(number for _, number in implied)
+        if goals := [part for one in taken for part in one["goals"]]:
+            metrics["goal_loss"] = sum(goals) / num_steps
         if experience.old_logprobs is not None:
             metrics["logprob_gap_max"] = max(gap for one in taken for gap in one["logprob_gap"])
         return metrics
@@ -284,6 +318,11 @@ class GeneratorLearners:
     def version(self) -> int:
         """Version of the weights of now; rises with every update."""
         return self._version
+
+    @property
+    def num_begun(self) -> int:
+        """See `Learners.num_begun`."""
+        return 0 if self._begun is None else self._begun.batches
 
     def weights(self) -> Weights:
         """Weights of now; the version counts updates."""
@@ -322,6 +361,7 @@ class GeneratorLearners:
             "optimizers": unpacked(state),
             "num_updates": self._num_updates,
             "version": self._version,
+            "begun": None if self._begun is None else self._begun.state(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -331,6 +371,8 @@ class GeneratorLearners:
         self._change(partial(_restore, kept, base))
         self._base = base
         self._num_updates, self._version = state["num_updates"], state["version"]
+        begun = state.get("begun")  # older versions broke no update off
+        self._begun = None if begun is None else _Begun.of(begun, max(1, self._num_learners))
 
     def close(self) -> None:
         """End the learner actors."""
@@ -358,6 +400,63 @@ class _LearnerState:
     optimizers: dict[str, Any]
 
 
+_OF_LIKELIHOOD = {
+    "tokens",
+    "weights",
+    "conditions",
+    "input_draws",
+    "latents",
+    "infers_latents",
+    "latent_kl_weights",
+    "goal_weights",
+}
+"""Fields of rows whose steps report nothing but losses and norms of gradients."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """How far an update is.
+
+    Attributes:
+        batches: minibatches done.
+        taken: what each learner reported of them.
+        rngs: of each learner, the states of its random numbers after the last of them; None before the first.
+    """
+
+    batches: int = 0
+    taken: tuple[dict[str, list[Any]], ...] = ()
+    rngs: tuple[dict[str, Tensor], ...] | None = None
+
+    def with_more(self, number: int, answers: list[tuple[dict[str, list[Any]], dict[str, Tensor]]]) -> _Begun:
+        """After so many more minibatches, by what each learner answered."""
+        before: tuple[dict[str, list[Any]], ...] = self.taken or ({},) * len(answers)
+        taken = tuple(
+            {name: [*old.get(name, ()), *new[name]] for name in new}
+            for old, (new, _) in zip(before, answers, strict=True)
+        )
+        return _Begun(self.batches + number, taken, tuple(rng for _, rng in answers))
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint: numbers as tensors, for there may be many."""
+        kept = [{name: torch.tensor(one[name], dtype=torch.float64) for name in one} for one in self.taken]
+        return {"batches": self.batches, "taken": kept, "rngs": [dict(rng) for rng in self.rngs or ()]}
+
+    @classmethod
+    def of(cls, state: dict[str, Any], num_learners: int) -> _Begun:
+        """What `state` returned, for so many learners.
+
+        If they were more or fewer, the first stands for all of them, and dropout begins again with the update's seed:
+        its masks differ between numbers of learners in any case.
+        """
+        taken = tuple({name: tensor.tolist() for name, tensor in one.items()} for one in state["taken"])
+        if len(taken) == num_learners:
+            return cls(state["batches"], taken, tuple(state["rngs"]))
+        whole: dict[str, list[Any]] = {name: [row for one in taken for row in one[name]] for name in taken[0]}
+        whole["loss"] = [sum(parts) for parts in zip(*(one["loss"] for one in taken), strict=True)]
+        whole["grad_norm"] = taken[0]["grad_norm"]
+        return cls(state["batches"], (whole, *({name: [] for name in whole} for _ in range(num_learners - 1))), None)
+
+
 _LOWER = (
     "Set workers.tokens_at_once, or lower it: gradients stay those of whole batches. Of a language model also set "
     "generator.checkpointing, or train an adapter alone (generator.training lora)."
@@ -371,13 +470,19 @@ def _rank() -> int:
 
 
 def _learn(
-    learner: GeneratorLearner, shards: list[Experience], minibatch: int, given: dict[str, Any]
-) -> tuple[_LearnerState | None, dict[str, list[Any]]]:
+    learner: GeneratorLearner,
+    shards: list[Experience],
+    minibatch: int,
+    given: dict[str, Any],
+    rngs: tuple[dict[str, Tensor], ...] | None,
+) -> tuple[_LearnerState | None, tuple[dict[str, list[Any]], dict[str, Tensor]]]:
     learner.begin(**given)
+    if rngs is not None:
+        learner.restore_rng(rngs[_rank()])
     data = TrainingData(batch=_batch(shards[_rank()]))
     with naming_what_to_lower("the learner", _LOWER):
         learner.update(training_data=data, minibatch_size=minibatch, num_epochs=1)
-    return _first_state(learner), learner.take_metrics()
+    return _first_state(learner), (learner.take_metrics(), learner.rng())
 
 
 def _load(arrays: dict[str, Any], base: Base | None, learner: GeneratorLearner) -> tuple[_LearnerState | None, None]:

@@ -37,6 +37,13 @@ _ENTROPIES = "entropies"
 _ROW_LOSSES = "row_losses"
 _RIVALS = "rivals"
 _RIVAL_LOGPROBS = "rival_logprobs"
+_LATENT_KL = "latent_kl"
+_STATE_VALUES = "state_values"
+_GOAL_COSINES = "goal_cosines"
+
+
+_OTHER_PASSES = ("input_draws", "residual_weights", _RIVALS, "entropy_weights")
+"""Fields of a batch for which more is read of a distribution than log-probabilities of the batch's own tokens."""
 
 
 class GeneratorModule(TorchRLModule):
@@ -56,10 +63,26 @@ class GeneratorModule(TorchRLModule):
     def _forward(self, batch: dict[str, Tensor], **_: Any) -> dict[str, Tensor]:
         if "row_weights" in batch:
             return self._judged(batch)
-        distribution, conditions = self._distribution(batch), batch.get("conditions")
+        latents, inferred = self._latents(batch)
+        conditions = batch.get("conditions")
+        distribution = self.generator.given(conditions, latents)
+        if "goal_weights" not in batch:
+            return self._learned(distribution, batch) | inferred
+        if any(name in batch for name in _OTHER_PASSES):
+            cosines = distribution.goal_cosines(batch["tokens"])
+            return self._learned(distribution, batch) | {_GOAL_COSINES: cosines}
+        logprobs, cosines = distribution.logprobs_and_goal_cosines(batch["tokens"], self.temperature)
+        return {Columns.ACTION_LOGP: logprobs, _GOAL_COSINES: cosines}
+
+    def _learned(self, distribution: Distribution, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Log-probabilities of the tokens, and what else terms of the loss read of the distribution."""
         if "input_draws" in batch:
+            conditions = batch.get("conditions")
             read = mixed_inputs(self.generator.stepper().conditional(conditions), batch["tokens"], batch["input_draws"])
             return {Columns.ACTION_LOGP: distribution.logprobs(batch["tokens"], read=read)}
+        if "residual_weights" in batch:
+            logprobs, values = distribution.logprobs_and_values(batch["tokens"])
+            return {Columns.ACTION_LOGP: logprobs, _STATE_VALUES: values}
         rivals = {}
         if _RIVALS in batch:
             rivals[_RIVAL_LOGPROBS] = distribution.logprobs(batch[_RIVALS], self.temperature)
@@ -67,6 +90,15 @@ class GeneratorModule(TorchRLModule):
             return {Columns.ACTION_LOGP: distribution.logprobs(batch["tokens"], self.temperature), **rivals}
         logprobs, entropies = distribution.logprobs_and_entropies(batch["tokens"], self.temperature)
         return {Columns.ACTION_LOGP: logprobs, _ENTROPIES: entropies, **rivals}
+
+    def _latents(self, batch: dict[str, Tensor]) -> tuple[Tensor | None, dict[str, Tensor]]:
+        """What rows were drawn given, or may have been; and what it costs to infer that, where it is inferred."""
+        latents = batch.get("latents")
+        if latents is None or "infers_latents" not in batch:
+            return latents, {}
+        posterior = self.generator.posterior(batch["tokens"], batch.get("conditions"))
+        infers = (batch["infers_latents"] != 0).unsqueeze(1)
+        return torch.where(infers, posterior.drawn(latents), latents), {_LATENT_KL: posterior.kl}
 
     def _distribution(self, batch: dict[str, Tensor], rows: Tensor | None = None) -> Distribution:
         """The distribution of a batch, or of some of its rows."""
@@ -86,9 +118,9 @@ class GeneratorModule(TorchRLModule):
             )
         losses = logprobs.new_zeros(tokens.shape[0])
         if bool(drawn.any()):
-            losses = losses.masked_scatter(
-                drawn, self.through.losses(self.generator, batch["row_seeds"][drawn], _conditions(batch, drawn))
-            )
+            reals = batch["row_reals"][drawn] if "row_reals" in batch else None
+            found = self.through.losses(self.generator, batch["row_seeds"][drawn], _conditions(batch, drawn), reals)
+            losses = losses.masked_scatter(drawn, found)
         return {Columns.ACTION_LOGP: logprobs, _ROW_LOSSES: losses}
 
 
@@ -123,6 +155,8 @@ class GeneratorLearner(TorchLearner):
         self._gradient_norms: list[float] = []
         self._clipped: list[tuple[int, int]] = []
         self._pairs: list[tuple[float, float, int, int]] = []
+        self._implied: list[tuple[float, int]] = []
+        self._goals: list[float] = []
         self._is_first_step, self._logprob_gap = False, 0.0
 
     def begin(
@@ -193,13 +227,25 @@ class GeneratorLearner(TorchLearner):
     ) -> Tensor:
         """The sum of all terms whose weights are there; called by RLlib, or for each part of a minibatch."""
         objective, logprobs = self.config.learner_config_dict["objective"], fwd_out[Columns.ACTION_LOGP]
-        rival_logprobs = fwd_out.get(_RIVAL_LOGPROBS)
-        loss = learner_loss(objective, batch, logprobs, fwd_out.get(_ENTROPIES), rival_logprobs)
+        rival_logprobs, state_values = fwd_out.get(_RIVAL_LOGPROBS), fwd_out.get(_STATE_VALUES)
+        cosines = fwd_out.get(_GOAL_COSINES)
+        loss = learner_loss(objective, batch, logprobs, fwd_out.get(_ENTROPIES), rival_logprobs, state_values, cosines)
+        if cosines is not None:
+            self._goals.append(-float((batch["goal_weights"] * cosines.detach()).sum()))
+        if state_values is not None:
+            with torch.no_grad():
+                is_real = batch["residual_weights"] != 0
+                rewards = objective.implied_rewards(logprobs, state_values, is_real)
+                self._implied.append((float(rewards.sum()), int(is_real.sum())))
         if rival_logprobs is not None:
             real, fake = (one.detach() for one in pair_ratios(batch, logprobs, rival_logprobs))
             self._pairs.append((float(real.sum()), float(fake.sum()), int((real > fake).sum()), len(real)))
         if _ROW_LOSSES in fwd_out:
             loss = loss + (batch["row_weights"] * fwd_out[_ROW_LOSSES]).sum()
+        if _LATENT_KL in fwd_out:
+            # Rows of weight 0 may not have learned to infer anything: what they cost may be no number.
+            weights = batch["latent_kl_weights"]
+            loss = loss + (weights * fwd_out[_LATENT_KL])[weights != 0].sum()
         self._part_losses.append(float(loss.detach()))
         if self._is_first_step and "old_logprobs" in batch:
             # In this order what is no number stays.
@@ -223,22 +269,39 @@ class GeneratorLearner(TorchLearner):
         self._is_first_step = False
         advance()
 
+    def rng(self) -> dict[str, Tensor]:
+        """State of the random numbers that dropout draws, by kind of device."""
+        states = {"cpu": torch.get_rng_state()}
+        if self._device.type == "cuda":
+            states["cuda"] = torch.cuda.get_rng_state(self._device)
+        return states
+
+    def restore_rng(self, states: dict[str, Tensor]) -> None:
+        """Put back what `rng` returned."""
+        torch.set_rng_state(states["cpu"])
+        if self._device.type == "cuda" and "cuda" in states:  # else the run has moved to a GPU within the update
+            torch.cuda.set_rng_state(states["cuda"], self._device)
+
     def take_metrics(self) -> dict[str, list[Any]]:
         """What there is to report of the steps since `begin`.
 
         Returns:
             Losses, gradient norms, (held by the clip, of so many) and (sums of log-ratios of real sequences and of
-            their rivals, in how many pairs the first is greater, of so many) of each; and, of the first one, how far
-            the learner's log-probabilities lie from the sampler's.
+            their rivals, in how many pairs the first is greater, of so many) and (sum of implied rewards, of so many
+            tokens) of each; the goals' part of the loss of each, or of its parts; and, of the first one, how far the
+            learner's log-probabilities lie from the sampler's.
         """
         taken: dict[str, list[Any]] = {
             "loss": self._losses,
             "grad_norm": self._gradient_norms,
             "clipped": self._clipped,
             "pairs": self._pairs,
+            "implied": self._implied,
+            "goals": self._goals,
             "logprob_gap": [self._logprob_gap],
         }
-        self._losses, self._gradient_norms, self._clipped, self._pairs = [], [], [], []
+        self._losses, self._gradient_norms, self._clipped, self._pairs, self._implied = [], [], [], [], []
+        self._goals = []
         return taken
 
     def network(self) -> Generator:

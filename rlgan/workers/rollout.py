@@ -17,15 +17,17 @@ from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 import ray
+import torch
+from torch import Tensor
 
 from rlgan.base.activity import advance, stage
 from rlgan.base.devices import device_of
 from rlgan.base.memory import naming_what_to_lower
 from rlgan.base.threads import torch_threads
 from rlgan.base.weights import Base, Weights, load_weights, network_of
-from rlgan.discriminators import DiscriminatorSettings, Scorer, build_discriminator
+from rlgan.discriminators import Discriminator, DiscriminatorSettings, Duels, Scorer, build_discriminator
 from rlgan.generators import Conditional, Generator, GeneratorSettings, Sampler, build_generator
-from rlgan.rollouts.collecting import RolloutPlan, Shard, collect, collect_soft
+from rlgan.rollouts.collecting import Critic, RolloutPlan, Shard, collect, collect_soft
 from rlgan.sampling.records import Rollouts
 from rlgan.sampling.sampler import sampler_of
 
@@ -96,6 +98,12 @@ class _Policy:
         plan = self.plan
         return sampler_of(self.network, plan.space, plan.draw, plan.chunk_rows, plan.writer)
 
+    @cached_property
+    def cold(self) -> Sampler | None:
+        """Draws from it as the behaviour policy does beside it; None where that is the policy itself."""
+        plan, draw = self.plan, self.plan.behaviour.cold(self.plan.draw)
+        return None if draw is None else sampler_of(self.network, plan.space, draw, plan.chunk_rows, plan.writer)
+
 
 class RolloutWorker:
     """Computes shards.
@@ -121,6 +129,8 @@ class RolloutWorker:
         self._plan, self._generator, self._discriminator = plan, generator, discriminator
         self._policies: _Current[_Policy] = _Current(self._build_policy, self._rebuild_policy)
         self._scorers: _Current[Scorer] = _Current(self._build_scorer)
+        self._features: _Current[Scorer] = _Current(self._build_features)
+        self._critics: _Current[Critic] = _Current(self._build_critic)
         self._references: _Current[_Policy] = _Current(self._build_policy)
 
     def _build_policy(self, weights: Weights) -> _Policy:
@@ -142,12 +152,35 @@ class RolloutWorker:
         return _Policy(load_weights(policy.network, weights.tensors), self._plan, base, policy.loaded)
 
     def _build_scorer(self, weights: Weights) -> Scorer:
+        return self._build_judge(weights).scorer()
+
+    def _build_features(self, weights: Weights) -> Scorer:
+        judge = self._build_judge(weights)
+
+        @torch.no_grad()
+        def features(tokens: Tensor, mask: Tensor, conditions: Tensor | None = None) -> Tensor:
+            return judge.output_features(tokens, mask, conditions)
+
+        return features
+
+    def _build_critic(self, weights: Weights) -> Critic:
+        judge = self._build_judge(weights)
+
+        @torch.no_grad()
+        def verdicts(duels: Duels) -> Tensor:
+            at_once = judge.rows_at_once
+            rows = [slice(first, first + at_once) for first in range(0, len(duels), at_once)]
+            return torch.cat([judge.verdict_logprobs(duels.rows(some)) for some in rows])
+
+        return verdicts
+
+    def _build_judge(self, weights: Weights) -> Discriminator:
         settings = self._discriminator
         assert settings is not None
         discriminator = network_of(
             lambda: build_discriminator(settings, self._plan.space), weights.tensors, weights.base
         )
-        return discriminator.to(self._device).eval().requires_grad_(False).scorer()
+        return discriminator.to(self._device).eval().requires_grad_(False)
 
     def run(
         self,
@@ -174,10 +207,13 @@ class RolloutWorker:
             if shard.is_soft:
                 return collect_soft(self._plan, shard, self._policies.of(generator)[0].network)
             policy, continuing = self._policies.of(generator, rollout_policy)
-            scorer = None if discriminator is None else self._scorers.of(discriminator)[0]
+            scorer = self._scorers.of(None if shard.reads_verdicts else discriminator)[0]
             samplers = policy.sampler, None if continuing is None else continuing.sampler
             near = self._reference(reference, policy.network)
-            return collect(self._plan, shard, *samplers, scorer, near, self._device, policy.network.conditional)
+            features = self._features.of(discriminator if shard.reads_features else None)[0]
+            critic = self._critics.of(discriminator if shard.reads_verdicts else None)[0]
+            own, cold = policy.network.given, policy.cold
+            return collect(self._plan, shard, *samplers, scorer, near, self._device, own, cold, features, critic)
 
     def _reference(self, reference: Weights | None, network: Generator) -> Conditional | None:
         """The distributions of a reference: of a network of its own, or of the policy's without what is trained."""
@@ -186,7 +222,7 @@ class RolloutWorker:
         if reference.base is not None and not reference.tensors:
             return network.without_training
         (near,) = self._references.of(reference)
-        return near.network.conditional
+        return near.network.given
 
 
 class LocalRollouts:

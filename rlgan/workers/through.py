@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from rlgan.adversary.losses import LossSettings
@@ -37,10 +38,29 @@ class Through:
         load_weights(self._judge, weights.complete)
         self._relaxation = relaxation
 
-    def losses(self, generator: Generator, seeds: Tensor, conditions: Tensor | None = None) -> Tensor:
-        """The generator's loss on sequences of noise, one a seed: (B,) from (B,) int64 and conditions (B, S)."""
+    def losses(
+        self, generator: Generator, seeds: Tensor, conditions: Tensor | None = None, reals: Tensor | None = None
+    ) -> Tensor:
+        """The generator's loss on sequences of noise.
+
+        Args:
+            generator: that is differentiated.
+            seeds: (B,) int64, of the noise.
+            conditions: (B, S) int64, or None.
+            reals: (B, T) int64 the real sequence that each is compared with; None where the loss compares none.
+
+        Returns:
+            (B,).
+        """
         device = next(generator.parameters()).device
+        judge = self._judge.to(device)
         rows, tokens = generator.soft_rows(self._space, seeds, self._relaxation, conditions)
-        mask = sequence_mask(self._space, tokens)
-        losses = self._loss.of_generator(self._judge.to(device)(rows, mask, conditions))
+        mask, beside = sequence_mask(self._space, tokens), None
+        logits = judge.views(rows, mask, conditions)
+        if reals is not None:
+            of_reals = sequence_mask(self._space, reals)
+            with torch.no_grad():
+                beside = judge.views(reals, of_reals, conditions)
+            mask = mask & of_reals  # tokens are compared with those at the same position
+        losses = self._loss.of_generator(logits, beside).mean(0)
         return losses if losses.dim() == 1 else (losses * mask).sum(1) / mask.sum(1)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Any, get_args
 
 import numpy as np
 import pytest
 import torch
 
+from rlgan.adversary.training import Round
 from rlgan.base.errors import ConfigError
 from rlgan.config.config import Config, Control
 from rlgan.config.paths import from_dict, to_dict
@@ -170,6 +172,40 @@ def test_probes_stand_in_the_metrics_the_warning_and_the_table(
     assert len(told) == len(shortcuts_in(trainer.shortcuts))
     assert len({record.message for record in caplog.records if "may be reading" in record.message}) <= len(PROBES)
     assert all(one[0].isupper() and one.endswith(".") for one in told)
+
+
+@pytest.mark.parametrize("tells", [True, False])
+def test_a_discriminator_at_chance_stands_in_the_log_and_below_the_table(
+    config: Config, task: Task, tells: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What it is shown as fakes are other real sequences, which nobody could tell; or those of the generator."""
+    judged = changed(
+        config,
+        {"discriminator_rounds": 4, "adversarial_updates": 3},
+        evaluation=config.evaluation.model_copy(update={"final_sequences": 20}),
+        adversary=config.adversary.model_copy(update={"sequences_per_round": 100}),
+    )
+    with build_parts(judged, task) as parts:
+        assert parts.discriminator is not None
+        learn = parts.discriminator.train_round
+
+        def on_reals(request: Round) -> dict[str, float]:
+            rows = torch.randperm(len(task.train), generator=torch.Generator().manual_seed(request.index))
+            return learn(replace(request, fakes=task.train[rows[: len(request.fakes)]].long()))
+
+        if not tells:
+            parts.discriminator.train_round = on_reals  # type: ignore[method-assign]
+        trainer = Trainer(judged, task, parts)
+        finish(trainer)
+        found = compare(judged, task, trainer, lambda _: None)
+    said = [record.message for record in caplog.records if "the discriminator is at chance" in record.message]
+    if tells:
+        assert not said and trainer.at_chance == () and "at chance" not in found.text
+        return
+    assert len(said) == 2 and trainer.at_chance == tuple(said)
+    # Of 40 held-out reals and 40 fakes in each of 3 rounds: 0.5 ± 1.96 · sqrt(161 / (12·40·120)).
+    assert "over the last 3 rounds, and one that knows nothing has 0.40 to 0.60" in said[0]
+    assert all(f"{one[0].upper()}{one[1:]}." in found.sentences and one[1:] in found.text for one in said)
 
 
 def test_a_run_without_text_is_not_probed() -> None:

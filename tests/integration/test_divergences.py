@@ -43,9 +43,12 @@ SHARES = {
     "wgan_reinforce": (0.6, 0.35, 0.45),
     "st_gumbel": (0.2, 0.2, 0.2),
     "gumbel": (0.4, 0.4, 0.4),
+    "relgan": (0.4, 0.4, 0.4),
     # A distribution of samples leaves sequences out, so that only the last means something.
     "wgan_gp": (float("inf"), float("inf"), 0.6),
 }
+# From a random start and without likelihood they go away from the distribution (docs/algorithms.md §61, §62).
+AWAY = {"rankgan", "leakgan"}
 QUICKEST = ("maligan", "bgan", "seqgan_rloo")
 
 
@@ -108,11 +111,17 @@ def test_by_softness_alone_the_published_relaxation_is_told_from_reals() -> None
 
 def test_every_adversarial_preset_is_asked() -> None:
     adversarial = {name for name in PRESETS if preset(name).has_adversary}
-    # `quick` and `seqgan-quick` are sizes of what is asked; `cgan_seq` is asked below.
-    elsewhere = {"quick", "seqgan-quick", "quick_distill"} | {
-        name for name in PRESETS if preset(name).task.gives_conditions
-    }
-    assert set(SHARES) == set(RUNS) == adversarial - elsewhere
+    # `quick` and `seqgan-quick` are sizes of what is asked; `cgan_seq` is asked below. ORGAN goes where half of its
+    # reward is, and that is not the distribution.
+    # There is no exact distribution of a generator with a latent; features and windows have not been tried here.
+    elsewhere = (
+        {"vae_seqgan", "feature_matching", "window_gan"}
+        | {"quick", "seqgan-quick", "quick_distill", "organ", "organ_grpo"}
+        | {  # fmt: skip
+            name for name in PRESETS if preset(name).task.gives_conditions
+        }
+    )
+    assert set(SHARES) | AWAY == set(RUNS) == adversarial - elsewhere
 
 
 def share_of_copies(mismatched: float | None, updates: int) -> float:

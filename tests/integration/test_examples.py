@@ -105,6 +105,7 @@ def test_the_reward_is_that_of_the_conventions(corpus: ModuleType, monkeypatch: 
     assert reward(texts) == [1.0, 0.5, 0.5, 0.0, 0.0]
 
 
+@pytest.mark.slow
 def test_a_network_of_ones_own_is_trained_beside_the_one_that_ships(say: Say, tmp_path: Path) -> None:
     said = say("own_generator")
     lstm, own = runs_of(tmp_path)
@@ -121,6 +122,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, files: d
     monkeypatch.syspath_prepend(tmp_path / "site")
 
 
+@pytest.mark.slow
 def test_peptides_are_a_domain_of_their_own(say: Say, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     peptides = [a + b + c + "KKRLL" for a in "ACDEFG" for b in "HIKLMN" for c in "PQRS"]
     table = "200,1,UniProt,AMP\n" + "".join(f"{text}, 1\n" for text in peptides) + "AAAA, 0\n"
@@ -189,12 +191,14 @@ def test_a_domain_without_its_data_says_where_it_comes_from(name: str, monkeypat
         (example.peptides if name == "proteins" else example.songs)()
 
 
+@pytest.mark.slow
 def test_stock_ppo_acts_in_the_environment(say: Say) -> None:
     pytest.importorskip("stable_baselines3")
     lines = say("stock_ppo", "--letters", "1024").splitlines()[-3:]
     assert [line.partition(":")[0] for line in lines] == ["real names", "PPO before", "PPO after 1,024 letters"]
 
 
+@pytest.mark.slow  # tests/integration/test_serving.py serves one, too
 def test_a_served_generator_answers_as_it_does_in_python(say: Say) -> None:
     said = say("serving")  # the server writes its own lines between these
     labels = (r"models:\S+ from Python", "by HTTP, seed 1", "by HTTP, temperature 0.5", "a wrong request")
@@ -218,11 +222,21 @@ def chat_arguments(folder: Path, *steps: str) -> list[str]:
     return [*files, *given, *controls, "--steps", *steps]
 
 
-def test_a_language_model_from_nothing_to_an_adapter_in_a_fresh_process(say: Say, tmp_path: Path) -> None:
+@pytest.mark.ray
+@pytest.mark.timeout(900)
+@pytest.mark.slow
+def test_a_language_model_from_nothing_to_workers_a_server_and_an_adapter_in_a_fresh_process(
+    say: Say, tmp_path: Path, ray_session: None
+) -> None:
     require()
-    said = say("chat_end_to_end", *chat_arguments(tmp_path, "pretrain", "sft", "gad", "answers", "resume"))
+    said = say(
+        "chat_end_to_end",
+        *chat_arguments(tmp_path, "pretrain", "sft", "gad", "answers", "resume", "workers", "serve"),
+    )
     assert "interrupted after iteration 4" in said
     assert "interrupted and resumed, the same weights bit for bit: True" in said
+    assert "on 2 workers, the same weights bit for bit: True" in said
+    assert len(re.findall(r"(?m)^models:/chat/1 by HTTP: ", said)) == 3
     table = rlgan.load(tmp_path / "runs/chat/gad-1").table
     names = ["MLE start", "MLE τ=0.7", "mle_continued", "mle_continued τ=0.7", "gad τ=0.7 (this run)", "gad (this run)"]
     assert list(table["name"])[1:] == names
@@ -234,15 +248,7 @@ def test_a_language_model_from_nothing_to_an_adapter_in_a_fresh_process(say: Say
     assert alone == merged
 
 
-@pytest.mark.ray
-@pytest.mark.timeout(900)
-def test_a_language_model_is_the_same_on_two_workers_and_is_served(say: Say, tmp_path: Path, ray_session: None) -> None:
-    require()
-    said = say("chat_end_to_end", *chat_arguments(tmp_path, "pretrain", "sft", "gad", "workers", "serve"))
-    assert "on 2 workers, the same weights bit for bit: True" in said
-    assert len(re.findall(r"(?m)^models:/chat/1 by HTTP: ", said)) == 3
-
-
+@pytest.mark.slow
 def test_a_chat_model_on_one_gpu_is_estimated_and_trained(say: Say, tmp_path: Path) -> None:
     require()
     write_tokenizer(tmp_path / "model", template=CHATML)
@@ -284,6 +290,7 @@ def test_the_estimate_is_what_its_formulas_say(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.ray
 @pytest.mark.timeout(900)
+@pytest.mark.slow
 def test_a_sweep_of_ones_own_question_is_judged(say: Say, tmp_path: Path, ray_session: None) -> None:
     pytest.importorskip("optuna")
     say("sweep")
@@ -293,6 +300,7 @@ def test_a_sweep_of_ones_own_question_is_judged(say: Say, tmp_path: Path, ray_se
 
 @pytest.mark.ray
 @pytest.mark.timeout(900)
+@pytest.mark.slow
 def test_the_number_of_workers_changes_no_figure(say: Say, ray_session: None) -> None:
     figures = {say("cluster", "--workers", workers).splitlines()[-1] for workers in ("0", "1")}
     assert len(figures) == 1 and "NLL_gen" in figures.pop()
@@ -308,7 +316,13 @@ def test_an_example_says_how_it_is_called_and_what_it_prints(path: Path) -> None
 NOTEBOOKS = sorted(EXAMPLES.glob("*.ipynb"))
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, id=path.stem, marks=[] if path.stem == "first_steps" else [pytest.mark.slow])
+        for path in NOTEBOOKS
+    ],
+)
 def test_a_notebook_runs_in_a_kernel(path: Path, tmp_path: Path) -> None:
     nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
     shutil.copy(EXAMPLES / "corpus.py", tmp_path)

@@ -37,6 +37,7 @@ from tests.support.on_ray import (
     ray_pool,
 )
 from tests.support.tiny import finish, numbers
+from tests.support.usual import usually
 
 pytestmark = [pytest.mark.ray, pytest.mark.integration]
 
@@ -128,6 +129,7 @@ class Selective(rollout_module.RolloutActor):
 
 
 @pytest.mark.parametrize("kind", [Mortal, Selective])
+@pytest.mark.slow
 def test_a_worker_that_keeps_dying_stops_the_run(kind: type, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rollout_module, "RolloutActor", kind)
     faults = Faults(max_retries=1, call_timeout_s=60.0)
@@ -175,6 +177,7 @@ def test_a_killed_discriminator_goes_on_from_the_round_before(task: Task, alone:
         assert parts.faults.lost["discriminator"] == done - 2  # maximum likelihood needs none of it
 
 
+@pytest.mark.slow
 def test_a_hung_discriminator_is_replaced(task: Task, alone: Any) -> None:
     metrics, _ = alone
     config = with_workers(config_of(1), call_timeout_s=10.0)
@@ -205,6 +208,7 @@ def test_a_lost_learner_is_replaced(number: signal.Signals, task: Task, alone: A
         assert_same(trainer.state(), states[-1])
 
 
+@pytest.mark.slow
 def test_the_loss_of_one_of_two_learners(task: Task) -> None:
     config = config_of(0, learners=2)
 
@@ -240,7 +244,7 @@ class Reaper(threading.Thread):
             self.killed += 1
 
 
-@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 30))])
+@pytest.mark.parametrize("seed", usually([0], range(30)))
 def test_kills_at_any_moment_change_no_number(seed: int, task: Task, alone: Any) -> None:
     metrics, states = alone
     config = with_workers(config_of(2), max_retries=20)

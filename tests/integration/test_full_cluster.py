@@ -18,7 +18,7 @@ from rlgan.config.paths import override, to_dict
 from rlgan.runs.run import RunRequest, run
 from tests.support.small_presets import small
 
-pytestmark = [pytest.mark.ray, pytest.mark.integration, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.integration, pytest.mark.timeout(900)]
 
 PROJECT = Path(__file__).parents[2]
 PRESETS = {"seqgan": "with Monte Carlo", "scratchgan": "without"}
@@ -61,7 +61,12 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, 
 
 @pytest.mark.parametrize(
     ("rollout", "learners", "presets"),
-    [(1, 0, ("seqgan", "scratchgan")), (2, 0, ("scratchgan",)), (1, 2, ("scratchgan",)), (2, 2, ("seqgan",))],
+    [
+        (1, 0, ("seqgan", "scratchgan")),
+        (2, 0, ("scratchgan",)),
+        (1, 2, ("scratchgan",)),
+        (2, 2, ("seqgan",)),
+    ],
 )
 def test_a_run_that_fills_its_cluster_ends_with_all_controls(
     rollout: int, learners: int, presets: tuple[str, ...], tmp_path: Path, alone: dict[str, list[dict[str, Any]]]

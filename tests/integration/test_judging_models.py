@@ -21,6 +21,7 @@ from rlgan.envs.transition import sequence_mask
 from rlgan.evaluation.verdict import START, Verdict, not_judged
 from rlgan.generators import CausalLM
 from rlgan.layers.optimizers import Adam
+from rlgan.metrics import RankedRound, ranking
 from rlgan.policy.advantage_scaling import GroupDeviation
 from rlgan.policy.baselines import GroupMean
 from rlgan.policy.credit import RewardToGo, Terminal
@@ -34,6 +35,7 @@ from rlgan.workers.assembly import build_parts
 from tests.support.language_models import chats, require, write_encoder, write_model, write_records, write_tokenizer
 from tests.support.on_ray import assert_same
 from tests.support.tiny import TASK, Recorder, finish, numbers, tiny_config
+from tests.support.usual import usually
 
 require()
 
@@ -104,8 +106,24 @@ def trainer_of(config: Config, task: Task, recorder: Recorder | None = None) -> 
         yield Trainer(config, task, parts if recorder is None else recorder.around(parts))
 
 
+@pytest.mark.slow
+def test_a_judge_that_begins_as_the_generator_is_above_chance_after_enough_rounds(folder: Path) -> None:
+    judge = {"weights": {"kind": "generator"}}
+    settings = AdversarySettings(loss=BradleyTerry(), batch=40, sequences_per_round=32)
+    schedule = {"discriminator_rounds": 16, "adversarial_updates": 0, "d_fakes": "fresh", "d_steps": 0}
+    rate = Optimizers(
+        mle=Adam(lr=0.02, clip_norm=5.0), generator=Adam(lr=0.01), discriminator=Adam(lr=2e-3, clip_norm=1.0)
+    )
+    config = config_of(folder, judge, schedule=schedule, adversary=settings, optimizers=rate, controls=())
+    with trainer_of(config, build_task(config.task)) as trainer:
+        units = [unit for unit in finish(trainer) if unit.phase == "discriminator"]
+    last = [unit.metrics["discriminator/pair_accuracy"] for unit in units[-8:]]
+    found = ranking([RankedRound(one, 8, 4, is_of_pairs=True) for one in last])
+    assert not found.is_chance and trainer.at_chance == ()
+
+
 @pytest.mark.heavy
-@pytest.mark.parametrize("name", list(JUDGES))
+@pytest.mark.parametrize("name", usually(["text"], list(JUDGES)))
 def test_a_run_that_is_gone_on_with_ends_with_the_numbers_of_one_that_never_stopped(name: str, folder: Path) -> None:
     config = config_of(folder, judge_of(name, folder))
     task = build_task(config.task)
@@ -123,6 +141,7 @@ def test_a_run_that_is_gone_on_with_ends_with_the_numbers_of_one_that_never_stop
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_workers_give_the_same_weights(folder: Path, ray_session: None) -> None:
     task = build_task(task_of(folder))
     found = []

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import inspect
 import math
+from typing import Any
 
 import pytest
 import torch
 
 from rlgan.adversary.losses import Hinge
-from rlgan.base.weights import Weights, load_weights, weights_of
+from rlgan.base.weights import Weights, load_weights, packed, unpacked, weights_of
 from rlgan.discriminators import CnnHighway, Discriminator, build_discriminator
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.testing import random_sequences
@@ -21,8 +23,8 @@ from rlgan.layers.relaxation import Relaxation, gumbel_noise, uniform_of_rows
 from rlgan.policy.objectives import PPO, Gumbel, ObjectiveSettings, Soft
 from rlgan.sampling.records import Experience, stacked
 from rlgan.sampling.sampler import mixed_inputs
-from rlgan.workers.learner import GeneratorLearners
-from tests.support.on_ray import learner_role
+from rlgan.workers.learner import GeneratorLearners, _Begun
+from tests.support.on_ray import assert_same, learner_role
 from tests.support.tiny import FAULTS
 
 pytestmark = pytest.mark.integration
@@ -41,6 +43,15 @@ def learners(
     return GeneratorLearners(
         network, SPACE, optimizers, learner_role(0), threads=1, seed=3, faults=FAULTS, objective=objective
     )
+
+
+def test_a_learner_is_built_without_a_look_at_the_stack(monkeypatch: pytest.MonkeyPatch) -> None:
+    # RLlib's connectors each ask for it, which goes through all modules of the process: up to seconds.
+    def stack() -> None:
+        raise AssertionError("asked for the stack")
+
+    monkeypatch.setattr(inspect, "stack", stack)
+    learners()
 
 
 def experience(number: int, seed: int = 0) -> Experience:
@@ -123,6 +134,56 @@ def test_dropout_differs_between_updates_and_is_the_same_again_after_restoring()
     assert len(set(losses)) == 3
     group.restore(state)
     assert [group.update("mle", rows, minibatch=8)["loss"] for _ in range(3)] == losses
+
+
+def test_an_update_that_is_broken_off_goes_on_as_if_it_had_not_been(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(GeneratorLearners, "_FIRST_AT_ONCE", 1)
+    monkeypatch.setattr(GeneratorLearners, "_BETWEEN_S", {False: 0.0})
+    network, batches = NETWORK.model_copy(update={"dropout": 0.5, "layers": 2}), [experience(12), experience(8, 1)]
+
+    def whole() -> tuple[list[dict[str, float]], dict[str, Any]]:
+        group = learners(network=network)
+        return [group.update("mle", rows, minibatch=2, rate=0.5) for rows in batches], group.state()
+
+    group, learned, places = learners(network=network), [], []
+
+    class StopError(Exception):
+        pass
+
+    def stop() -> None:
+        places.append(group.num_begun)
+        raise StopError
+
+    for rows in batches:
+        while True:
+            try:
+                learned.append(group.update("mle", rows, minibatch=2, rate=0.5, between=stop))
+                break
+            except StopError:
+                kept = unpacked(packed(group.state()))
+                group = learners(network=network)
+                group.restore(kept)
+    assert places == [1, 2, 3, 4, 5, 1, 2, 3] and group.num_begun == 0
+    expected, state = whole()
+    assert learned == expected
+    assert_same(group.state(), state)
+    # Nobody stops: parts of any number leave the same.
+    group = learners(network=network)
+    assert [group.update("mle", rows, minibatch=2, rate=0.5, between=lambda: None) for rows in batches] == expected
+    assert_same(group.state(), state)
+
+
+def test_what_other_numbers_of_learners_had_begun_is_taken_over_whole() -> None:
+    two = [{"loss": [1.0, 2.0], "grad_norm": [0.5, 0.7], "pairs": [(1.0, 2.0, 1, 3)]},
+           {"loss": [10.0, 20.0], "grad_norm": [0.5, 0.7], "pairs": []}]  # fmt: skip
+    state = _Begun(2, tuple(two), ({"cpu": torch.zeros(1)},) * 2).state()
+    one = _Begun.of(state, 1)
+    assert one.rngs is None and one.batches == 2
+    assert one.taken == ({"loss": [11.0, 22.0], "grad_norm": [0.5, 0.7], "pairs": [[1.0, 2.0, 1.0, 3.0]]},)
+    three = _Begun.of(state, 3)
+    assert three.taken == (*one.taken, *({"loss": [], "grad_norm": [], "pairs": []},) * 2)
+    again = _Begun.of(state, 2)
+    assert again.rngs is not None and [one["loss"] for one in again.taken] == [[1.0, 2.0], [10.0, 20.0]]
 
 
 def test_an_update_leaves_threads_and_the_global_generator_alone() -> None:

@@ -79,6 +79,7 @@ def test_an_extension_that_is_stopped_is_gone_on_with(
     assert_ends_alike(whole, parts)
 
 
+@pytest.mark.slow
 def test_a_measurement_of_the_last_update_alone_stays_in_its_row_and_changes_nothing_else(tmp_path: Path) -> None:
     """Of two updates the second is measured, for it is the last; of four the third is, and the last."""
     parts, whole = tmp_path / "parts", tmp_path / "whole"

@@ -59,6 +59,7 @@ def is_loopback(address: str) -> bool:
 
 
 @pytest.mark.parametrize("before", ["", "import ray\n"], ids=["rlgan first", "ray first"])
+@pytest.mark.slow
 def test_every_port_is_on_loopback(before: str) -> None:
     mark, notes = uuid.uuid4().hex, tempfile.mkdtemp(prefix="rlgan.", dir="/tmp")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}

@@ -16,6 +16,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 @pytest.mark.ray
 @pytest.mark.integration
+@pytest.mark.slow
 def test_nodes_that_join_are_used_and_nodes_that_leave_are_survived() -> None:
     # A process of its own, for one process has one cluster; and notes of its own, or others would join that cluster.
     notes = tempfile.mkdtemp(prefix="rlgan.", dir="/tmp")  # sockets have little room in their path

@@ -131,6 +131,7 @@ def test_pairs_are_handed_their_prompts_and_targets(file: Path) -> None:
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_any_number_of_workers_gives_the_same_numbers(file: Path, ray_session: None) -> None:
     task, found = build_task(TASK), []
     for number in (0, 1, 2):
@@ -148,6 +149,7 @@ def test_any_number_of_workers_gives_the_same_numbers(file: Path, ray_session: N
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_error_on_a_worker_is_told_as_in_this_process(file: Path, tmp_path: Path, ray_session: None) -> None:
     flag = tmp_path / "flag"
     functions = ({"name": f"{file}:picky", "options": {"flag": str(flag)}},)

@@ -52,6 +52,7 @@ def outcome(config: Config, task: Task) -> tuple[list[dict[str, float]], dict[st
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_any_number_of_workers_gives_the_same_numbers_and_weights(file: Path, ray_session: None) -> None:
     config = tiny_config(**networks(file, dropout=0.3))
     task = build_task(config.task)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from rlgan.base.weights import weights_of
 from rlgan.config.config import Config
 from rlgan.discriminators import Discriminator, build_discriminator
+from rlgan.discriminators.duels import Duels
 from rlgan.envs.tasks import Task, build_task
 from rlgan.envs.testing import random_sequences
 from rlgan.envs.transition import sequence_mask
@@ -29,7 +30,7 @@ from rlgan.policy.objectives import (
 from rlgan.policy.reward_base import Finished
 from rlgan.policy.value_function import ValueFunction
 from rlgan.presets.registry import PRESETS, preset
-from rlgan.rollouts.collecting import prefix_logits
+from rlgan.rollouts.collecting import prefix_logits, written_verdicts
 from rlgan.sampling.records import Rollouts
 from rlgan.training.generator_updates import recipe_of
 from rlgan.workers.through import Through
@@ -40,7 +41,9 @@ pytestmark = pytest.mark.integration
 # Among them are some that end at once, in the middle, and at the horizon.
 NUMBER = 16
 PAID = [name for name in PRESETS if isinstance(preset(name).objective, Reinforce | PPO)]
-JUDGED = [name for name in PAID if "discriminator" in preset(name).reward.reads]
+# A word that was drawn has no gradient in the critic that wrote it, and no logit stands behind it.
+WRITTEN = [name for name in PAID if "verdicts" in preset(name).reward.reads]
+JUDGED = [name for name in PAID if "discriminator" in preset(name).reward.reads and name not in WRITTEN]
 DIFFERENTIATED = [name for name in PRESETS if preset(name).objective.is_differentiated]
 
 
@@ -81,7 +84,12 @@ class Side:
         # Continuations end in ways of their own; where they stand at or behind a last token nothing continues.
         ends = self.mask & (self.mask.cumsum(1) == self.mask.sum(1, keepdim=True))
         unsearched = (ends | ~self.mask).unsqueeze(2)
-        if "discriminator" in config.reward.reads:
+        verdicts = None
+        if "verdicts" in config.reward.reads:
+            assert self.judge is not None and self.conditions is not None
+            reals = self.task.train[:NUMBER].long()
+            verdicts = written_verdicts(self.judge.verdict_logprobs, self.conditions, reals, tokens, rows)
+        elif "discriminator" in config.reward.reads:
             assert self.judge is not None
             logits = self.judge(tokens, self.mask, self.conditions)
             if logits.dim() == 2:
@@ -99,6 +107,12 @@ class Side:
                 given = None if self.conditions is None else self.conditions.repeat_interleave(len(others) // NUMBER, 0)
                 found = self.judge(others, sequence_mask(self.task.space, others), given).view(*tokens.shape, number)
                 continued = torch.where(unsearched, unread, found)
+        features, target_features = None, None
+        if "features" in config.reward.reads:
+            assert self.judge is not None
+            reals = self.task.train[:NUMBER].long()
+            features = self.judge.output_features(tokens, self.mask)
+            target_features = self.judge.output_features(reals, sequence_mask(self.task.space, reals))
         if (score := config.reward.scorer(self.task)) is not None:
             scores = score(Finished(tokens, self.mask, self.conditions, self.task.train[:NUMBER])).scores
             if searches:
@@ -111,6 +125,8 @@ class Side:
             mask=self.mask,
             real_logits=real_logits,
             target_logits=target_logits,
+            features=features,
+            target_features=target_features,
             token_logits=token_logits,
             continuation_logits=continued,
             reference_logprobs=None if config.reference.place == "none" else 0.9 * logprobs,
@@ -121,7 +137,17 @@ class Side:
             conditions=self.conditions,
             scores=scores,
             continuation_scores=continued_scores,
+            verdicts=verdicts,
         )
+
+    def judged(self, tokens: Tensor) -> Tensor:
+        """What the discriminator says of sequences: logits, or log-probabilities of verdicts."""
+        assert self.judge is not None
+        if "verdicts" not in self.config.reward.reads:
+            return self.judge(tokens, self.mask, self.conditions)
+        assert self.conditions is not None
+        reals, order = self.task.train[:NUMBER].long(), torch.Generator().manual_seed(4)
+        return self.judge.verdict_logprobs(Duels.in_random_order(self.conditions, reals, tokens, order))
 
     def learnable(self, rollouts: Rollouts) -> Learnable:
         """What the trainer makes of it."""
@@ -171,7 +197,8 @@ def test_a_generator_is_differentiated_through_a_discriminator_that_has_no_gradi
     assert ours.judge is not None and ours.config.discriminator is not None
     through = Through(ours.config.discriminator, ours.config.adversary.loss, ours.task.space)
     through.load(weights_of(ours.judge, 1), ours.config.objective.relaxation(0, 10))
-    through.losses(ours.generator, torch.arange(NUMBER)).mean().backward()
+    reals = ours.tokens if ours.config.adversary.loss.guides_beside_reals else None
+    through.losses(ours.generator, torch.arange(NUMBER), reals=reals).mean().backward()
     assert gradients(through._judge) == [] and gradients(ours.judge) == []
     assert any(bool((gradient != 0).any()) for gradient in gradients(ours.generator))
 
@@ -201,7 +228,7 @@ def test_what_stands_after_the_terminator_changes_neither_losses_nor_returns(nam
         ]
         found = [*losses, *learned, formed.values, formed.experience.weights, torch.tensor([*formed.metrics.values()])]
         if ours.judge is not None:
-            logits = ours.judge(tokens, ours.mask, ours.conditions)
+            logits = ours.judged(tokens)
             found += [logits, *torch.autograd.grad(logits.square().sum(), next(iter(ours.judge.parameters())))]
         seen.append(found)
     assert bool((seen[0][2] != 0).any())

@@ -18,6 +18,7 @@ from tests.support.hosts import Hosts
 from tests.support.on_ray import assert_same
 from tests.support.small_presets import small
 from tests.support.tiny import finish, numbers
+from tests.support.usual import usually
 
 pytestmark = pytest.mark.integration
 
@@ -28,7 +29,13 @@ def trainer_of(config: Config, task: Task) -> Iterator[Trainer]:
         yield Trainer(config, task, parts)
 
 
-@pytest.mark.parametrize("name", PRESETS)
+WITH_ACTORS = (
+    *("seqgan", "leakgan", "gumbel", "density_ratio", "vae_seqgan", "cgan_seq", "gad", "coldgans", "iqlearn"),
+)
+"""Usually run on actors: one of each way in which sequences are drawn, judged and learned from."""
+
+
+@pytest.mark.parametrize("name", usually([name for name in PRESETS if name not in WITH_ACTORS][::2], list(PRESETS)))
 def test_every_preset_runs_and_learns(name: str) -> None:
     config = small(name)
     with trainer_of(config, build_task(config.task)) as trainer:
@@ -55,7 +62,9 @@ def hosts(ray_session: None) -> Iterator[Hosts]:
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize("name", [name for name in PRESETS if preset(name).schedule.adversarial_updates])
+@pytest.mark.parametrize(
+    "name", usually(WITH_ACTORS, [name for name in PRESETS if preset(name).schedule.adversarial_updates])
+)
 def test_workers_change_no_number_of_any_preset(name: str, hosts: Hosts) -> None:
     # That learners average to one gradient, whatever the weights, is asked in test_workers_ray.
     task = build_task(small(name).task)

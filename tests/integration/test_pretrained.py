@@ -33,6 +33,7 @@ from tests.support.on_ray import assert_same
 from tests.support.runs import assert_ends_alike, small, stop_after
 from tests.support.tiny import finish, numbers, tiny_config
 from tests.support.tiny_sweep import request
+from tests.support.usual import usually
 
 pytestmark = pytest.mark.integration
 
@@ -135,7 +136,7 @@ def test_a_run_is_resumed_and_sampled_from_without_the_file(
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize("freeze", [True, False])
+@pytest.mark.parametrize("freeze", usually([True], [True, False]))
 def test_workers_are_given_tables_and_never_the_file(files: tuple[Path, Path], freeze: bool, ray_session: None) -> None:
     given = changes(files, freeze)
     config = tiny_config(TINY, **given)

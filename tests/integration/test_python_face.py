@@ -201,6 +201,7 @@ def test_the_examples_of_the_page_run_as_they_stand(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_the_example_of_a_tuner_of_ones_own_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ray_session: None
 ) -> None:

@@ -168,6 +168,7 @@ def test_stopped_or_through_the_environment_it_is_the_same_run() -> None:
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_workers_give_the_same_run(ray_session: None) -> None:
     cold = {"schedule.rollout_temperature": 0.6}
     metrics, state = outcome(override(config_of(0), cold))

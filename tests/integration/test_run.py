@@ -22,12 +22,15 @@ from rlgan.runs import comparison, session
 from rlgan.runs import run as run_module
 from rlgan.runs.progress import Progress
 from rlgan.runs.run import RunRequest, run
+from rlgan.runs.session import Session
 from rlgan.tracking import read_run, read_table
 from rlgan.training.iteration import Iteration
 from rlgan.training.trainer import Trainer
+from rlgan.workers.learner import GeneratorLearners
 from tests.support.commands import ask, copy_of, rows_of, write_config
 from tests.support.mlflow_server import Server
 from tests.support.runs import LEFT_BEHIND, assert_ends_alike, small, stop_after
+from tests.support.usual import usually
 
 pytestmark = pytest.mark.integration
 
@@ -103,7 +106,7 @@ def test_the_table_has_start_temperatures_controls_and_the_run(undisturbed: Path
         shown = [f"{row[name]:.3f}" if name in row else "–" for name in columns]
         assert line.split()[-6:-1] == shown
     verdict = read_verdict(undisturbed)
-    assert verdict is not None and text.endswith("\n" + "\n".join(verdict.sentences) + "\n")
+    assert verdict is not None and "\n" + "\n".join(verdict.sentences) + "\n" in text
     assert "\nShare of the headroom captured: not defined, because " in text
     assert re.search(r"(?m)^kl_sum \(kl_reverse \+ kl_forward; lower is better\): this run at τ=", text)
 
@@ -218,7 +221,7 @@ def test_a_generator_can_be_sampled_and_measured_from_its_folder(
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("num_iterations", [1, 2, 3, 4])
+@pytest.mark.parametrize("num_iterations", usually([2, 4], [1, 2, 3, 4]))
 def test_a_run_stopped_by_ctrl_c_and_resumed_equals_one_never_stopped(
     undisturbed: Path,
     config_file: Path,
@@ -260,6 +263,45 @@ def test_a_run_that_died_between_checkpoints_does_units_again(
     assert_ends_alike(folder, undisturbed)
 
 
+@pytest.mark.parametrize("how", [signal.SIGINT, None])
+def test_a_run_stopped_or_killed_within_an_epoch_goes_on_within_it(
+    undisturbed: Path,
+    config_file: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    how: signal.Signals | None,
+) -> None:
+    monkeypatch.setattr(GeneratorLearners, "_FIRST_AT_ONCE", 1)
+    folder, between, calls = tmp_path / "run", Session._between, 0
+
+    def interrupted(one: Session) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            if how is None:
+                raise RuntimeError("killed")
+            os.kill(os.getpid(), how)
+        between(one)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(GeneratorLearners, "_BETWEEN_S", {False: 0.0})
+        patch.setattr(Session, "_between", interrupted)
+        if how is None:
+            with pytest.raises(RuntimeError, match="killed"):
+                main(["train", "--config", str(config_file), "--out", str(folder)])
+            done = 2  # the checkpoint before the third call
+        else:
+            answer = ask(capsys, "train", "--config", config_file, "--out", folder)
+            assert answer.status == 130 and "within it if it is an epoch" in answer.out
+            done = 3
+            assert "stopped after 0 iterations and 3 batches of the next epoch; to continue, run: " in answer.out
+    assert not (folder / "metrics.jsonl").exists()
+    answer = ask(capsys, "train", "--resume", folder)
+    assert answer.status == 0 and f"resumed after 0 iterations and {done} batches of the next epoch" in answer.out
+    assert_ends_alike(folder, undisturbed)
+
+
 def test_ctrl_c_during_the_report_loses_nothing(
     undisturbed: Path, config_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -275,6 +317,7 @@ def test_ctrl_c_during_the_report_loses_nothing(
     assert_ends_alike(tmp_path / "run", undisturbed)
 
 
+@pytest.mark.slow
 def test_a_long_table_is_told_before_it_begins_with_what_makes_it_shorter(
     config_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -422,7 +465,7 @@ def long_run(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("number", usually([signal.SIGINT], [signal.SIGINT, signal.SIGKILL]))
 def test_a_process_that_is_stopped_or_killed_leaves_a_run_to_go_on_with(
     long_run: subprocess.Popen[str], tmp_path: Path, number: signal.Signals, capsys: pytest.CaptureFixture[str]
 ) -> None:

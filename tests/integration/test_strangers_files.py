@@ -81,7 +81,7 @@ READ_BY = {  # what a verb does not read cannot harm it either
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("disguise", [as_pickle, as_torch_archive])
+@pytest.mark.parametrize("disguise", [as_pickle, pytest.param(as_torch_archive, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("file", FILES)
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_pickle_under_our_name_is_refused_and_not_loaded(

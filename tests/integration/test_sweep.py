@@ -134,6 +134,7 @@ class WatchedTrial(Trial):
 
 
 @pytest.mark.parametrize("scheduler", ["pbt", "pb2"])
+@pytest.mark.slow
 def test_a_population_goes_on_from_the_states_of_its_best(
     scheduler: str, ray_session: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -165,6 +166,7 @@ def test_a_population_goes_on_from_the_states_of_its_best(
     assert {index: result.ledger.entries[index].point["optimizers.generator.lr"] for index in own} == own
 
 
+@pytest.mark.slow
 def test_trials_at_the_same_time_share_neither_files_nor_names(
     ray_session: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -181,6 +183,7 @@ def test_trials_at_the_same_time_share_neither_files_nor_names(
     assert all(note["threads"] == 1 for note in notes)  # two trials on two CPUs
 
 
+@pytest.mark.slow
 def test_a_sweep_whose_time_is_over_at_once_judges_nothing(ray_session: None, tmp_path: Path) -> None:
     result = sweep(request(tmp_path / "short", hours=1e-6, finalists=1, seeds=1), print)
     assert (result.end, result.is_judged) == ("time", False)
@@ -188,6 +191,7 @@ def test_a_sweep_whose_time_is_over_at_once_judges_nothing(ray_session: None, tm
     assert "Nobody won" in (tmp_path / "short" / "report" / "report.html").read_text("utf-8")
 
 
+@pytest.mark.slow
 def test_a_sweep_forecasts_and_its_winner_can_be_trained_again(ray_session: None, tmp_path: Path) -> None:
     lines: list[str] = []
     result = sweep(request(tmp_path / "whole", hours=10.0, trials=2, finalists=1, seeds=2), lines.append)

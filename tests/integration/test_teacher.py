@@ -103,3 +103,15 @@ def test_a_folder_without_a_generator_and_a_run_of_pairs_are_told(tmp_path: Path
 def test_a_file_is_no_stream(kind: str) -> None:
     with refused(ConfigError, "setting_left_out", {"path": "task.mode"}, match="a fixed number of sequences"):
         override(tiny_config(), {"task": kind, "task.mode": "stream"})
+
+
+def test_it_is_told_how_many_sequences_a_file_has(tmp_path: Path) -> None:
+    (tmp_path / "lines.txt").write_text("".join(f"line number {one}\n" for one in range(40)), "utf-8")
+    asked = {"task.mode": "stream", "task": "text", "task.data": str(tmp_path / "lines.txt")}
+    # A tenth each is split off to validate and to test.
+    with refused(
+        ConfigError, "setting_left_out", {"path": "task.mode"}, match=r"sequences \(here 32 to train on\), so"
+    ):
+        override(tiny_config(), asked)
+    with refused(ConfigError, "setting_left_out", match=r"number of sequences, so"):
+        override(tiny_config(), asked | {"task.data": str(tmp_path / "missing.txt")})

@@ -122,6 +122,7 @@ def test_a_trial_asks_for_room_for_its_actors() -> None:
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_a_trial_has_its_actors_in_its_own_room(ray_session: None, tmp_path: Path) -> None:
     space = to_dict(override(config_of(1), {"schedule.adversarial_updates": 1}))
     tuner = tune.Tuner(

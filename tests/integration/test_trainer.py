@@ -19,11 +19,12 @@ from rlgan.adversary.regularisers import InterpolatedPenalty
 from rlgan.adversary.training import AdversarySettings, Round
 from rlgan.base.errors import ConfigError, DataError
 from rlgan.config.config import Config, Control, Optimizers
+from rlgan.config.paths import override
 from rlgan.discriminators import InteractionCnn, LanguageModel, PairLSTM, ResConv
 from rlgan.envs.tasks import Task, ToyTask, build_task
 from rlgan.evaluation.adversarial import FreshEvaluator
 from rlgan.evaluation.evaluator import EvaluationSettings, Evaluator, selection_view
-from rlgan.generators import LSTM, LatentConv, Seq2SeqLSTM, Seq2SeqTransformer
+from rlgan.generators import LSTM, LatentConv, Seq2SeqLSTM, Seq2SeqTransformer, SequenceVAE
 from rlgan.layers.optimizers import SGD, Adam
 from rlgan.layers.relaxation import Relaxation
 from rlgan.layers.relaxation_temperatures import DecayingTemperature
@@ -38,6 +39,7 @@ from rlgan.policy.baselines import (
     PerStepMean,
 )
 from rlgan.policy.credit import LambdaReturn, MonteCarlo, Prefix, RewardToGo, Terminal
+from rlgan.policy.feature_matching import FeatureMatching
 from rlgan.policy.kl_penalty import RewardPenalty, adapted
 from rlgan.policy.logit_maps import Logit, NegLogComplement, Ratio
 from rlgan.policy.objectives import PPO, Gumbel, NoPolicyGradient, Reinforce, Soft
@@ -62,6 +64,7 @@ from rlgan.training.iteration import Iteration
 from rlgan.training.trainer import Trainer
 from rlgan.workers.assembly import build_parts
 from tests.support.errors import refused
+from tests.support.small_presets import small
 from tests.support.tiny import PAIRS, TASK, Recorder, finish, numbers, of_pairs, tiny_config
 
 pytestmark = pytest.mark.integration
@@ -297,6 +300,14 @@ RUNS: dict[str, Config] = {
         credit=Terminal(),
         objective=Gumbel(straight_through=True),
     ),
+    "sequences with latents": tiny_config(
+        {"adversarial_updates": 3, "teacher_forcing": MixedTeacherForcing(weight=0.5)},
+        generator=SequenceVAE(embedding=4, hidden=4, latent=2, kl_epochs=3, word_dropout=0.2, bound_draws=2),
+        reference=RewardPenalty(weight=0.1),
+    ),
+    "matched features": tiny_config(
+        {"adversarial_updates": 3}, reward=FeatureMatching(), credit=Terminal(), baseline=LeaveOneOut()
+    ),
     "rows of noise": tiny_config(
         {"mle_epochs": 0, "adversarial_updates": 3},
         generator=LatentConv(latent=3, width=4, blocks=1),
@@ -352,13 +363,24 @@ RUNS: dict[str, Config] = {
         credit=Terminal(),
         baseline=ExponentialMean(),
     ),
+    "relational memory, each fake beside a real": small("relgan"),
+    "ranks, whose sets are drawn with each round": small("rankgan"),
+    "goals among features that follow the discriminator": override(
+        small("leakgan"), {"schedule.mle_epochs": 1, "schedule.adversarial_updates": 1, "schedule.d_steps": 1}
+    ),
 }
 
 
-@pytest.mark.heavy
-@pytest.mark.parametrize("name", RUNS)
-def test_resuming_after_any_unit_equals_not_stopping(name: str, tmp_path: Path) -> None:
-    config = RUNS[name]
+# Usually every other run after every third unit, each from another first one: together they stop in all phases.
+STOPS = [
+    *(pytest.param(name, 3, id=name, marks=pytest.mark.heavy) for name in list(RUNS)[::2]),
+    *(pytest.param(name, 1, id=f"{name}; each unit", marks=pytest.mark.slow) for name in RUNS),
+]
+
+
+@pytest.mark.parametrize(("name", "every"), STOPS)
+def test_resuming_after_any_unit_equals_not_stopping(name: str, every: int, tmp_path: Path) -> None:
+    config, first = RUNS[name], 1 + list(RUNS).index(name) % every
     task = build_task(config.task)
     states: list[dict[str, Any]] = []
     with trainer_of(config, task) as trainer:
@@ -368,9 +390,11 @@ def test_resuming_after_any_unit_equals_not_stopping(name: str, tmp_path: Path) 
     assert len(states) == len(units)
     assert {unit.phase for unit in units} >= ({"mle", "adversarial"} if config.schedule.mle_epochs else {"adversarial"})
     for number, state in enumerate(states, start=1):
-        # Through memory and through the files of a run folder.
         save_checkpoint(tmp_path, state, number)
-        for kept in (state, load_latest(tmp_path).state):
+        if (number - first) % every:
+            continue
+        # Through the files of a run folder; what goes through those goes through memory, which one run shows.
+        for kept in (load_latest(tmp_path).state, *([state] if config is next(iter(RUNS.values())) else [])):
             with trainer_of(config, task) as resumed:
                 resumed.restore(kept)
                 assert_same(resumed.state(), states[number - 1], "state")

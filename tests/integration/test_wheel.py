@@ -246,6 +246,7 @@ def test_hints_are_what_somebody_with_the_wheel_can_type(stranger: Stranger) -> 
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_the_wheel_tunes(stranger: Stranger) -> None:
     how = ("--search", "grid", "--scheduler", "none", "--trials", 2, "--finalists", 0)
     tuned = stranger.types("tune", "study.toml", "--data", "my.txt", "--out", "runs/sweep", *how)

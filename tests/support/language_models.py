@@ -98,38 +98,48 @@ def chats(number: int) -> list[dict[str, Any]]:
     ]
 
 
-def write_encoder(folder: Path, words: Iterable[str], *, positions: int = 64) -> Any:
-    """A BERT of random weights with a tokenizer of word pieces, as a folder. Returns the model, without its output."""
+def write_encoder(folder: Path, words: Iterable[str], *, positions: int = 64, architecture: str = "bert") -> Any:
+    """A BERT or RoBERTa of random weights with a tokenizer of word pieces, as a folder. Returns it without its output.
+
+    RoBERTa has one segment, two marks between two texts, and positions that begin behind the id that pads.
+    """
     import torch
     import transformers
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
     letters = "abcdefghijklmnopqrstuvwxyz0123456789.,?!"
-    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{one}" for one in letters), *words]
-    tokenizer = Tokenizer(models.WordPiece({piece: place for place, piece in enumerate(pieces)}, unk_token="[UNK]"))
+    is_bert = architecture == "bert"
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"] if is_bert else ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    pad, unknown, first, last = special[:4] if is_bert else (special[1], special[3], special[0], special[2])
+    pieces = [*special, *letters, *(f"##{one}" for one in letters), *words]
+    ids = {piece: place for place, piece in enumerate(pieces)}
+    tokenizer = Tokenizer(models.WordPiece(ids, unk_token=unknown))
     tokenizer.normalizer = normalizers.BertNormalizer()
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece()
     tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]",
-        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
-        special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
+        single=f"{first} $A {last}",
+        pair=f"{first} $A {last} $B:1 {last}:1" if is_bert else f"{first} $A {last} {last} $B {last}",
+        special_tokens=[(first, ids[first]), (last, ids[last])],
     )
     fast = transformers.PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, unk_token="[UNK]", pad_token="[PAD]", cls_token="[CLS]", sep_token="[SEP]"
+        tokenizer_object=tokenizer, unk_token=unknown, pad_token=pad, cls_token=first, sep_token=last
     )
     folder.mkdir(parents=True, exist_ok=True)
     fast.save_pretrained(str(folder))
     torch.manual_seed(0)
-    config = transformers.BertConfig(
+    kind = transformers.BertConfig if is_bert else transformers.RobertaConfig
+    config = kind(
         vocab_size=len(pieces),
         hidden_size=16,
         num_hidden_layers=2,
         num_attention_heads=2,
         intermediate_size=24,
-        max_position_embeddings=positions,
+        max_position_embeddings=positions + (0 if is_bert else ids[pad] + 1),
+        type_vocab_size=2 if is_bert else 1,
         initializer_range=0.5,
-        pad_token_id=0,
+        pad_token_id=ids[pad],
+        **({} if is_bert else {"bos_token_id": ids[first], "eos_token_id": ids[last]}),
     )
     model = transformers.AutoModel.from_config(config)
     model.save_pretrained(str(folder))

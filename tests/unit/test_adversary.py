@@ -874,6 +874,7 @@ def test_parts_of_a_verdict_tell_why_a_pair_failed() -> None:
         return {"realism": torch.where(tokens[:, 0] == 2, -4.0, 2.0), "matching": 5.0 * matching}
 
     judge.network.part_logits = parts  # type: ignore[method-assign]
+    judge._judges_pairs = True  # as a network does whose logits depend on what the sequences are given
     # Nine fakes of the one kind, each under what it belongs to, and nine that begin well under what they do not.
     unreal = Pairs(torch.tensor([[2, 2]] * 9), torch.tensor([[2, 2], [2, 1], [2, 2]] * 3))
     unfit = Pairs(torch.tensor([[0, 0]] * 9), torch.tensor([[1, 1]] * 9))

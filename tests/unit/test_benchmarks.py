@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import measures, null_runs, numbering, reading
+from benchmarks import lm_rivals, measures, null_runs, numbering, reading, toy_mixture
 from benchmarks.common import ratios, spread
 from benchmarks.presets import compared, line, lines, small, table
 from benchmarks.processes import Census, Usage, parse_rollup, role
 from benchmarks.silences import Line, corpus, report, silences
 from benchmarks.soak import Sample, stage_tenths, tenths_gain, theil_sen, trend
+from benchmarks.tiny_world import divergences
 from rlgan.envs.tasks import TextTask
 from rlgan.presets.registry import preset
 
@@ -114,6 +115,38 @@ def test_spread_and_ratios() -> None:
     assert ratios([2.0, 9.0], [1.0, 3.0]) == [2.0, 3.0]
 
 
+def test_the_best_students_of_the_toy_mixture() -> None:
+    # A Gaussian on the classes is an exponential family of x and x²: the most likely one has the teacher's moments.
+    teacher = toy_mixture.mixture(toy_mixture.MODES)
+    best = toy_mixture.least(teacher)
+    wanted, found = (toy_mixture.moments(one.exp()) for one in (teacher, best["least forward"]))
+    assert found == pytest.approx(wanted, abs=0.03)  # the steps of the grid
+    # One that sits on the larger mode alone leaves out the smaller one, ln 1/0.8 = 0.223, and nothing else.
+    assert divergences(teacher, best["least reverse"])[1] == pytest.approx(0.223, abs=0.005)
+    for name in ("least reverse", "reverse, from the least forward"):
+        assert toy_mixture.moments(best[name].exp()) == pytest.approx((2.5, 0.7), abs=0.05)
+
+
+def test_where_both_modes_weigh_alike_descent_does_not_leave_the_student_that_covers_both() -> None:
+    teacher = toy_mixture.mixture((2.0, 0.8, 0.65, 7.0, 0.8, 0.35))
+    best = toy_mixture.least(teacher)
+    forward, reverse = (divergences(teacher, best[name])[1] for name in ("least forward", "least reverse"))
+    local = divergences(teacher, best["reverse, from the least forward"])[1]
+    assert reverse + 0.1 < local < forward
+
+
+@pytest.mark.parametrize("name", ["spin", "gsil", "textgail", "gcn", "coldgans"])
+def test_presets_of_language_models_are_compared_on_the_oracle(name: str) -> None:
+    assert name in compared()
+    published, compact = preset(name), small(name, updates=60, seed=1)
+    assert compact.generator == small("quick", updates=60, seed=1).generator
+    assert (compact.objective, compact.reward) == (published.objective, published.reward)
+    if compact.discriminator is not None:
+        assert compact.discriminator == small("quick", updates=60, seed=1).discriminator
+        assert compact.schedule.g_batch == published.schedule.g_batch
+        assert compact.adversary.sequences_per_round == published.adversary.sequences_per_round
+
+
 @pytest.mark.parametrize("name", ["lm_ratio", "mediator"])
 def test_a_language_model_is_compared_at_its_own_size_after_as_many_epochs(name: str) -> None:
     assert name in compared()
@@ -137,6 +170,20 @@ def test_what_was_printed_of_seeds_makes_one_table() -> None:
     assert worst.startswith("| mle_continued | 0.9/0.9 |  | 3.000 ± ")
 
 
+def test_differences_of_rivals_are_formed_within_a_seed() -> None:
+    base = {1: {"τ": 0.7, "nll": 4.0, "CPU s": 9.0}, 2: {"τ": 1.0, "nll": 5.0, "CPU s": 9.0}}
+    other = {
+        1: {"τ": 0.7, "nll": 4.5, "reward rose": 1.0},
+        2: {"τ": 0.7, "nll": 5.5, "reward rose": 2.0},
+        3: {"nll": 9.0},
+    }
+    text = lm_rivals.differences({"gad": base, "spin": other}, "gad")
+    # Seed 3 has no partner, and what only one of both rows has is no difference.
+    assert text.splitlines()[0] == "| less `gad` | nll | reward rose |" and text.splitlines()[2:] == [
+        "| spin | 0.500 ± 0.000 |  |"
+    ]
+
+
 def test_a_row_of_several_words_is_read_back() -> None:
     assert list(lines(line(3, "published replies", {"AdverSuc": 0.25}))) == [
         (3, "published replies", {"AdverSuc": 0.25})
@@ -150,7 +197,7 @@ NULL_SIZES = null_runs.SIZES | {
 }  # fmt: skip
 
 
-@pytest.mark.heavy
+@pytest.mark.slow
 def test_null_runs_in_small_judge_every_pair(tmp_path: Path) -> None:
     rng = random.Random(0)
     lines_ = {" ".join(rng.choices("abcdef", k=rng.randrange(3, 7))) for _ in range(120)}

@@ -16,7 +16,7 @@ import pytest
 
 PROJECT = Path(__file__).resolve().parents[2]
 FOLDER = PROJECT / "benchmarks"
-MARKS = ("ray", "heavy")
+MARKS = ("ray", "heavy", "slow")
 
 
 def is_program(tree: ast.Module) -> bool:

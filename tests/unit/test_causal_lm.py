@@ -448,9 +448,12 @@ def test_a_name_of_the_hub_without_a_network_says_how_to_bring_the_files(
     import huggingface_hub
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    download = "offline is true.*hf download someone/tiny --local-dir tiny"
+    download = "no such folder here, offline is true.*hf download someone/tiny --local-dir tiny"
     with refused(DataError, "model_not_fetched", {"model": "someone/tiny"}, match=download):
         build_generator(CausalLM(weights=HubModel(name="someone/tiny", offline=True)), ALONE)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    with refused(DataError, "model_not_fetched", {"model": "someone/tiny"}, match="here, HF_HUB_OFFLINE is set, and"):
+        build_generator(CausalLM(weights=HubModel(name="someone/tiny")), ALONE)
 
 
 def test_a_hub_that_takes_calls_and_never_answers_is_not_waited_for(
@@ -463,6 +466,7 @@ def test_a_hub_that_takes_calls_and_never_answers_is_not_waited_for(
     from rlgan.base import pretrained
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(pretrained, "_PATIENCE_S", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")

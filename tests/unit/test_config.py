@@ -11,6 +11,7 @@ import pytest
 
 from rlgan.adversary.losses import PrefixCrossEntropy
 from rlgan.base.errors import ConfigError
+from rlgan.base.pretrained import HubModel
 from rlgan.base.problems import ContradictionError
 from rlgan.base.settings import settings_in
 from rlgan.config.config import Config, Control
@@ -26,6 +27,7 @@ from rlgan.discriminators import (
     Transformer,
 )
 from rlgan.envs.tasks import OracleTask, PairsTask, TextTask
+from rlgan.envs.tasks.demonstrations import DemonstrationsTask
 from rlgan.envs.tasks.pair_files import Table
 from rlgan.envs.tasks.pairs import SeparateVocabularies
 from rlgan.envs.tasks.pieces import Characters
@@ -37,7 +39,7 @@ from rlgan.policy.baselines import CriticBaseline, ImportanceWeights, LeaveOneOu
 from rlgan.policy.credit import LambdaReturn, MonteCarlo, Prefix, RewardToGo, Terminal
 from rlgan.policy.kl_penalty import LossPenalty, RewardPenalty
 from rlgan.policy.logit_maps import Logit, LogProbability, NegLogComplement, Probability, Ratio, SignedProbability
-from rlgan.policy.objectives import PPO, Gumbel, NoPolicyGradient, Soft
+from rlgan.policy.objectives import PPO, AugmentedLikelihood, Gumbel, NoPolicyGradient, Soft
 from rlgan.policy.rewards import (
     Bleu,
     ConstantReward,
@@ -62,6 +64,7 @@ from rlgan.schedule.discriminator_balance import Band, Equilibrium
 from rlgan.schedule.model_selection import BestGenerator
 from tests.support.errors import refused
 from tests.support.tiny import PAIRS, TASK
+from tests.unit.test_augmented_likelihood import REFUSED as AUGMENTED_LIKELIHOOD
 from tests.unit.test_pairwise_loss import REFUSED as WITHIN_PROMPTS
 
 TEXT = TextTask(data="lines.txt")
@@ -74,8 +77,13 @@ def test_every_preset_can_be_made_and_written_down(name: str, task: TextTask | N
         with refused(ConfigError, "preset_not_for_task", {"preset": name}, match="task='text'"):
             preset(name, task)
         return
-    # TextGAIL compares with any real sequence where there are no prompts.
-    if preset(name).adversary.loss.within_prompts and task is not None and name != "textgail":
+    # TextGAIL and RARO compare with any real sequence where there are no prompts; VARL has no answer to verify.
+    needs_prompts = preset(name).adversary.loss.within_prompts and name not in ("textgail", "raro")
+    if (needs_prompts or name == "varl") and task is not None:
+        with refused(ConfigError, "preset_not_for_task", {"preset": name}, match="task='text'"):
+            preset(name, task)
+        return
+    if name == "selfgan" and task is not None:
         with refused(ConfigError, "preset_not_for_task", {"preset": name}, match="task='text'"):
             preset(name, task)
         return
@@ -100,6 +108,16 @@ def test_every_adversarial_preset_has_every_control(name: str, which: Control) -
         missing = "control_of_untrained"
     if which == "shuffled_discriminator" and not config.objective.reads_reward:
         missing = "control_without_rewards"
+    if which == "oracle_ratio" and config.generator.latent_width:
+        with refused(ConfigError, "latent_reward_of_policy", {"reward": "oracle_ratio"}):
+            control(config, which)
+        return
+    if which == "oracle_ratio" and config.task.kind == "plugin":
+        with refused(ConfigError, "reward_needs_law", {"reward": which}):
+            control(config, which)
+        return
+    if of_judge and config.generator.prefix_features is not None:
+        missing = "control_of_leaked_features"
     if missing is not None:
         with refused(ConfigError, missing, {"controls": which}):
             control(config, which)
@@ -134,7 +152,9 @@ def test_every_setting_is_documented_once(name: str) -> None:
     rows = list(documentation(config))
     paths = [path for path, _, _ in rows]
     assert len(set(paths)) == len(paths)
-    assert {path.removesuffix(".kind") for path in flatten(to_dict(config))} == set(paths)
+    # What a plug-in is given is its own: documented there.
+    own = {re.sub(r"\.options\..*", ".options", path) for path in flatten(to_dict(config))}
+    assert {path.removesuffix(".kind") for path in own} == set(paths)
     assert [path for path, _, text in rows if not text.strip()] == []
     values = {path: value for path, value, _ in rows}
     assert values["credit"] == config.credit.kind
@@ -145,8 +165,9 @@ def test_documentation_of_an_axis_lists_its_variants() -> None:
     texts = {path: text for path, _, text in documentation(preset("mle"))}
     assert texts["credit"].endswith("One of terminal, monte_carlo, prefix, reward_to_go, lambda_return.")
     assert texts["discriminator"].endswith(
-        "One of cnn_highway, lstm, causal_lstm, transformer, res_conv, language_model, density_ratio, tabular, "
-        "pair_cnn, pair_lstm, hierarchical_lstm, interaction_cnn, triple_lstm, sequence_classifier, plugin, none."
+        "One of cnn_highway, lstm, causal_lstm, window_cnn, transformer, res_conv, multi_representation, ranker, "
+        "language_model, density_ratio, tabular, logistic, pair_cnn, pair_lstm, hierarchical_lstm, interaction_cnn, "
+        "triple_lstm, sequence_classifier, verdict_writer, plugin, none."
     )
 
 
@@ -384,6 +405,15 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
         PLAIN | {"generator": CausalLM(weights={"kind": "folder", "path": "m"})},
         "tokens_are_not_the_models at generator.weights='folder' | or set generator.weights to fresh",
     ),
+    (
+        PLAIN
+        | {
+            "task": DemonstrationsTask(demonstrations="a.jsonl", model=HubModel(name="a/b", offline=True)),
+            "evaluation": {},
+            "generator": CausalLM(weights={"kind": "hub", "name": "a/b"}),
+        },
+        "offline_in_part at generator.weights.offline=False, task.model.offline=True | Set generator.weights.offline",
+    ),
     (JUDGED | {"generator": Seq2SeqLSTM()}, "generator_reads_conditions at generator='seq2seq_lstm'"),
     (OF_PAIRS | {"discriminator": CnnHighway()}, "discriminator_reads_no_conditions at discriminator='cnn_highway'"),
     (JUDGED | {"discriminator": PairCnn()}, "discriminator_reads_conditions at discriminator='pair_cnn'"),
@@ -477,8 +507,33 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
     (SOFT | {"generator": LSTM()}, "objective_of_no_tokens at objective='soft' | Use objective gumbel"),
     (SOFT | {"objective": Gumbel()}, "generator_without_likelihood at generator='latent_conv'"),
     (
-        SOFT | {"adversary": {"loss": {"kind": "relativistic"}}},
-        "loss_compares_classes at adversary.loss='relativistic'",
+        OF_PAIRS
+        | {
+            "objective": Gumbel(),
+            "adversary": {"loss": {"kind": "bradley_terry"}},
+            "reward": ConstantReward(),
+            "credit": Terminal(),
+            "baseline": NoBaseline(),
+            "schedule": {"g_group": None},
+        },
+        "loss_compares_classes at adversary.loss='bradley_terry'",
+    ),
+    (
+        OF_PAIRS
+        | {
+            "objective": AugmentedLikelihood(),
+            "reference": {"kind": "reward", "weight": 0.1},
+            "reward": {"kind": "reference_bleu"},
+            "credit": Terminal(),
+            "baseline": NoBaseline(),
+            "discriminator": None,
+            "schedule": {"discriminator_rounds": 0, "d_steps": 0},
+        },
+        "replay_of_conditions at objective.replay=10 | Set it to 0",
+    ),
+    (
+        JUDGED | {"adversary": {"loss": {"kind": "ranking"}}},
+        "ranking_without_ranker at adversary.loss='ranking' | Use discriminator ranker",
     ),
     (SOFT | {"reward": Probability()}, "no_reward_is_read at objective='soft'"),
     (
@@ -900,6 +955,49 @@ def test_every_rule_is_tried() -> None:
         "relative_of_tokens",
         "relative_of_prefixes",
     }
+    # Of features: test_feature_matching.py; of classes: test_class_reward.py; of latents: test_vae.py.
+    tried.add("class_without_conditions")
+    tried |= {f"features_of_{what}" for what in ("none", "one", "prefixes")} | {"inputs_of_latents"}
+    tried |= {f"latent_{what}" for what in ("given_prefixes", "contrasts", "reward_of_policy", "loss_of_policy")}
+    tried |= {"latent_control", "behaviour_of_latents"}
+    # Of demonstrations alone: test_iqlearn.py.
+    tried.add("likelihood_beside_likelihood")
+    # Of prompts without completions: test_prompts_alone.py.
+    tried |= {"needs_completions", "measure_of_completions", "evaluator_without_completions"}
+    # Of cold rollouts: test_coldgans.py.
+    tried |= {f"behaviour_{what}" for what in ("of_no_rollouts", "is_not_cold", "of_ratios", "shown_as_policy")}
+    tried.add("behaviour_of_matched_features")
+    tried.add("clip_above_all_weights")
+    # Of hypotheses of a search: test_selfgan.py.
+    tried |= {"beams_without_conditions", "beams_are_no_samples", "beams_of_no_group", "beams_from_nothing"}
+    tried.add("beams_continued")
+    # Of verdicts that are written: test_written_verdicts.py.
+    tried |= {f"{what}_of_written_verdicts" for what in ("loss", "reward")}
+    tried |= {"critic_of_no_language_model", "critic_without_words"}
+    # Of rewards of tokens within groups and of changed copies: test_r_airl.py; of verdicts and replay: test_raro.py.
+    tried |= {
+        "dense_of_sequences",
+        "standardised_across_prompts",
+        "standardised_alone",
+        "order_of_no_rounds",
+        "rollouts_before_they_are_drawn",
+        "reals_of_no_classifier",
+        "copies_without_classes",
+        "copies_of_soft_rows",
+        "copies_beside_ratio",
+        "copies_beside_balance",
+        "verdict_of_no_belief",
+        "verdict_of_scaled_margins",
+        "replay_beside_ratio",
+        "replay_of_no_fakes",
+    }
+    # Of a target of log-probabilities, its memory and its filter: test_augmented_likelihood.py.
+    tried |= {code for _, code in AUGMENTED_LIKELIHOOD}
+    # Of goals and leaked features, and of pretraining side by side: test_leakgan.py.
+    tried |= {"features_not_leaked", "features_of_other_sizes", "features_after_likelihood", "patience_with_features"}
+    tried |= {"goals_of_none", "side_by_side_with_none", "side_by_side_with_copies"}
+    # Of comparisons of a ranker: test_rankgan.py.
+    tried |= {"ranker_learns_ranks", "comparisons_of_batch"}
     # Of the policy's temperature: test_rollout_temperature.py.
     tried |= {f"temperature_of_{what}" for what in ("no_tokens", "no_rollouts", "likelihood", "a_policy_read")}
     # Of comparisons within a prompt: test_pairwise_loss.py.

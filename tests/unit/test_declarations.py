@@ -18,6 +18,7 @@ from rlgan.policy.credit import CreditSettings
 from rlgan.policy.kl_penalty import ReferenceSettings
 from rlgan.policy.logit_maps import Ratio
 from rlgan.policy.objectives import Gumbel, ObjectiveSettings
+from rlgan.policy.reward_base import Reward
 from rlgan.policy.reward_functions import PluginReward
 from rlgan.policy.rewards import Mixed, RewardSettings
 
@@ -42,9 +43,16 @@ REWARDS: dict[str, tuple[str, set[str], bool, bool]] = {
     "ratio": (SEQUENCE, OF_LOGITS, True, True),
     "log_ratio": (TOKEN, OF_LOGITS, False, False),
     "logit_increment": (TOKEN, {"discriminator"}, False, False),
+    "turn_increment": (TOKEN, {"discriminator"}, False, False),
+    "standardised_logit": (TOKEN, {"discriminator"}, False, False),
+    "pair_verdict": (SEQUENCE, {"discriminator", "demonstrations"}, False, False),
+    "written_verdict": (SEQUENCE, {"discriminator", "verdicts"}, False, False),
     "relative_probability": (SEQUENCE, {"discriminator", "demonstrations"}, False, False),
+    "feature_matching": (SEQUENCE, {"discriminator", "features"}, False, False),
     "mixed": (SEQUENCE, {"discriminator", "targets"}, True, False),
+    "class_logprob": (SEQUENCE, {"discriminator", "training_data"}, True, False),
     "reference_bleu": (SEQUENCE, {"targets"}, True, False),
+    "reference_match": (SEQUENCE, {"targets"}, True, False),
     "reference_rouge": (SEQUENCE, {"targets"}, True, False),
     "constant": (SEQUENCE, set(), False, False),
     "random": (SEQUENCE, set(), False, False),
@@ -68,8 +76,11 @@ OBJECTIVES: dict[str, tuple[bool, bool, bool, tuple[int, int]]] = {
     "ppo": (True, False, False, (4, 1)),
     "gumbel": (False, True, True, (1, 1)),
     "soft": (False, True, True, (1, 1)),
+    "augmented_likelihood": (True, False, False, (1, 1)),
+    "goal_directed": (True, False, False, (1, 1)),
     "weighted_likelihood": (True, False, False, (2, 2)),
     "implicit": (False, False, False, (3, 1)),
+    "inverse_soft_q": (False, False, False, (1, 1)),
     "none": (False, False, False, (1, 1)),
 }
 # kind: has an origin, costs of both classes, compares classes, is of a distribution, needs a bound
@@ -79,9 +90,11 @@ LOSSES: dict[str, tuple[bool, bool, bool, bool, bool]] = {
     "wasserstein": (False, False, False, False, True),
     "least_squares": (True, True, False, False, False),
     "relativistic": (False, False, True, False, False),
+    "ranking": (True, False, False, False, False),
     "bradley_terry": (False, False, True, False, False),
     "likelihood": (True, False, False, True, False),
     "prefix_cross_entropy": (True, False, False, True, False),
+    "verdict_gradient": (False, False, True, False, False),
 }
 
 
@@ -95,8 +108,16 @@ def test_every_reward_declares_what_it_is_of() -> None:
 
 def test_what_must_be_finished_is_no_function_of_one_logit() -> None:
     rewards = variants(RewardSettings)
-    assert {one.kind for one in rewards if one.compares} == {"mixed", "reference_bleu", "reference_rouge", "plugin"}
+    assert {one.kind for one in rewards if one.compares} == {
+        "mixed", "class_logprob", "reference_bleu", "reference_rouge", "reference_match", "plugin"
+    }  # fmt: skip
     assert not any(one.compares and one.is_elementwise for one in rewards)
+
+
+def test_a_reward_has_figures_where_it_gives_what_measures_by_it() -> None:
+    rewards = variants(RewardSettings)
+    assert {one.kind for one in rewards if one.has_figures} == {"plugin", "class_logprob"}
+    assert {one.kind for one in rewards if type(one).figures is not Reward.figures} == {"plugin", "class_logprob"}
 
 
 def test_the_map_of_a_reward_is_itself_or_the_one_it_mixes() -> None:
@@ -106,8 +127,9 @@ def test_the_map_of_a_reward_is_itself_or_the_one_it_mixes() -> None:
     mixed = Mixed(map=Ratio())
     assert mixed.logit_map == Ratio() and mixed.logit_map.reads_density_ratio
     assert {one.kind for one in variants(RewardSettings) if one.logit_map is None} == {
-        "log_ratio", "logit_increment", "relative_probability", "constant", "random", "length", "oracle_ratio",
-        "oracle_likelihood", "bleu", "reference_bleu", "reference_rouge",
+        "log_ratio", "logit_increment", "relative_probability", "feature_matching", "constant", "random", "length",
+        "oracle_ratio", "oracle_likelihood", "bleu", "reference_bleu", "reference_rouge", "reference_match",
+        "standardised_logit", "pair_verdict", "written_verdict", "turn_increment",
     }  # fmt: skip
 
 
@@ -189,7 +211,7 @@ def test_a_normalisation_reads_what_it_declares_and_nothing_else(settings: Any) 
 
     whole = scaled(VALUES, 2)
     assert ("groups" in settings.needs) == (not torch.equal(whole, scaled(VALUES, None)))
-    assert ("values" in settings.needs) == (not torch.equal(whole, scaled(VALUES.square(), 2)))
+    assert ("values" in settings.needs) == (not torch.equal(whole, scaled((VALUES - 0.6).square() + 0.1, 2)))
 
 
 @pytest.mark.parametrize("settings", variants(NormalisationSettings), ids=lambda one: one.kind)
@@ -215,6 +237,7 @@ def test_every_objective_declares_what_it_reads_and_does() -> None:
     }
     assert found == OBJECTIVES
     assert {one.kind for one in variants(ObjectiveSettings) if one.relaxes} == {"gumbel"}
+    assert {one.kind for one in variants(ObjectiveSettings) if one.learns_reals} == {"inverse_soft_q"}
     assert {one.kind for one in variants(ObjectiveSettings) if not one.draws_tokens} == {"soft"}
     assert all(one.entropy_bonus == 0.0 and one.loss_normaliser for one in variants(ObjectiveSettings))
     assert not Gumbel(fakes="tokens").makes_soft_rows and not Gumbel(straight_through=True).makes_soft_rows
@@ -232,6 +255,9 @@ def test_every_loss_declares_what_its_logit_is() -> None:
         for one in variants(LossSettings)
     }
     assert found == LOSSES
+    assert {one.kind for one in variants(LossSettings) if one.guides_beside_reals} == {"relativistic"}
+    assert {one.kind for one in variants(LossSettings) if one.is_of_ranks} == {"ranking"}
+    assert {one.kind for one in variants(LossSettings) if one.is_of_verdicts} == {"verdict_gradient"}
     for one in variants(LossSettings):
         assert one.meaning and isinstance(one.reads_fakes, bool) and one.smoothing == 0.0
     smooth = next(one for one in variants(LossSettings) if one.is_log_odds)
@@ -242,12 +268,16 @@ def test_every_discriminator_declares_what_it_reads_and_judges() -> None:
     found = variants(DiscriminatorSettings)
     assert all(one.reads in ("sequences", "pairs", "either") and one.members == 1 for one in found)
     of_tokens = {"language_model", "density_ratio"}
-    assert {one.kind for one in found if one.granularity == "token"} == {"causal_lstm", *of_tokens}
+    assert {one.kind for one in found if one.granularity == "token"} == {"causal_lstm", "window_cnn", *of_tokens}
+    assert {one.kind for one in found if one.gives_features} == {"cnn_highway", "lstm", "transformer", "res_conv"}
     assert {one.kind for one in found if one.gives_distribution} == of_tokens
-    assert {one.kind for one in found if not one.has_embedding} == {"tabular", "sequence_classifier"}
+    assert {one.kind for one in found if one.writes_verdicts} == {"verdict_writer"}
+    without = {"tabular", "logistic", "sequence_classifier", "verdict_writer"}
+    assert {one.kind for one in found if not one.has_embedding} == without
     assert not any(one.has_spectral_norm or one.copies_embeddings for one in found)
+    assert {one.kind for one in found if one.ranks} == {"ranker"}
     normalised = {"pair_cnn", "interaction_cnn"}
-    assert {one.kind for one in found if not one.judges_rows_alone} == normalised
+    assert {one.kind for one in found if not one.judges_rows_alone} == {*normalised, "ranker"}
     (bounded,) = (one for one in found if one.kind == "transformer")
     (copying,) = (one for one in found if one.kind == "interaction_cnn")
     assert bounded.model_copy(update={"spectral_norm": True}).has_spectral_norm

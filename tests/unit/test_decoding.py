@@ -9,10 +9,13 @@ from torch import Tensor
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.testing import all_sequences, random_sequences
 from rlgan.envs.transition import sequence_mask
+from rlgan.evaluation.likeliest import Likeliest
 from rlgan.generators import LSTM, Generator, Seq2SeqLSTM, Seq2SeqTransformer, TransformerDecoder, build_generator
+from rlgan.generators.sampler import Decoded
 from rlgan.policy.credit import Terminal
 from rlgan.rollouts.collecting import RolloutPlan
 from rlgan.rollouts.shards import Beginnings, cut_into_shards
+from rlgan.sampling import sampler
 from rlgan.sampling.beam_search import BeamsAndSamples, Drawn, beam_search, length_penalty, searched_rows
 from rlgan.sampling.records import concatenate
 from tests.support.steppers import collect
@@ -152,3 +155,29 @@ def test_in_shards_of_any_size_half_are_what_beams_find(shard_size: int) -> None
     torch.testing.assert_close(written.logprobs[~is_searched], exact * sequence_mask(ENDING, drawn), atol=1e-5, rtol=0)
     again = concatenate([collect(plan, shard, net.stepper(), None, None) for shard in shards])
     assert torch.equal(again.tokens, written.tokens)
+
+
+@pytest.mark.parametrize(("beam", "searches"), [(1, 2), (3, 3)])
+def test_the_likeliest_are_searched_again_only_where_another_answer_is_possible(
+    beam: int, searches: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net, asked = generator(ENDING), []
+    search = sampler.beam_search
+
+    def counted(*arguments: object) -> Decoded:
+        asked.append(arguments)
+        return search(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(sampler, "beam_search", counted)
+    likeliest = Likeliest(ENDING, beam, 0.0)
+    first = likeliest.of(net, 1.0, CONDITIONS)
+    assert torch.equal(likeliest.of(net, 1.0, CONDITIONS.clone()), first)
+    at_half = likeliest.of(net, 0.5, CONDITIONS)
+    assert torch.equal(at_half, search(net.stepper(0.5), ENDING, 7, beam, 0.0, CONDITIONS, 512).tokens)
+    assert len(asked) == searches - 1
+    with torch.no_grad():
+        next(net.parameters()).mul_(-2.0)
+    changed = likeliest.of(net, 0.5, CONDITIONS)
+    assert torch.equal(changed, search(net.stepper(0.5), ENDING, 7, beam, 0.0, CONDITIONS, 512).tokens)
+    assert len(likeliest.of(net, 0.5, CONDITIONS[:3])) == 3
+    assert len(asked) == searches + 1

@@ -24,8 +24,11 @@ from rlgan.discriminators import (
     InteractionCnn,
     LanguageModel,
     LanguageModelDiscriminator,
+    Logistic,
+    MultiRepresentation,
     PairCnn,
     PairLSTM,
+    Ranker,
     ResConv,
     SequenceClassifier,
     SplitHead,
@@ -50,11 +53,14 @@ EVERY: list[DiscriminatorSettings] = [
     Transformer(width=4, heads=2),
     Transformer(width=4, heads=2, layers=1, spectral_norm=True),
     ResConv(width=3, blocks=2, window=3),
+    MultiRepresentation(embedding=6, representations=3, windows=(1, 2, 7), filters=(3,)),
+    Ranker(embedding=3, windows=(1, 2, 7), filters=(3,), references=3, comparisons=4),
     LanguageModel(embedding=3, hidden=4, layers=2),
     LanguageModel(embedding=3, hidden=3, tied=False),
     DensityRatio(network=LSTM(embedding=3, hidden=4)),
     DensityRatio(network=Seq2SeqLSTM(embedding=3, hidden=4)),
     Tabular(),
+    Logistic(length=True),
     PairCnn(embedding=3, windows=(1, 2, 7), filters=(3,), mlp_hidden=4),
     PairCnn(embedding=3, windows=(1, 2, 7), filters=(3,), mlp_hidden=4, batch_norm=False, head=SplitHead()),
     PairLSTM(embedding=3, hidden=4, mlp_hidden=4),
@@ -129,7 +135,7 @@ def test_soft_rows_are_twice_differentiable(settings: DiscriminatorSettings) -> 
     rows = ((one_hot(tokens) + noise) / (1 + noise.sum(2, keepdim=True))).double().requires_grad_()
     assert torch.autograd.gradcheck(lambda x: net(x, mask, given), rows)
     # ∂/∂rows of a function of the gradient, against differences of the gradient itself.
-    assert torch.autograd.gradgradcheck(lambda x: net(x, mask, given), rows)
+    assert torch.autograd.gradgradcheck(lambda x: net(x, mask, given), rows, fast_mode=True)  # in random directions
 
 
 def test_a_distribution_over_tokens_refuses_soft_rows() -> None:
@@ -316,7 +322,9 @@ def test_an_ensemble_is_the_mean_of_members_that_begin_apart(settings: Discrimin
     tokens, mask, given = batch(settings)
     members = torch.stack([member(tokens, mask, given) for member in net.parts()]).detach()
     assert len({float(row.sum()) for row in members}) == 3
-    torch.testing.assert_close(net.member_logits(tokens, mask, given).detach(), members)
+    views = net.member_logits(tokens, mask, given).detach().unflatten(0, (3, -1))
+    assert views.shape[1] == net.num_views == net.parts()[0].num_views
+    torch.testing.assert_close(views.mean(1), members)
     torch.testing.assert_close(net(tokens, mask, given).detach(), members.mean(0))
     torch.testing.assert_close(net.scorer()(tokens, mask, given), members.mean(0), atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(net(one_hot(tokens), mask, given).detach(), members.mean(0), atol=1e-5, rtol=1e-5)

@@ -15,10 +15,11 @@ from rlgan.discriminators import (
     Ensemble,
     build_discriminator,
 )
-from rlgan.discriminators.cnn_highway import SEQGAN_FILTERS, SEQGAN_WINDOWS, CnnHighwayScorer
+from rlgan.discriminators.cnn_highway import CnnHighwayScorer
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.testing import random_sequences
 from rlgan.envs.transition import sequence_mask
+from rlgan.layers.prefix_features import SEQGAN_FILTERS, SEQGAN_WINDOWS
 from tests.support.errors import refused
 from tests.support.reference import PlainCnnHighway
 

@@ -134,6 +134,7 @@ def usage_error(parser: argparse.ArgumentParser, arguments: list[str]) -> str | 
 VERB_MODULES = {verb.name: verb.load for verb in (*VERBS, *ABOVE)}
 
 
+@cache
 def options_of(verb: str) -> set[str]:
     """Options of a verb, and of the ways below it."""
     parser = argparse.ArgumentParser()
@@ -190,6 +191,7 @@ class Checker:
 
     def rlgan(self, typed: list[str], is_whole: bool) -> str | None:
         """A verb with its options; of one in a sentence the required ones may be missing."""
+        typed = typed[: typed.index(">")] if ">" in typed else typed  # the rest is the shell's
         verb = typed[0]
         if verb not in VERB_MODULES:
             return f"{verb} is no verb"
@@ -308,14 +310,15 @@ class Checker:
         return None
 
 
-def with_linked(document: str) -> Iterator[str]:
+@cache
+def with_linked(document: str) -> tuple[str, ...]:
     """A document, and the pages beside it to which it links."""
-    yield document
-    for piece in documents.links(document, (PROJECT / document).read_text("utf-8")):
-        if re.fullmatch(r"\w+\.md", piece.text):
-            yield (Path(document).parent / piece.text).as_posix()
+    links = documents.links(document, (PROJECT / document).read_text("utf-8"))
+    pages = (piece.text for piece in links if re.fullmatch(r"\w+\.md", piece.text))
+    return (document, *((Path(document).parent / page).as_posix() for page in pages))
 
 
+@cache
 def made_in(document: str) -> list[str]:
     """Files that the commands of a document write."""
     return [
@@ -328,8 +331,12 @@ def made_by(command: Piece) -> list[str]:
     typed = words(command.text)
     if typed[:2] == ["rlgan", "oracle"]:
         return [word for word in typed if word.endswith(".npz")]
+    if typed[:2] == ["rlgan", "sample"] and "--out" in typed:
+        return [typed[typed.index("--out") + 1]]
     if typed[:2] == ["python", "examples/corpus.py"]:
         return typed[2:]
+    if typed[:2] == ["python", "examples/skeletons.py"]:
+        return [f"{typed[3]}/{split}.tsv" for split in ("train", "valid", "test")]
     return [typed[typed.index(">") + 1]] if ">" in typed else []
 
 
@@ -363,23 +370,33 @@ def made_up(name: str) -> str:
     return "".join(f"{sentence}\n" for sentence in sentences)
 
 
-@pytest.fixture
-def checker(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Checker:
-    studies = tmp_path / "benchmarks"
-    studies.mkdir()
-    shutil.copytree(PROJECT / "benchmarks" / "studies", studies / "studies")
+@pytest.fixture(scope="module")
+def readers_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a reader has where commands are typed; each test has a copy."""
+    folder = tmp_path_factory.mktemp("reader")
+    shutil.copytree(PROJECT / "benchmarks" / "studies", folder / "benchmarks" / "studies")
     for path in DOCUMENTS:
         for name, content in documents.python_files(path, (PROJECT / path).read_text("utf-8")).items():
-            (tmp_path / name).write_text(content, "utf-8")
+            (folder / name).write_text(content, "utf-8")
     for name in made_up_files():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(made_up(name), "utf-8")
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(made_up(name), "utf-8")
+    return folder
+
+
+@pytest.fixture
+def checker(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, readers_folder: Path, tmp_path: Path
+) -> Checker:
+    shutil.copytree(readers_folder, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     return Checker(capsys, monkeypatch)
 
 
 def marked(piece: Piece) -> Any:
-    """Ray's and MLflow's own command lines, and sweeps, take seconds to import."""
+    """Ray's and MLflow's own command lines, and sweeps, take seconds to import. Results are many, and rarely change."""
+    if piece.where.startswith("benchmarks/results/"):
+        return pytest.param(piece, id=piece.where, marks=[pytest.mark.slow])
     takes_seconds = documents.program(piece.text) in ("ray", "mlflow") or "rlgan tune" in piece.text
     return pytest.param(piece, id=piece.where, marks=[pytest.mark.heavy] if takes_seconds else [])
 
@@ -404,8 +421,8 @@ TASK_PATHS = {
 
 @cache
 def paths_of(name: str) -> frozenset[str]:
-    """Settings of a preset."""
-    return frozenset(flatten(to_dict(preset(name))))
+    """Settings of a preset; a variant is one, too."""
+    return frozenset(path.removesuffix(".kind") for path in flatten(to_dict(preset(name))))
 
 
 def option_error(piece: Piece, checker: Checker) -> str | None:

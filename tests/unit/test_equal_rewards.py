@@ -17,7 +17,15 @@ from torch import Tensor
 
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.tasks import Task
-from rlgan.policy.advantage_scaling import Clip, GroupDeviation, NormalisationSettings, NoScaling, RunningScale, Whiten
+from rlgan.policy.advantage_scaling import (
+    Clip,
+    GroupDeviation,
+    NormalisationSettings,
+    NoScaling,
+    RankRescaled,
+    RunningScale,
+    Whiten,
+)
 from rlgan.policy.baselines import (
     BaselineSettings,
     BaselineState,
@@ -67,6 +75,7 @@ NORMALISATIONS: list[NormalisationSettings] = [
     NoScaling(),
     Clip(bound=1.0),
     Whiten(),
+    RankRescaled(),
     GroupDeviation(),
     GroupDeviation(epsilon=1e-30),
     RunningScale(decay=0.9),
@@ -216,7 +225,8 @@ def test_equal_rewards_of_a_batch_teach_nothing(
     if not goes_together(batch, reward, credit, baseline):
         return
     # A critic's values differ between states, so that what is left is not the same for all.
-    centres = baseline in MEANS or (isinstance(normalisation, Whiten) and not isinstance(baseline, CriticBaseline))
+    compared = isinstance(normalisation, Whiten | RankRescaled)
+    centres = baseline in MEANS or (compared and not isinstance(baseline, CriticBaseline))
     if not centres and not isinstance(normalisation, GroupDeviation):
         return
     memory = Memory(BaselineState(0.7, updates), moving_scale=0.2 * updates)
@@ -241,8 +251,8 @@ def test_the_product_of_all_axes() -> None:
                             described = (reward, credit, baseline, normalisation)
                             assert bool((weights == 0.0).all()), described
                             count += 1
-    # 7 baselines, 7 normalisations, 2 objectives; 11 rewards with terminal credit, 10 searched, 6 with either of two.
-    assert count == 7 * 7 * 2 * (11 + 10 + 2 * 6)
+    # 7 baselines, 8 normalisations, 2 objectives; 11 rewards with terminal credit, 10 searched, 6 with either of two.
+    assert count == 7 * 8 * 2 * (11 + 10 + 2 * 6)
 
 
 @settings(max_examples=200, deadline=None)
@@ -323,7 +333,8 @@ def test_what_is_left_by_definition() -> None:
     # No comparison, so a scale alone does not take it away; a mean does, and so does a comparison within the group.
     assert left(NoBaseline(), RunningScale()) == pytest.approx([1.0])
     assert left(NoBaseline(), Clip(bound=0.5)) == pytest.approx([0.5])
-    assert left(NoBaseline(), Whiten()) == [0.0] == left(NoBaseline(), GroupDeviation())
+    for normalisation in (Whiten(), GroupDeviation(), RankRescaled()):
+        assert left(NoBaseline(), normalisation) == [0.0]
 
 
 def test_a_critic_explains_nothing_of_equal_targets() -> None:

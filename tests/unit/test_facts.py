@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import pytest
 from pydantic import Field
+from pydantic._internal._docs_extraction import extract_docstrings_from_cls
 
 from rlgan.base.settings import (
     FollowsData,
@@ -15,6 +16,7 @@ from rlgan.base.settings import (
     OfTheStart,
     ReadIf,
     Settings,
+    documented,
     facts_below,
     facts_of,
     replaced,
@@ -41,7 +43,7 @@ EXPECTED: dict[type, set[str]] = {
     },
     NeverMovesNumbers: {"preset", "controls", "tracking", "checkpoint_every_s", "sampling"},
     FreeOnResume: {
-        "preset", "tracking", "checkpoint_every_s", "sampling", "reward.timeout_s",
+        "preset", "tracking", "checkpoint_every_s", "sampling", "reward.timeout_s", "reward.filter.timeout_s",
         "evaluation.metrics.*.timeout_s", "callbacks.*.timeout_s", "task.timeout_s", "generator.timeout_s",
         "discriminator.timeout_s",
         "workers.rollout", "workers.learners", "workers.cpus_per_rollout", "workers.cpus_discriminator",
@@ -68,15 +70,16 @@ READ_IF = {
     "discriminator": {"adversary", "optimizers.discriminator", "schedule.d_epochs"},
     "adversarial updates": {
         "reward", "baseline", "normalisation", "reference", "optimizers.generator", "schedule.g_steps",
-        "schedule.g_batch", "schedule.g_group", "schedule.g_rate_end", "evaluation.every", "evaluation.collapse_share",
+        "schedule.g_batch", "schedule.g_group", "schedule.g_rate_end", "schedule.behaviour", "evaluation.every",
+        "evaluation.collapse_share",
     },
     "rollouts": {"credit", "objective", "sampling", "schedule.rollout_temperature"},
-    "rounds between updates": {"schedule.d_steps", "schedule.d_fakes", "schedule.d_rate_end"},
+    "rounds between updates": {"schedule.d_steps", "schedule.d_fakes", "schedule.d_first", "schedule.d_rate_end"},
     "pretraining": {"optimizers.mle", "schedule.mle_patience", "evaluation.mle_every"},
     "likelihood": {"schedule.mle_batch"},
     "control of its kind": {"evaluation.equal_trainings"},
     "own reward": {"evaluation.num_rewarded"},
-    "text": {"evaluation.num_bleu", "evaluation.num_nearest"},
+    "text": {"evaluation.num_bleu", "evaluation.num_nearest", "evaluation.length_matched"},
     "pairs of texts": {"evaluation.bleu_tokens"},
     "decoding": {"evaluation.beam", "evaluation.length_exponent"},
 }  # fmt: skip
@@ -175,3 +178,50 @@ def test_a_file_that_begins_a_network_is_found_where_the_network_has_one() -> No
     config = quick()
     with_file = replaced(config, {"generator": LSTM(pretrained=WordVectors(path="glove.txt"))})
     assert [path for path, *_ in facts_of(with_file, IsFile)] == ["task.params", "generator.pretrained.path"]
+
+
+class Above(Settings):
+    near: int = 1
+    """Of the class above,
+    in two lines."""
+    bare: int = 1
+    # Nothing stands under it.
+
+
+class Below(Above):
+    """Its own text is not that of a field."""
+
+    own: Annotated[str, IsFile()] = Field("", description="  Given\n to the field. ")
+    """Not this."""
+    bare: int = 2
+    last: ClassVar[int] = 3
+    """Of no field."""
+
+
+def test_the_text_under_a_field_is_read_where_it_stands() -> None:
+    assert documented(Above, "near") == documented(Below, "near") == "Of the class above, in two lines."
+    assert documented(Above, "bare") == documented(Below, "bare") == ""
+    assert documented(Below, "own") == "Given to the field."
+    assert documented(LSTM, "hidden")
+
+
+def test_so_is_that_of_a_class_within_a_function() -> None:
+    class Inner(Settings):
+        size: int = 1
+        """Of a size,
+in a line that is not indented."""
+
+    assert documented(Inner, "size") == "Of a size, in a line that is not indented."
+
+
+def test_a_class_of_no_file_has_no_text_under_its_fields() -> None:
+    typed: dict[str, Any] = {"Settings": Settings, "__name__": "typed"}
+    exec('class Typed(Settings):\n    size: int = 1\n    """Of a size."""', typed)
+    assert documented(typed["Typed"], "size") == ""
+
+
+def test_the_texts_are_those_that_pydantic_reads() -> None:
+    """Its own reading of one class, which takes as long as importing the class."""
+    expected = extract_docstrings_from_cls(SweepSettings, use_inspect=True)
+    found = {name: documented(SweepSettings, name) for name in SweepSettings.model_fields}
+    assert {name: " ".join(text.split()) for name, text in expected.items()} == {k: v for k, v in found.items() if v}

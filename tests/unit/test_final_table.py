@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -166,5 +167,6 @@ def test_there_is_a_picture_where_there_are_points(values: dict[str, float], is_
     measurement: Any = Measurement({}, None)  # type: ignore[arg-type]
     rows = [row("real data (n=20)", None, lm_5gram=2.0, rlm_5gram=2.0), row("MLE start", 1.0, **values)]
     tracker = Tracker(TrackingSettings(enabled=False), tmp_path, print)
-    publish(Comparison(rows, "table", None, measurement, ()), None, tmp_path, tracker)  # type: ignore[arg-type]
+    task = SimpleNamespace(drawing=None, conditions=None)
+    publish(Comparison(rows, "table", None, measurement, ()), task, tmp_path, tracker)  # type: ignore[arg-type]
     assert (tmp_path / "quality_diversity.png").exists() == is_drawn

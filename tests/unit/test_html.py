@@ -102,7 +102,7 @@ def test_figures_have_names_on_the_left_that_stay_and_wide_tables_show_that_they
 
 def test_what_is_no_picture_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.png").write_text("<svg onload=alert(1)>")
-    with pytest.raises(ValueError, match=r"x.png: is not a PNG"):
+    with pytest.raises(ValueError, match=r"x.png: is neither a PNG nor an SVG"):
         render("title", [Section("s", [Picture(tmp_path / "x.png", "x")])])
     with pytest.raises(FileNotFoundError):
         render("title", [Section("s", [Picture(tmp_path / "y.png", "y")])])

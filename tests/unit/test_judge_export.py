@@ -70,6 +70,7 @@ def made(tmp_path: Path) -> Make:
 
     write_tokenizer(tmp_path / "model", bos="<|im_start|>")
     write_encoder(tmp_path / "encoder", ("dog", "cat"), positions=128)
+    write_encoder(tmp_path / "roberta", ("dog", "cat"), positions=128, architecture="roberta")
     return make
 
 
@@ -94,9 +95,9 @@ def kept(folder: Path, config: Any, task: Task) -> Path:
 
 
 def folder_of(tmp_path: Path, name: str) -> dict[str, Any]:
-    if name not in ("model", "encoder"):
+    if name not in ("model", *ENCODERS):
         write_model(tmp_path / "model", name)
-    return {"kind": "folder", "path": str(tmp_path / ("encoder" if name == "encoder" else "model"))}
+    return {"kind": "folder", "path": str(tmp_path / (name if name in ENCODERS else "model"))}
 
 
 def judged(run_dir: Path, number: int = 8) -> tuple[list[tuple[str, ...]], Tensor]:
@@ -151,10 +152,13 @@ def by_transformers(folder: Path, texts: list[tuple[str, ...]], side: str = "rig
     return found.squeeze(1)
 
 
+ENCODERS = ("encoder", "roberta")
 JUDGES = [
     ("captions", "encoder", None, False),
     ("captions", "encoder", LORA, True),
     ("captions", "encoder", LORA, False),
+    ("captions", "roberta", None, False),
+    ("captions", "roberta", LORA, True),
     ("captions", "gpt2", None, False),
     ("captions", "llama", LORA, False),
     ("chat", "gpt2", LORA, True),
@@ -166,6 +170,7 @@ JUDGES = [
     ("plain", "llama", LORA, False),
     ("plain", "generator", None, False),
     ("plain", "encoder", LORA, False),
+    ("plain", "roberta", LORA, False),
 ]
 
 
@@ -177,7 +182,7 @@ def judge_of(tmp_path: Path, name: str, training: dict[str, Any] | None) -> dict
         write_model(tmp_path / "model")
         weights = {"kind": "generator"}
     else:
-        if name == "encoder":
+        if name in ENCODERS:
             write_model(tmp_path / "model")
         weights = folder_of(tmp_path, name)
     return {"weights": weights, "training": training or {"kind": "whole"}}
@@ -192,7 +197,7 @@ def test_a_folder_has_the_logits_of_the_discriminator(
     saved = export_discriminator(run_dir, tmp_path / "out", merges=merges)
     assert saved.is_adapter == (training is not None and not merges)
     # An encoder reads its first token, which is never padded: its folder says on which side to pad, as every one does.
-    for side in ("right",) if name in ("encoder", "fresh bert") else ("right", "left"):
+    for side in ("right",) if name in (*ENCODERS, "fresh bert") else ("right", "left"):
         found = by_transformers(tmp_path / "out", texts, side)
         torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
 

@@ -85,7 +85,11 @@ def without_dropout(network: Any) -> Any:
     return network.model_copy(update={"dropout": 0.0}) if hasattr(network, "dropout") else network
 
 
-@pytest.mark.parametrize("loss", [one for one in variants(LossSettings) if not one.is_of_a_distribution], ids=str)
+# A loss of verdicts reads pairs alone, and has its test beside its own (test_written_verdicts.py).
+OF_LOGITS = [one for one in variants(LossSettings) if not one.is_of_verdicts]
+
+
+@pytest.mark.parametrize("loss", [one for one in OF_LOGITS if not one.is_of_a_distribution], ids=str)
 @pytest.mark.parametrize("network", [OF_SEQUENCES, OF_TOKENS], ids=["sequences", "tokens"])
 def test_a_step_in_parts_is_the_step_of_the_whole_minibatch(network: Any, loss: Any) -> None:
     settings = {"loss": loss, "l2_all": 1e-2}
@@ -95,7 +99,7 @@ def test_a_step_in_parts_is_the_step_of_the_whole_minibatch(network: Any, loss: 
 
 
 def test_so_is_one_of_pairs_within_prompts_which_parts_tear_apart() -> None:
-    (loss,) = (one for one in variants(LossSettings) if one.within_prompts)
+    (loss,) = (one for one in OF_LOGITS if one.within_prompts)
     fakes = random_sequences(GIVEN.condition, NUMBER // GROUP, 3).repeat_interleave(GROUP, 0)
     paired = random_sequences(GIVEN, NUMBER // GROUP, 5).repeat_interleave(GROUP, 0)
     for network in (PairLSTM(embedding=4, hidden=5, dropout=0.0), classifier()):
@@ -187,7 +191,7 @@ def test_no_part_is_above_the_bound_and_a_bound_that_nothing_reaches_changes_no_
 
 def test_of_those_that_say_so_no_logit_depends_on_the_rest_of_the_minibatch() -> None:
     ours = [one for one in variants(DiscriminatorSettings) if one.kind not in ("tabular", "sequence_classifier")]
-    for settings in (*(one for one in ours if one.judges_rows_alone), classifier()):
+    for settings in (*(one for one in ours if one.judges_rows_alone and not one.writes_verdicts), classifier()):
         space = ALONE if settings.reads == "sequences" else GIVEN
         torch.manual_seed(0)
         network = build_discriminator(without_dropout(settings), space).train()

@@ -1,7 +1,8 @@
-"""When the generator is measured between iterations, and the warnings of a collapse and of shortcuts."""
+"""When the generator is measured between iterations; warnings of a collapse, of shortcuts, of a judge at chance."""
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 
@@ -10,10 +11,18 @@ import torch
 
 from rlgan.config.paths import flatten, override, to_dict
 from rlgan.evaluation.evaluator import EvaluationSettings, Measurement
+from rlgan.metrics import RankedRound
 from rlgan.presets.quick import quick
 from rlgan.presets.registry import PRESETS, preset
 from rlgan.schedule.phases import Phase
-from rlgan.training.measuring import CollapseWatch, ShortcutWatch, against_collapse, is_measured, shortcuts_in
+from rlgan.training.measuring import (
+    ChanceWatch,
+    CollapseWatch,
+    ShortcutWatch,
+    against_collapse,
+    is_measured,
+    shortcuts_in,
+)
 
 
 @pytest.mark.parametrize(("phase", "measured"), [("mle", [2, 4, 5]), ("discriminator", []), ("adversarial", [3, 5])])
@@ -130,3 +139,89 @@ def test_a_run_of_an_older_version_has_nothing_to_restore() -> None:
     watch.restore(None)
     watch.after({"discriminator/auc_heldout": 0.8})
     assert watch.figures == {"discriminator/auc_heldout": 0.8} and shortcuts_in(watch.figures) == []
+
+
+NOISE, TELLS, REVERSED = 0.51, 0.6, 0.4  # with 1,000 on each side, where chance reaches 0.525
+
+
+def watched(watch: ChanceWatch, *values: float, pretrains: bool = True, number: int = 1_000) -> None:
+    for value in values:
+        watch.after(RankedRound(value, number, number, is_of_pairs=False), pretrains)
+
+
+def test_a_discriminator_at_chance_is_reported_after_its_pretraining_and_at_the_end(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    watch = ChanceWatch(quick())
+    watched(watch, 0.9, NOISE, NOISE)  # the first is of random weights
+    watch.judge("start")
+    watched(watch, NOISE, pretrains=False)
+    watch.judge("end")
+    start, end = (record.message for record in caplog.records)
+    assert [record.levelno for record in caplog.records] == [logging.WARNING] * 2
+    assert "at chance after its pretraining: its AUC is 0.51 over the last 2 rounds" in start
+    assert "one that knows nothing has 0.48 to 0.52 (95 %)" in start
+    assert "raise schedule.discriminator_rounds (now 5), or raise optimizers.discriminator.lr (now 0.0003)" in start
+    assert "at chance at the end of training: its AUC is 0.51 over the last round" in end
+    assert "lower optimizers.generator.lr (now 0.001)" in end
+    assert watch.sentences == (start, end)
+
+
+@pytest.mark.parametrize(
+    ("pretraining", "later"),
+    [
+        ((NOISE, TELLS), (TELLS,)),
+        ((NOISE,) * 5 + (TELLS,) * 8, (NOISE, TELLS, *(TELLS,) * 7)),  # the last 8 rounds count
+        ((NOISE,), ()),  # one round, measured before it learned
+        ((), ()),
+    ],
+)
+def test_a_discriminator_that_tells_is_not_reported(
+    pretraining: tuple[float, ...], later: tuple[float, ...], caplog: pytest.LogCaptureFixture
+) -> None:
+    watch = ChanceWatch(quick())
+    watched(watch, *pretraining)
+    watch.judge("start")
+    watched(watch, *later, pretrains=False)
+    watch.judge("end")
+    assert watch.sentences == () and not caplog.records
+
+
+def test_it_is_an_interval_that_decides() -> None:
+    few, many = ChanceWatch(quick()), ChanceWatch(quick())
+    watched(few, 0.5, TELLS, number=20)
+    watched(many, 0.5, TELLS, number=1_000)
+    few.judge("start")
+    many.judge("start")
+    assert few.sentences and not many.sentences
+
+
+def test_one_that_ranks_fakes_above_reals_is_reported_as_that() -> None:
+    watch = ChanceWatch(quick())
+    watched(watch, REVERSED, pretrains=False)
+    watch.judge("end")
+    assert "ranks generated sequences above real ones at the end of training" in watch.sentences[0]
+
+
+def test_a_control_is_watched_silently_and_a_run_goes_on_with_what_it_saw(caplog: pytest.LogCaptureFixture) -> None:
+    watch = ChanceWatch(quick(), warns=False)
+    watched(watch, 0.9, *[NOISE] * 9)
+    again = ChanceWatch(quick(), warns=False)
+    again.restore(None)  # of an older version
+    again.restore(json.loads(json.dumps(watch.state())))
+    for one in (watch, again):
+        one.judge("start")
+        watched(one, NOISE, pretrains=False)
+        one.judge("end")
+    assert watch.sentences == again.sentences and len(watch.sentences) == 2 and not caplog.records
+    # What was said of the end is forgotten when a run is extended.
+    watched(again, TELLS, *[TELLS] * 7, pretrains=False)
+    again.judge("end")
+    assert again.sentences == watch.sentences[:1]
+
+
+def test_a_discriminator_that_ranks_nothing_is_not_watched() -> None:
+    watch = ChanceWatch(quick())
+    watch.after(None, pretrains=True)
+    watch.judge("start")
+    assert watch.sentences == ()

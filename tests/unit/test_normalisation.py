@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import get_args
 
 import pytest
@@ -12,6 +13,7 @@ from rlgan.policy.advantage_scaling import (
     GroupDeviation,
     NormalisationSettings,
     NoScaling,
+    RankRescaled,
     RunningScale,
     Whiten,
     normalised,
@@ -31,6 +33,8 @@ VALUES = torch.tensor([[5.0, 7.0], [1.0, 0.0]])
         (Whiten(), [[5 / 26**0.5, -7 / 26**0.5], [2 / 26**0.5, 0.0]]),
         # Values 5, 1 and 7, 1 (held): deviations 2 and 3.
         (GroupDeviation(), [[2.0, -8 / 3], [0.5, 0.0]]),
+        # 4 above 1, and 1 (held) above -8: of two, ranks 1 and 2 are σ(±16/4) - ½, σ(4) = 1/(1 + e⁻⁴).
+        (RankRescaled(), [[0.482014, -0.482014], [-0.482014, 0.0]]),
         # Mean magnitude 13/3, and the first average is corrected to it.
         (RunningScale(decay=0.75), [[12 / 13, -24 / 13], [3 / 13, 0.0]]),
     ],
@@ -81,3 +85,52 @@ def test_where_nothing_was_drawn_the_scale_is_as_it_was(kind: type) -> None:
     nothing = torch.zeros(2, 2, dtype=torch.bool)
     result, scale = normalised(kind(), torch.zeros(2, 2), VALUES, nothing, moving_scale=0.7)
     assert scale == 0.7 and torch.equal(result, torch.zeros(2, 2))
+
+
+def slow_ranks(column: list[float], steepness: float) -> list[float]:
+    """LeakGAN's rescaling with a sort: places of equal numbers are shared out among them."""
+    order = sorted(column, reverse=True)
+    found = []
+    for value in column:
+        places = [place + 1 for place, other in enumerate(order) if other == value]
+        rank = sum(places) / len(places)
+        found.append(1 / (1 + math.exp(-steepness * (0.5 - (rank - 0.5) / len(column)))) - 0.5)
+    return found
+
+
+@pytest.mark.parametrize("group", [None, 4])
+def test_ranks_are_those_of_a_sort_and_equal_ones_share_theirs(group: int | None) -> None:
+    advantages = torch.randint(0, 4, (12, 3), generator=torch.Generator().manual_seed(0)).float()
+    mask = torch.ones(12, 3, dtype=torch.bool)
+    result, _ = normalised(RankRescaled(steepness=7.0), advantages, advantages, mask, group=group)
+    for first in range(0, 12, group or 12):
+        rows = slice(first, first + (group or 12))
+        expected = [slow_ranks(column, 7.0) for column in advantages[rows].t().tolist()]
+        torch.testing.assert_close(result[rows], torch.tensor(expected).t())
+
+
+def test_rank_rescaling_is_monotone_and_does_not_see_the_scale() -> None:
+    advantages = torch.randn(50, 2, generator=torch.Generator().manual_seed(1))
+    mask = torch.ones(50, 2, dtype=torch.bool)
+
+    def rescaled(values: torch.Tensor) -> torch.Tensor:
+        return normalised(RankRescaled(), values, values, mask)[0]
+
+    found = rescaled(advantages)
+    for column in range(2):
+        order = advantages[:, column].argsort()
+        assert bool((found[order, column].diff() > 0).all())
+    assert torch.equal(found, rescaled(1_000.0 * advantages)) and torch.equal(found, rescaled(advantages.exp()))
+    assert torch.equal(found, rescaled(advantages - 7.0))
+    # The order of the batch is not the order of the rewards: dealt out anew, each keeps its own.
+    order = torch.randperm(50, generator=torch.Generator().manual_seed(2))
+    assert torch.equal(found[order], rescaled(advantages[order]))
+    assert float(found.sum()) == pytest.approx(0.0, abs=1e-5)
+
+
+def test_what_has_no_reward_has_no_rank() -> None:
+    advantages = torch.tensor([[1.0], [float("nan")], [3.0], [2.0]])
+    mask = torch.tensor([[True], [False], [True], [True]])
+    result, _ = normalised(RankRescaled(), advantages, advantages, mask)
+    assert [*result[[2, 3, 0], 0].tolist()] == pytest.approx(slow_ranks([3.0, 2.0, 1.0], 16.0), abs=1e-6)
+    assert float(result[1]) == 0.0

@@ -18,6 +18,7 @@ from rlgan.envs.tasks.task import Task
 from rlgan.evaluation.evaluator import EvaluationSettings, Evaluator, selection_view
 from rlgan.evaluation.own_metrics import OwnMetric, OwnMetrics, metric_of
 from rlgan.generators import build_generator
+from rlgan.report.html import svg_size
 from rlgan.runs.run import _require_same_run
 from rlgan.schedule.model_selection import BestGenerator, SelectionState, after_measurement
 from rlgan.schedule.phases import Schedule
@@ -247,3 +248,38 @@ def test_keys_must_be_the_same_for_real_texts(task: Task, write: Write) -> None:
     metric = write("def f(texts):\n    return {str(len(texts)): 1.0}", "f")
     with refused(PluginError, "metric_keys_differ"):
         OwnMetrics([metric], task).measure(task.train[:3], None)
+
+
+# ---------------------------------------------------------------------------- pictures
+
+DRAWS = """
+class Draws:
+    def __call__(self, texts): return 1.0
+    def draw(self, texts, legends):
+        BODY
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ("return f\"<svg width='3px' height='40' note='{len(texts)} {legends}'></svg>\"", None),
+        ("return '<svg></svg>'", "metric_draw_returned"),
+        ("return None", "metric_draw_returned"),
+        ("raise ValueError('no ink')", "metric_draw_raised"),
+    ],
+)
+def test_a_metric_may_draw_texts(tmp_path: Path, body: str, code: str | None) -> None:
+    path = tmp_path / "draws.py"
+    path.write_text(DRAWS.replace("BODY", body), "utf-8")
+    task = build_task(TASK)
+    counts = tmp_path / "counts.py"
+    counts.write_text("def count(texts): return 1.0", "utf-8")
+    metrics = [OwnMetric(name=f"{counts}:count"), OwnMetric(name=f"{path}:Draws")]
+    assert OwnMetrics(metrics[:1], task).drawn(["a"]) is None
+    if code is None:
+        picture = OwnMetrics(metrics, task).drawn(["a", "b"], ["1", "2"])
+        assert picture == "<svg width='3px' height='40' note='2 ['1', '2']'></svg>" and svg_size(picture) == (3, 40)
+        return
+    with refused(PluginError, code, match="draws.py"):
+        OwnMetrics(metrics, task).drawn(["a"])

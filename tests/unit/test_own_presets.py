@@ -14,7 +14,7 @@ from rlgan.config.config import Config
 from rlgan.config.paths import override
 from rlgan.envs.tasks import PluginTask, ToyTask
 from rlgan.generators import Seq2SeqLSTM
-from rlgan.presets import language_models, pairs, quick, sequences
+from rlgan.presets import comparing, language_models, latents, molecules, pairs, quick, sequences
 from rlgan.presets.registry import PRESETS, preset
 from tests.support.commands import ask
 from tests.support.errors import refused
@@ -117,7 +117,7 @@ def test_every_preset_says_its_name() -> None:
 
 def test_every_public_function_of_the_task_is_listed_and_types_no_name() -> None:
     listed = set()
-    for room in (quick, sequences, pairs, language_models):
+    for room in (quick, sequences, comparing, latents, pairs, language_models, molecules):
         tree = ast.parse(Path(room.__file__).read_text("utf-8"))
         listed |= {
             node.name

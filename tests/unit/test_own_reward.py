@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from rlgan.cli.main import main
 from rlgan.envs.tasks import build_task
 from rlgan.envs.tasks.task import Records
 from rlgan.evaluation.evaluator import Measurement
-from rlgan.evaluation.own_reward import OwnReward
+from rlgan.evaluation.own_reward import OwnReward, Rewarded
 from rlgan.policy.reward_base import Finished, TrainerState
 from rlgan.policy.reward_functions import PluginReward, texts_of
 from tests.support.commands import rows_of
@@ -42,6 +43,18 @@ class Seen:
     def __call__(self, finished: Finished, records: Records | None) -> dict[str, float]:
         self.finished, self.records = finished, records
         return {"reward_f": 1.0}
+
+    def scores(self, finished: Finished, records: Records | None) -> Tensor:
+        """The first token, but none for a first token of 0."""
+        return finished.tokens[:, 0].float().masked_fill(finished.tokens[:, 0] == 0, torch.nan)
+
+
+def test_the_best_samples_are_different_ones_with_the_largest_rewards() -> None:
+    task = build_task(TASK)
+    tokens = torch.tensor([[1], [3], [0], [2], [3], [1]]).expand(6, task.space.max_length).clone()
+    found = OwnReward(Seen(), task, 5, 3, STATE).best(Measurement({}, tokens), 2)
+    assert found == [Rewarded(task.decode(tokens[1:2])[0], 3.0), Rewarded(task.decode(tokens[3:4])[0], 2.0)]
+    assert len(OwnReward(Seen(), task, 5, 3, STATE).best(Measurement({}, tokens), 9)) == 3  # of five, one without
 
 
 def test_the_first_samples_are_scored_as_far_as_the_run_is() -> None:

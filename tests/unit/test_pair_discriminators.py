@@ -43,6 +43,7 @@ from rlgan.layers.optimizers import Adam
 from rlgan.metrics import discriminator_health
 from rlgan.storage.checkpoint import load_latest, save_checkpoint
 from tests.support.errors import refused
+from tests.support.usual import usually
 
 SOURCES = SequenceSpace(5, 6, end_id=1, separator_id=3)
 SPACE = SequenceSpace(4, 5, end_id=2, condition=SOURCES)
@@ -425,21 +426,20 @@ def test_running_statistics_travel_with_the_weights(settings: DiscriminatorSetti
 # ----------------------------------------------------------------------------------------------------- learning
 
 
+LEARN: list[DiscriminatorSettings] = [
+    PairCnn(embedding=16, windows=(1, 2), filters=(32,), mlp_hidden=64, dropout=0.0),
+    PairCnn(embedding=16, windows=(1, 2), filters=(32,), mlp_hidden=64, dropout=0.0, batch_norm=False),
+    PairCnn(embedding=16, windows=(1, 2), filters=(32,), mlp_hidden=64, dropout=0.0, head=HEADS[0]),
+    PairLSTM(embedding=16, hidden=32, mlp_hidden=64, dropout=0.0),
+    PairLSTM(embedding=16, hidden=32, mlp_hidden=64, dropout=0.0, head=HEADS[1]),
+    HierarchicalLSTM(embedding=16, hidden=32, dropout=0.0),
+    InteractionCnn(embedding=16, projection=8, channels=16, mlp_hidden=32, dropout=0.0),
+    TripleLSTM(embedding=16, hidden=32, mlp_hidden=64, dropout=0.0),
+]
+
+
 @pytest.mark.heavy
-@pytest.mark.parametrize(
-    "settings",
-    [
-        PairCnn(embedding=16, windows=(1, 2), filters=(32,), mlp_hidden=64, dropout=0.0),
-        PairCnn(embedding=16, windows=(1, 2), filters=(32,), mlp_hidden=64, dropout=0.0, batch_norm=False),
-        PairCnn(embedding=16, windows=(1, 2), filters=(32,), mlp_hidden=64, dropout=0.0, head=HEADS[0]),
-        PairLSTM(embedding=16, hidden=32, mlp_hidden=64, dropout=0.0),
-        PairLSTM(embedding=16, hidden=32, mlp_hidden=64, dropout=0.0, head=HEADS[1]),
-        HierarchicalLSTM(embedding=16, hidden=32, dropout=0.0),
-        InteractionCnn(embedding=16, projection=8, channels=16, mlp_hidden=32, dropout=0.0),
-        TripleLSTM(embedding=16, hidden=32, mlp_hidden=64, dropout=0.0),
-    ],
-    ids=lambda settings: settings.kind,
-)
+@pytest.mark.parametrize("settings", usually(LEARN[::3], LEARN), ids=lambda settings: settings.kind)
 def test_copies_are_told_from_what_copies_nothing(settings: DiscriminatorSettings) -> None:
     # Both sides by themselves are uniform: nothing but their belonging together tells them apart.
     space = SequenceSpace(8, 5, condition=SequenceSpace(8, 5))

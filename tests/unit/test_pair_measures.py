@@ -106,7 +106,7 @@ def test_scores_to_select_by_are_of_the_validation_split(task: Task) -> None:
     assert task.conditions is not None and view.conditions is not None
     assert task.conditions.decode(measures.conditions) == ["eins", "zwei", "drei", "vier"]
     evaluator = Evaluator(view, EvaluationSettings(num_sequences=4), seed=0)
-    tokens = evaluator._decoded(net, 1.0, measures.conditions)
+    tokens = evaluator._likeliest.of(net, 1.0, measures.conditions)
     for measure in ("corpus_bleu", "chrf"):
         assert evaluator.figure(net, measure) == measures.measure(tokens, net)[f"eval/{measure}"] > 0.0
 

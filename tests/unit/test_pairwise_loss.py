@@ -140,7 +140,7 @@ def test_a_minibatch_has_whole_prompts_each_real_once() -> None:
         buffer.add(tokens, conditions)
     forming = Minibatches(9, SPACE, CPU, learns_prefixes=False, true_pairs=None)
     seen = []
-    for batch in forming.of_prompts(*buffers, 5, 3, stream(0, "test")):
+    for batch in forming.of_prompts(*buffers, buffers[1].draw(5, stream(0, "test"), group=3), 3, stream(0, "test")):
         assert batch.prompts is not None and batch.conditions is not None
         assert int(batch.is_real.sum()) in (2, 1) and len(batch.shown) == 4 * int(batch.is_real.sum())
         for number in batch.prompts.unique():
@@ -223,7 +223,12 @@ REFUSED: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("rollouts_are_learned_once", {"d_fakes": "rollouts", "d_steps": 2}, {}),
     ("rounds_of_rollouts: 16", {"d_fakes": "rollouts", "g_batch": 16}, {}),
     ("setting_value", {"g_group": 1}, {}),
-    ("pairs_in_halves", {"balance": {"kind": "equilibrium"}}, {}),
+    ("pairs_in_halves: equilibrium", {"balance": {"kind": "equilibrium"}}, {}),
+    (
+        "pairs_in_halves: mismatched=0.5",
+        {},
+        {"adversary": {"loss": {"kind": "bradley_terry"}, "batch": 10, "sequences_per_round": 8, "mismatched": 0.5}},
+    ),
     ("rollouts_are_unread", {"d_fakes": "rollouts"}, LIKELIHOOD),
     ("no_rollouts_to_learn_from", {"d_fakes": "rollouts", "g_group": None}, SOFT),
     (

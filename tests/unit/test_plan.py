@@ -160,3 +160,24 @@ def test_a_simulated_run_is_estimated_roughly_and_well_once_every_kind_was_met()
         elif index > 70:
             assert left / 2.5 < estimate < left * 2.5
     assert plan.seconds_left() == 0.0
+
+
+def test_a_stage_that_a_stopped_process_had_begun_is_estimated_by_what_is_left_of_it() -> None:
+    clock = Clock()
+    activity, plan = Activity(clock), Plan({"mle": Item(10, 1.0)})
+    with activity.listening(plan.finished):
+        with activity.stage("mle"):
+            clock.now += 5.0
+            with activity.stage("learn", item="batch", total=1_000):
+                activity.already(900)
+                assert plan.seconds_left(activity.stages, clock()) is None
+                for _ in range(50):
+                    clock.now += 10.0
+                    activity.advance()
+                # Half of the 100 that are left, of 10 s each, and nine epochs of 1,000 after 5 s of something else.
+                left = plan.seconds_left(activity.stages, clock())
+                assert left == pytest.approx(500.0 + 9 * 10_005.0)
+                clock.now += 500.0
+                activity.advance(50)
+        # 1,005 s for a tenth of it.
+        assert plan.seconds_left() == pytest.approx(9 * 10_050.0)

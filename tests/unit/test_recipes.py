@@ -55,6 +55,7 @@ RES_CONV: Part = {"kind": "res_conv", "window": 5, "members": 1}  # §10: conv5
 
 BATCHES: Part = {
     "buffer": None, "mismatched": None, "l2_all": None, "weight_clip": None, "clip_every": "step",
+    "perturbed": None, "perturbed_share": 0.1, "reals": "drawn", "replay": None,
     "tokens_at_once": None, "verdicts": "own",
 }  # fmt: skip
 """Nothing but minibatches of reals and fakes."""
@@ -63,12 +64,13 @@ UNITS: Part = {
     "mle_epochs": 0, "mle_patience": None, "mle_batch": 64, "mle_halve_from": None, "example_weights": "none",
     "mle_inputs.kind": "none", "discriminator_rounds": 0, "discriminator_accuracy": None, "g_steps": 1, "g_group": None,
     "d_steps": 1, "d_epochs": 1, "balance.kind": "fixed", "selection.kind": "none",
-    "d_fakes": "fresh", "g_rate_end": 1.0, "d_rate_end": 1.0, "rollout_temperature": 1.0,
+    "d_fakes": "fresh", "d_first": False, "g_rate_end": 1.0, "d_rate_end": 1.0, "rollout_temperature": 1.0,
+    "behaviour.kind": "own", "pretraining": "generator_first",
 }  # fmt: skip
 """One round of one epoch an update, from scratch (1:1, none / 0 in 16.2)."""
 
 PLAIN: Recipe = {
-    "adversary.loss": {"kind": "cross_entropy", "label_smoothing": 0.0},
+    "adversary.loss": {"kind": "cross_entropy", "label_smoothing": 0.0, "smooths": "reals"},
     "adversary.decoding": {"kind": "drawn"},
     "adversary.gradient_penalty": {"kind": "none"},
     "credit": {"kind": "terminal"},
@@ -247,6 +249,50 @@ GUMBEL: Recipe = PLAIN | {
 
 ST_GUMBEL: Recipe = GUMBEL | {"objective": GUMBEL["objective"] | {"straight_through": True}}  # 10
 
+RELGAN: Recipe = PLAIN | {
+    "generator": {"kind": "relational_memory", "embedding": 32, "heads": 2, "head_size": 256},  # §60
+    "discriminator": {  # §60
+        "kind": "multi_representation", "embedding": 64, "representations": 64, "windows": [2, 3, 4, 5],
+        "filters": [300], "dropout": 0.25, "members": 1,
+    },
+    "adversary": BATCHES | {"batch": 128, "sequences_per_round": 64},  # §60: 64 of each
+    "adversary.loss": {"kind": "relativistic"},  # §60
+    "reward": {"kind": "constant", "value": 1.0},  # nothing is paid
+    "objective": {
+        "kind": "gumbel", "straight_through": False, "fakes": "soft",  # §60
+        "temperature.kind": "rising_inverse", "temperature.greatest": 2.0, "temperature.shape": "exponential",  # §60
+    },
+    "schedule": UNITS | {"mle_epochs": 150, "adversarial_updates": 3_000, "g_batch": 64, "d_steps": 5},  # §60
+    "optimizers.generator": ADAM | {"lr": 1e-4, "clip_norm": 5.0},  # §60
+    "optimizers.discriminator": ADAM | {"lr": 1e-4, "clip_norm": 5.0},  # §60
+}  # fmt: skip
+
+LEAKGAN: Recipe = SEQGAN | {
+    "generator": {  # §62: horizon 4, goal size 16; sizes of D; init .1
+        "kind": "manager_worker", "embedding": 32, "hidden": 32, "goal_size": 16, "horizon": 4, "init_std": 0.1,
+        **{f"feature_{size}": CNN_HIGHWAY[size] for size in ("embedding", "windows", "filters")},
+    },
+    "discriminator": CNN_HIGHWAY | {"dropout": 0.0},  # §62: no dropout
+    "credit": {"kind": "monte_carlo", "num_rollouts": 4, "policy_ema": 0.0},  # §62: 4
+    "normalisation": {"kind": "rank_rescaled", "steepness": 16.0},  # §62: 16 in the code
+    "objective": {"kind": "goal_directed", "loss_normaliser": "token"},  # §62: over B·T tokens
+    "schedule": SEQGAN["schedule"] | {  # §62: 80 epochs, side by side; 800 updates
+        "mle_epochs": 80, "pretraining": "side_by_side", "adversarial_updates": 800,
+    },
+    "schedule.teacher_forcing": {"kind": "interleaved", "num_updates": 10},  # §62: 156 batches in 15 updates
+    "optimizers.mle": ADAM | {"lr": 0.0015, "clip_norm": 5.0},  # §62
+    "optimizers.generator": ADAM | {"lr": 0.0015, "clip_norm": 5.0},  # §62
+}  # fmt: skip
+
+RANKGAN: Recipe = SEQGAN | {
+    "discriminator": {key: value for key, value in CNN_HIGHWAY.items() if key != "l2_out"} | {  # §61: SeqGAN's
+        "kind": "ranker", "references": 16, "comparisons": 16, "sharpness": 1.0,  # §61
+    },
+    "adversary.loss": {"kind": "ranking"},  # §61
+    "reward": {"kind": "logit"},  # §61: the log of the rank
+    "baseline": {"kind": "per_step_mean"},  # docs: the paper has none
+}  # fmt: skip
+
 LM_RATIO: Recipe = SEQGAN | {
     "discriminator": {  # 14: tied, 48/96, .3
         "kind": "language_model", "embedding": 48, "hidden": 96, "layers": 1, "dropout": 0.3, "tied": True,
@@ -360,6 +406,7 @@ CSGAN_NMT: Recipe = PLAIN | {
 BR_CSGAN: Recipe = CSGAN_NMT | {
     "reward": {  # §12
         "kind": "mixed", "map.kind": "probability", "metric.kind": "reference_bleu", "metric.order": 4, "weight": 0.7,
+        "normalise_terms": False,
     },
     "credit": {"kind": "monte_carlo", "num_rollouts": 16, "policy_ema": 0.0},  # §12, RNNSearch code
     "baseline": {"kind": "constant", "value": pytest.approx(0.42)},  # §12: b of D alone, 0.7·0.6
@@ -524,7 +571,7 @@ TEXTGAIL: Recipe = GAD | {  # Wu et al. 2020 (docs/algorithms/textgail.md); size
 
 GCN: Recipe = GAD | {  # Lamprier et al. 2022 (docs/algorithms/gcn.md); sizes are ours
     "adversary": GAD["adversary"] | {"batch": 64},
-    "adversary.loss": {"kind": "cross_entropy", "label_smoothing": 0.0},
+    "adversary.loss": {"kind": "cross_entropy", "label_smoothing": 0.0, "smooths": "reals"},
     "reward": {"kind": "probability"},
     "baseline": {"kind": "none"},
     "normalisation": {"kind": "self_normalised"},
@@ -532,6 +579,85 @@ GCN: Recipe = GAD | {  # Lamprier et al. 2022 (docs/algorithms/gcn.md); sizes ar
     "objective": {"kind": "weighted_likelihood", "loss_normaliser": "sequence", "epochs": 2, "minibatches": 2},
     "schedule": GAD["schedule"] | {"rollout_temperature": 1.0},
 }
+
+SELFGAN: Recipe = GCN | {  # Scialom et al. 2021 (docs/algorithms/selfgan.md); sizes are ours
+    "normalisation": {"kind": "best_of_group"},
+    "schedule": GCN["schedule"] | {"behaviour.kind": "beams"},
+}
+
+COLDGANS: Recipe = GAD | {  # Scialom et al. 2020 (docs/algorithms/coldgans.md); all constants are ours
+    "adversary": GAD["adversary"] | {"batch": 64, "buffer": 256},
+    "adversary.loss": {"kind": "cross_entropy", "label_smoothing": 0.0, "smooths": "reals"},
+    "reward": {"kind": "probability"},
+    "baseline": {"kind": "batch_mean"},
+    "normalisation": {"kind": "none"},
+    "reference": {"kind": "none"},
+    "objective": {"kind": "reinforce", "loss_normaliser": "sequence", "entropy_bonus": 0.0},
+    "schedule": {name: value for name, value in GAD["schedule"].items() if not name.startswith("behaviour")} | {
+        "g_group": None, "d_fakes": "fresh", "rollout_temperature": 1.0, "behaviour.kind": "cold_mixture",
+        "behaviour.share": 0.5, "behaviour.temperature": 0.5, "behaviour.top_p": None, "behaviour.max_weight": 1.5,
+    },
+}  # fmt: skip
+
+PARED: Recipe = GAD | {  # 2026 (docs/algorithms/pared.md); sizes are ours
+    "discriminator": {"kind": "logistic", "degree": 2, "length": False, "l2": 1e-3},
+    "adversary": GAD["adversary"] | {"batch": 64, "buffer": 512},
+    "adversary.loss": {"kind": "cross_entropy", "label_smoothing": 0.0, "smooths": "reals"},
+    "reward": {"kind": "log_probability"},
+    "schedule": GAD["schedule"] | {"d_epochs": 4, "rollout_temperature": 1.0},
+    "optimizers.discriminator": ADAM | {"lr": 0.05},
+}
+
+R_AIRL: Recipe = GAD | {  # Fanconi et al. 2025 (docs/algorithms/r_airl.md); sizes are ours
+    "discriminator": GAD["discriminator"] | {"granularity": "token"},
+    "adversary": GAD["adversary"] | {"perturbed": 2, "reals": "of_prompts"},
+    "adversary.loss": {"kind": "cross_entropy", "label_smoothing": 0.1, "smooths": "both"},
+    "reward": {"kind": "standardised_logit", "clip": None},
+    "credit": {"kind": "reward_to_go", "gamma": 0.9},
+    "baseline": {"kind": "none"},
+    "normalisation": {"kind": "none"},
+    "reference": {"kind": "none"},
+    "schedule": GAD["schedule"] | {"d_fakes": "fresh", "d_first": True, "rollout_temperature": 1.0},
+}
+
+VARL: Recipe = GAD | {  # 2026 (docs/algorithms/varl.md); all but the sum of two terms is ours
+    "adversary": GAD["adversary"] | {"reals": "of_prompts"},
+    "adversary.loss": {"kind": "cross_entropy", "label_smoothing": 0.0, "smooths": "reals"},
+    "reward": {
+        "kind": "mixed", "map.kind": "logit", "metric.kind": "reference_match", "weight": 0.5, "normalise_terms": True
+    },
+    "normalisation": {"kind": "none"},
+    "schedule": GAD["schedule"] | {"rollout_temperature": 1.0},
+}  # fmt: skip
+
+DIAL: Recipe = GAD | {  # 2025 (docs/algorithms/dial.md), the reward alone
+    "discriminator": GAD["discriminator"] | {"granularity": "token"},
+    "adversary": GAD["adversary"] | {"batch": 64},
+    "adversary.loss": {"kind": "cross_entropy", "label_smoothing": 0.0, "smooths": "reals"},
+    "reward": {"kind": "turn_increment"},
+    "credit": {"kind": "reward_to_go", "gamma": 1.0},
+    "schedule": GAD["schedule"] | {"rollout_temperature": 1.0},
+}
+
+RARO: Recipe = GAD | {  # 2025 (docs/algorithms/raro.md); sizes are ours
+    "adversary": GAD["adversary"] | {"buffer": 10_000, "replay": 0.5},
+    "reward": {"kind": "pair_verdict", "critic_tie": 0.55, "policy_tie": 0.6},
+    "normalisation": {"kind": "none"},
+    "objective": GAD["objective"] | {"loss_normaliser": "fixed"},
+    "schedule": GAD["schedule"] | {"rollout_temperature": 1.0},
+}
+
+RARO_VERDICT: Recipe = RARO | {  # 2025 (docs/algorithms/raro.md); the entropy is ours, as sizes are
+    "discriminator": {
+        "kind": "verdict_writer", "weights.kind": "fresh", "generator": None, "question": None,
+        "weights.architecture": "llama", "weights.width": 128, "weights.layers": 2, "weights.heads": 4,
+        "weights.key_value_heads": None, "weights.expansion": 4, "weights.dropout": 0.0, "weights.tied": True,
+        "weights.positions": None,
+    },
+    "adversary.loss": {"kind": "verdict_gradient", "tie": 0.55, "verdicts": 16, "entropy": 0.1},
+    "reward": {"kind": "written_verdict", "tie": 0.6},
+    "optimizers.discriminator": ADAM | {"lr": 1e-3, "clip_norm": 1.0},
+}  # fmt: skip
 
 SPIN: Recipe = SFT | {  # Chen et al. 2024 (docs/algorithms/spin.md); sizes are ours
     "objective": {"kind": "implicit", "epochs": 3, "minibatches": 16},
@@ -544,6 +670,12 @@ SPIN: Recipe = SFT | {  # Chen et al. 2024 (docs/algorithms/spin.md); sizes are 
 
 GSIL: Recipe = SPIN | {  # Xiao et al. 2024
     "objective.loss": {"kind": "bernoulli", "scale": 0.01, "shift": 2.0},
+}
+
+IQLEARN: Recipe = {name: part for name, part in SPIN.items() if name != "objective.loss"} | {
+    # Wulfmeier et al. 2024 (docs/algorithms/iqlearn.md); sizes are ours
+    "objective": {"kind": "inverse_soft_q", "weight": 0.1, "gamma": 1.0},
+    "schedule": SPIN["schedule"] | {"adversarial_updates": 1_000, "g_batch": 16},
 }
 
 SCHEDULED_SAMPLING: Recipe = MLE | {
@@ -580,7 +712,116 @@ ORACLE_LIKELIHOOD: Recipe = ORACLE_RATIO | {
     "schedule.teacher_forcing": {"kind": "none"},
 }
 
+# ------------------------------------------------------------------------------------- §40 (docs/algorithms/latents.md)
+
+GENTLE: Recipe = {"optimizers.generator": ADAM | {"lr": 1e-3, "clip_norm": 1.0}}
+
+VAE_SEQGAN: Recipe = SEQGAN | GENTLE | {
+    "generator": {
+        "kind": "vae", "embedding": 32, "hidden": 32, "latent": 16, "kl_weight": 1.0, "kl_epochs": 10,
+        "word_dropout": 0.3, "dropout": 0.0, "bound_draws": 16,
+    },
+    "credit": {"kind": "terminal"},
+    "baseline": {"kind": "leave_one_out"},
+    "objective": BY_SEQUENCE,
+    "schedule": SEQGAN["schedule"] | {"g_batch": 256, "d_steps": 1},
+    "schedule.teacher_forcing": {"kind": "mixed", "weight": 0.3},
+}  # fmt: skip
+
+FEATURE_MATCHING: Recipe = (
+    SEQGAN
+    | GENTLE
+    | {
+        "reward": {"kind": "feature_matching"},
+        "credit": {"kind": "terminal"},
+        "baseline": {"kind": "leave_one_out"},
+        "normalisation": {"kind": "running_scale", "decay": 0.9},
+        "objective": BY_SEQUENCE,
+        "schedule": SEQGAN["schedule"] | {"g_batch": 256, "d_steps": 1},
+    }
+)
+
+WINDOW_GAN: Recipe = SEQGAN | GENTLE | {
+    "discriminator": {
+        "kind": "window_cnn", "embedding": 32, "pretrained.kind": "none", "window": 3, "filters": 128, "hidden": 64,
+        "dropout": 0.25, "members": 1,
+    },
+    "adversary": BATCHES | {"batch": 128, "sequences_per_round": 2_000},
+    "reward": {"kind": "signed_probability"},
+    "credit": {"kind": "reward_to_go", "gamma": 0.5},
+    "baseline": {"kind": "per_step_mean"},
+    "objective": BY_SEQUENCE,
+    "schedule": SEQGAN["schedule"] | {"g_batch": 256, "d_steps": 1},
+}  # fmt: skip
+
+# -------------------------------------------------------------------------------------------------------- molecules
+
+# MOSES' CharRNN has three layers of 768, dropout .2 and 80 epochs; these sizes are ours.
+MOLECULE_MLE: Recipe = PLAIN | {
+    "task": {"kind": "plugin", "name": "molecules"},
+    "generator": LSTM | {"embedding": 64, "hidden": 256, "layers": 2},
+    "discriminator": None,
+    "adversary": BATCHES | {"batch": 64, "sequences_per_round": 10_000},
+    "reward": {"kind": "constant", "value": 1.0},
+    "objective": REINFORCE | {"loss_normaliser": "sum"},  # without updates: what there is where nothing is said
+    "schedule": UNITS | {
+        "mle_epochs": 30, "mle_patience": 2, "mle_batch": 128, "adversarial_updates": 0, "g_batch": 64, "d_steps": 0,
+        "d_epochs": 3,
+    },
+    "optimizers.mle": ADAM | {"lr": 2e-3, "clip_norm": 5.0},
+    "optimizers.generator": ADAM | {"lr": 1e-2, "clip_norm": 5.0},
+    "optimizers.discriminator": ADAM | {"lr": 1e-4},
+}  # fmt: skip
+
+
+def own_qed(weight: float) -> Part:
+    digest = "qualified-name:rlgan.domains.molecules:qed"
+    function = {"kind": "plugin", "name": "qed", "options": {}, "digest": digest, "weight": weight}
+    others = {"normalise_terms": False, "timeout_s": 60.0, "map_weight": 1.0, "divide_repeats": False}
+    return {"kind": "plugin", "functions": [function]} | others
+
+
+ORGAN: Recipe = MOLECULE_MLE | {
+    "discriminator": CNN_HIGHWAY | {"embedding": 32, "windows": [1, 2, 3, 4, 5, 6, 8, 10], "filters": [64] * 8},  # ours
+    "adversary": BATCHES | {"batch": 64, "sequences_per_round": 256},  # ours
+    "reward": own_qed(0.5) | {"filter": None, "map_weight": 0.5, "divide_repeats": True},  # λ is ours
+    "reward.map": {"kind": "probability"},
+    "baseline": {"kind": "leave_one_out"},  # ours: none in the paper
+    "objective": BY_SEQUENCE,
+    "schedule": UNITS | {
+        "mle_epochs": 30, "mle_batch": 128, "discriminator_rounds": 20, "adversarial_updates": 300, "g_batch": 64,
+        "g_group": 8,
+    },
+    "optimizers.generator": ADAM | {"lr": 1e-4, "clip_norm": 5.0},
+    "optimizers.discriminator": ADAM | {"lr": 1e-3},
+}  # fmt: skip
+
+ORGAN_GRPO: Recipe = ORGAN | {
+    "baseline": {"kind": "group_mean"},
+    "reference": {"kind": "loss", "weight": 0.04, "times_ratio": False},  # as seqgan_grpo
+    "objective": PPO | {"loss_normaliser": "fixed", "epochs": 1, "minibatches": 4},
+}
+
+REINVENT: Recipe = MOLECULE_MLE | {  # Olivecrona et al. 2017, Blaschke et al. 2020; numbers of REINVENT 4
+    "reward": own_qed(1.0) | {"map": None},
+    "reward.filter": {
+        "kind": "plugin", "name": "scaffold_buckets", "timeout_s": 60.0,
+        "digest": "qualified-name:rlgan.domains.molecules:ScaffoldBuckets",
+    },
+    "reward.filter.options": {"bucket_size": 25, "min_score": 0.4},
+    "reference": {"kind": "reward", "weight": 1 / 128, "target": None},  # σ 128
+    "objective": {"kind": "augmented_likelihood", "replay": 10, "memory": 100},
+    "schedule": UNITS | {
+        "mle_epochs": 30, "mle_batch": 128, "adversarial_updates": 300, "g_batch": 64, "d_steps": 0, "d_epochs": 3,
+    },
+    "optimizers.generator": ADAM | {"lr": 1e-4},
+}  # fmt: skip
+
 RECIPES: dict[str, Recipe] = {
+    "molecule_mle": MOLECULE_MLE,
+    "organ": ORGAN,
+    "organ_grpo": ORGAN_GRPO,
+    "reinvent": REINVENT,
     "quick": QUICK,
     "seqgan": SEQGAN,
     "seqgan-quick": SEQGAN_QUICK,
@@ -594,6 +835,9 @@ RECIPES: dict[str, Recipe] = {
     "bgan": BGAN,
     "bgan_rkl": BGAN_RKL,
     "scratchgan": SCRATCHGAN,
+    "vae_seqgan": VAE_SEQGAN,
+    "feature_matching": FEATURE_MATCHING,
+    "window_gan": WINDOW_GAN,
     "wgan_gp": WGAN_GP,
     "cgan_seq": CGAN_SEQ,
     "csgan_nmt": CSGAN_NMT,
@@ -608,6 +852,9 @@ RECIPES: dict[str, Recipe] = {
     "density_ratio": DENSITY_RATIO,
     "wgan_reinforce": WGAN_REINFORCE,
     "gumbel": GUMBEL,
+    "relgan": RELGAN,
+    "rankgan": RANKGAN,
+    "leakgan": LEAKGAN,
     "st_gumbel": ST_GUMBEL,
     "mle": MLE,
     "sft": SFT,
@@ -615,8 +862,17 @@ RECIPES: dict[str, Recipe] = {
     "gad": GAD,
     "textgail": TEXTGAIL,
     "gcn": GCN,
+    "selfgan": SELFGAN,
+    "coldgans": COLDGANS,
+    "pared": PARED,
+    "r_airl": R_AIRL,
+    "varl": VARL,
+    "raro": RARO,
+    "raro_verdict": RARO_VERDICT,
+    "dial": DIAL,
     "spin": SPIN,
     "gsil": GSIL,
+    "iqlearn": IQLEARN,
     "mle_continued": MLE_CONTINUED,
     "constant_reward": CONSTANT_REWARD,
     "random_reward": RANDOM_REWARD,

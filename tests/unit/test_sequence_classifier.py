@@ -12,17 +12,21 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
+from rlgan.base import devices
 from rlgan.base.errors import ConfigError, DataError
 from rlgan.base.weights import base_of, load_weights, trained_of, weights_of
 from rlgan.discriminators import SequenceClassifier, build_discriminator
 from rlgan.discriminators.testing import check_discriminator
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.spelling import Spelling
+from rlgan.envs.tasks import build_task
 from rlgan.envs.testing import random_sequences
 from rlgan.envs.transition import sequence_mask
 from rlgan.generators import CausalLM, build_generator
+from rlgan.workers.assembly import build_parts
 from tests.support.errors import refused
 from tests.support.language_models import require, write_encoder, write_model, write_tokenizer
+from tests.support.on_ray import config_of
 
 require()
 
@@ -156,6 +160,26 @@ def test_an_encoder_of_other_tokens_reads_text_as_its_tokenizer_writes_it(tmp_pa
         pooled = (states * weights).sum(1) / weights.sum(1)
         found = network(tokens, sequence_mask(TEXT, tokens))
         torch.testing.assert_close(found, network.network.classifier(pooled).squeeze(1), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("architecture", ["roberta", "mpnet"])
+def test_a_text_is_cut_to_the_positions_that_there_are_behind_the_id_that_pads(
+    architecture: str, tmp_path: Path
+) -> None:
+    import transformers
+
+    write_encoder(tmp_path, WORDS[2:], positions=5, architecture="roberta")
+    if architecture == "mpnet":
+        sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24}
+        config = transformers.MPNetConfig(vocab_size=90, max_position_embeddings=7, **sizes)
+        transformers.AutoModel.from_config(config).save_pretrained(str(tmp_path))
+    network = of_folder(tmp_path, TEXT)
+    tokens = rows_of("a dog runs", "a cat runs fast a", "cat")
+    mask = sequence_mask(TEXT, tokens)
+    assert network.reader().longest == 5
+    assert network.reader()(tokens, mask, None).mask.sum(1).tolist() == [5, 5, 3]
+    found = network(tokens, mask)  # the last position is there
+    torch.testing.assert_close(found[2:], network(tokens[2:], mask[2:]), atol=1e-5, rtol=0)
 
 
 def test_a_pair_is_read_in_two_segments_and_the_longer_side_is_cut_where_it_matters_least(tmp_path: Path) -> None:
@@ -388,3 +412,14 @@ def test_tokens_that_nobody_can_write_are_no_text(tmp_path: Path) -> None:
     write_encoder(tmp_path, ())
     with refused(ConfigError, "judge_task_without_text"):
         of_folder(tmp_path, replace(TEXT, spelling=None))
+
+
+def test_a_cpu_that_is_slow_at_bfloat16_is_told_of_a_judge_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "bfloat16_cost", lambda threads: 3.21)
+    whole = config_of(0)
+    for dtype, told in (("float32", ()), ("bfloat16", ("discriminator.dtype='bfloat16'", "3.2 times"))):
+        judge = SequenceClassifier(weights={**TINY, "architecture": "gpt2"}, dtype=dtype)
+        config = whole.model_copy(update={"discriminator": judge})
+        with build_parts(config, build_task(config.task)) as parts:
+            found = [note for note in parts.notes if "bfloat16" in note]
+        assert len(found) == bool(told) and all(part in found[0] for part in told)

@@ -52,7 +52,7 @@ from rlgan.generators import (
 )
 from rlgan.layers.relaxation import Relaxation
 from rlgan.metrics import UNKNOWN, distinct, mean_length, share_unfinished, strip
-from rlgan.metrics.reference_scores import reference_bleu, reference_rouge_l
+from rlgan.metrics.reference_scores import reference_bleu, reference_match, reference_rouge_l
 from rlgan.policy.baselines import CriticBaseline
 from rlgan.policy.value_function import StateValue
 from rlgan.sampling.sampler import sampler_of
@@ -294,6 +294,7 @@ def test_metrics_cut_at_the_end_and_know_the_unknown_token() -> None:
     reference = torch.tensor([[1, 4, 6], [UNK, END, PADDING]])
     written = torch.tensor([[1, 4, END], [UNK, END, PADDING]])
     assert reference_rouge_l(SPACE, written, reference).tolist() == pytest.approx([0.8, 0.0])
+    assert reference_match(SPACE, reference, reference).tolist() == [1.0, 0.0]
     assert reference_bleu(SPACE, reference, reference)[1] < reference_bleu(SPACE, reference, reference)[0]
 
 

@@ -81,6 +81,15 @@ def test_likelihood_and_discriminator_never_see_a_sequence_of_the_split_or_twice
     assert [one["data/real_sequences"] for one in metrics] == [64, 128, 152, 152 + 32 + 24, 152 + 2 * 56]
 
 
+def test_sequences_of_an_epoch_that_was_broken_off_are_counted_once() -> None:
+    config = of_pairs({"mle_batch": 2}, task=TASKS["copy"])
+    real = RealSequences(config, build_task(config.task))
+    first, counted = real.epoch(0), real.num_streamed
+    assert counted > 0 and torch.equal(real.epoch(0, again=True).tokens, first.tokens) and real.num_streamed == counted
+    real.epoch(1)
+    assert real.num_streamed == 2 * counted
+
+
 def large() -> OracleTask:
     return STREAM.model_copy(update={"vocab_size": 5_000})
 

@@ -152,7 +152,8 @@ def test_reading_only_what_is_reached_draws_what_reading_all_draws(
     monkeypatch.setattr(Cache, "_reach", lambda self, consumed, more: self.decoder.max_length)
     for one, other in zip(narrow, found(), strict=True):
         # How zeros that are added are grouped depends on the processor: an AMD EPYC rounds the last digit otherwise.
-        torch.testing.assert_close(one, other, rtol=0.0, atol=3e-6 if one.is_floating_point() else 0.0)
+        # A bit of a sum of 47 is 3.8e-6.
+        torch.testing.assert_close(one, other, rtol=2**-22, atol=3e-6 if one.is_floating_point() else 0.0)
 
 
 @torch.no_grad()

@@ -73,7 +73,10 @@ def claims(number: int, seed: int, **changes: float) -> dict[str, float]:
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("spread", [0.0, 0.05, 0.1, 0.3, 1.0])
+@pytest.mark.parametrize(
+    "spread",
+    [0.0, pytest.param(0.05, marks=pytest.mark.slow), 0.1, pytest.param(0.3, marks=pytest.mark.slow), 1.0],
+)
 def test_at_most_one_in_twenty_null_runs_is_told_from_its_controls(spread: float) -> None:
     number = 1_000
     found = sum(claims(number, seed=1, spread=spread).values())

@@ -79,6 +79,14 @@ class Study:
                 contradictory.
         """
         base = override(preset(self.preset, task), merge(sizes or {}, {"controls": [], **self.changes, **changes}))
+        if base.generator.prefix_features is not None and base.discriminator is not None:
+            raise ConfigError(
+                f"study {self.name}: trials share generators that are pretrained without a discriminator, but "
+                f"generator={base.generator.kind!r} has to learn beside the discriminator whose features it reads. Use "
+                "another preset, or start single runs.",
+                code="study_of_leaked_features",
+                fields={"study": self.name, "generator": base.generator.kind},
+            )
         fixed = {path.replace("-", "_").removesuffix(".kind") for path in changes}
         options = self._options_of_plugins(base)
         whole = space(base, [path for path in self.axes if path not in options], self.bundles)

@@ -14,7 +14,7 @@ from rlgan.base.declarations import Fields
 from rlgan.base.problems import Problem
 from rlgan.base.settings import Settings
 
-from . import judging, learning, rewarding
+from . import judging, learning, prompts_alone, rewarding
 
 
 def problems(fields: Fields, parts: Iterable[Settings]) -> Iterator[Problem]:
@@ -25,15 +25,18 @@ def problems(fields: Fields, parts: Iterable[Settings]) -> Iterator[Problem]:
         parts: every group of settings and every chosen variant below them.
     """
     parts = list(parts)
+    yield from prompts_alone.needs_of_completions(fields)
     yield from learning.learners(fields)
     yield from judging.readers_of_conditions(fields)
     yield from judging.losses_and_distributions(fields)
+    yield from judging.written_verdicts(fields)
     yield from judging.comparisons_within_prompts(fields)
     yield from rewarding.rewards_and_credit(fields)
     yield from rewarding.comparisons_within_a_batch(fields)
     yield from rewarding.time_of_rewards(fields)
     yield from learning.differentiated_objectives(fields)
     yield from learning.generators_without_likelihood(fields)
+    yield from learning.generators_with_latents(fields)
     for part in parts:
         yield from part.check(fields)
     yield from learning.passes_over_a_batch(fields)

@@ -95,33 +95,76 @@ def losses_and_distributions(fields: Fields) -> Iterator[Problem]:
         )
 
 
+def written_verdicts(fields: Fields) -> Iterator[Problem]:
+    """A discriminator that writes verdicts, the loss that it learns by and the reward that reads them go together."""
+    network, loss, reward = fields.discriminator, fields.adversary.loss, fields.reward
+    if network is None:
+        return
+    if network.writes_verdicts != loss.is_of_verdicts:
+        yield Problem(
+            "loss_of_written_verdicts",
+            {"adversary.loss": loss.kind},
+            f"learns from verdicts, but discriminator={network.kind!r} gives logits. Use discriminator verdict_writer, "
+            "or another loss."
+            if loss.is_of_verdicts
+            else f"learns from logits, but discriminator={network.kind!r} writes verdicts. Use adversary.loss "
+            "verdict_gradient, or another discriminator.",
+        )
+    reads = "discriminator" in reward.reads and fields.schedule.adversarial_updates > 0
+    if reads and network.writes_verdicts != ("verdicts" in reward.reads):
+        yield Problem(
+            "reward_of_written_verdicts",
+            {"reward": reward.kind},
+            f"reads logits, but discriminator={network.kind!r} writes verdicts. Use reward written_verdict, or another "
+            "discriminator."
+            if network.writes_verdicts
+            else f"reads written verdicts, but discriminator={network.kind!r} gives logits. Use discriminator "
+            "verdict_writer, or reward pair_verdict.",
+        )
+
+
 def comparisons_within_prompts(fields: Fields) -> Iterator[Problem]:
-    """A loss within prompts has a demonstration of each, whole groups of fakes, and rewards compared alike."""
+    """What is shown by prompts has a demonstration of each, whole groups of fakes, and rewards compared alike."""
     adversary, schedule, network = fields.adversary, fields.schedule, fields.discriminator
     loss, group = adversary.loss, fields.schedule.g_group or 1
-    if network is None or not loss.within_prompts:
+    if network is None or not adversary.shows_prompts:
         return
-    at = {"adversary.loss": loss.kind}
+    at: dict[str, object] = {"adversary.loss": loss.kind}
+    does, other = "compares answers to one prompt", "use another loss"
+    if not loss.within_prompts:
+        at, does, other = {"adversary.reals": "of_prompts"}, "shows answers to one prompt together", "set it to drawn"
     if not fields.task.gives_conditions:
+        use = "Use adversary.loss relativistic" if loss.within_prompts else "Set it to drawn"
         yield Problem(
             "pairs_without_prompts",
             at,
-            f"compares answers to one prompt, but task={fields.task.kind!r} gives no prompts. Use adversary.loss "
-            "relativistic, or a task of prompts and completions (--demonstrations, --pairs).",
+            f"{does}, but task={fields.task.kind!r} gives no prompts. {use}, or choose a task of prompts and "
+            "completions (--demonstrations, --pairs).",
         )
-    if adversary.needs_halves or schedule.balance.moves_boundary:
+    # What weighs or pairs reals and fakes wherever they are from, and what to set instead.
+    penalty, balance = adversary.gradient_penalty, schedule.balance
+    halving = {
+        f"adversary.loss={loss.kind!r}": (loss.needs_halves, "adversary.loss to cross_entropy"),
+        f"adversary.gradient_penalty={penalty.kind!r}": (penalty.needs_halves, "adversary.gradient_penalty to none"),
+        f"adversary.mismatched={adversary.mismatched}": (
+            adversary.mismatched is not None,
+            "adversary.mismatched to null",
+        ),
+        f"schedule.balance={balance.kind!r}": (balance.moves_boundary, "schedule.balance to fixed"),
+    }
+    if found := {which: remedy for which, (needs, remedy) in halving.items() if needs}:
         yield Problem(
             "pairs_in_halves",
             at,
-            "compares answers to one prompt, but adversary.gradient_penalty or schedule.balance pairs reals with any "
-            "fakes. Set adversary.gradient_penalty to none and schedule.balance to fixed, or use another loss.",
+            f"{does}, but minibatches must be half real and half fake, of any prompts, with {' and '.join(found)}. Set "
+            f"{' and '.join(found.values())}, or {other}.",
         )
     if fields.credit.judges_prefixes:
         yield Problem(
             "pairs_of_prefixes",
             at,
-            f"compares finished answers, but credit={fields.credit.kind!r} shows the discriminator prefixes. Use "
-            "credit terminal, or another loss.",
+            f"{does}, which must be finished, but credit={fields.credit.kind!r} shows the discriminator prefixes. Use "
+            f"credit terminal, or {other}.",
         )
     if adversary.batch < 1 + group:
         yield Problem(
@@ -137,8 +180,8 @@ def comparisons_within_prompts(fields: Fields) -> Iterator[Problem]:
                 f"is not a multiple of schedule.g_group={group}, the number of fakes per prompt. Use a multiple.",
             )
     reads = fields.schedule.adversarial_updates > 0 and "discriminator" in fields.reward.reads
-    reads = reads and not fields.reward.is_relative
-    if reads and not (compares_sequences(fields.baseline, fields.normalisation) and schedule.g_group is not None):
+    reads = reads and loss.within_prompts and not fields.reward.is_relative
+    if reads and not (compares_sequences(fields) and schedule.g_group is not None):
         yield Problem(
             "constant_of_each_prompt",
             {"schedule.g_group": schedule.g_group},
@@ -182,7 +225,7 @@ def readings_of_logits(fields: Fields, network: DeclaredDiscriminator) -> Iterat
             "logit_is_smoothed",
             {"adversary.loss.label_smoothing": loss.smoothing},
             (
-                f"the logit would be log (1 - s) p_d/(p_θ + s p_d), but {path}={logit_map.kind!r} with "
+                f"the logit would be that of smoothed labels, but {path}={logit_map.kind!r} with "
                 f"baseline={baseline.kind!r} interprets it as log p_d/p_θ. Set it to 0."
             ),
         )

@@ -82,10 +82,11 @@ def differentiated_objectives(fields: Fields) -> Iterator[Problem]:
                 "sampling to batched."
             ),
         )
-    if objective.is_differentiated and fields.adversary.loss.compares_classes:
+    loss = fields.adversary.loss
+    if objective.is_differentiated and loss.compares_classes and not loss.guides_beside_reals:
         yield Problem(
             "loss_compares_classes",
-            {"adversary.loss": fields.adversary.loss.kind},
+            {"adversary.loss": loss.kind},
             f"compares fakes with reals, but objective={objective.kind!r} sees only fakes. Use another loss.",
         )
     if objective.reads_reward:
@@ -136,7 +137,7 @@ def generators_without_likelihood(fields: Fields) -> Iterator[Problem]:
                 "objective reinforce."
             ),
         )
-    if generator.has_likelihood:
+    if generator.learns_by_likelihood:
         return
     if objective.draws_tokens:
         yield Problem(
@@ -169,6 +170,45 @@ def generators_without_likelihood(fields: Fields) -> Iterator[Problem]:
                 f"has no effect on generator={generator.kind!r}, which draws no tokens. Set it to "
                 f"{'null' if only is None else only}.",
             )
+
+
+def generators_with_latents(fields: Fields) -> Iterator[Problem]:
+    """What needs the likelihood of a sequence whatever its latent, or mixes drawn tokens with given ones."""
+    generator, schedule, reward = fields.generator, fields.schedule, fields.reward
+    if not generator.latent_width:
+        return
+    which = f"generator={generator.kind!r}, whose sequences have a latent"
+    if schedule.teacher_forcing.prefix_length(0):
+        yield Problem(
+            "latent_given_prefixes",
+            {"schedule.teacher_forcing": schedule.teacher_forcing.kind},
+            f"continues real prefixes, whose latent is not known; see {which}. Set it to mixed or interleaved.",
+        )
+    if fields.objective.contrasts_reals or fields.objective.learns_reals:
+        yield Problem(
+            "latent_contrasts",
+            {"objective": fields.objective.kind},
+            f"reads likelihoods of real sequences, of which only a bound is known with {which}. Use objective "
+            "reinforce.",
+        )
+    if schedule.adversarial_updates and reward.reads_policy:
+        yield Problem(
+            "latent_reward_of_policy",
+            {"reward": reward.kind},
+            f"reads likelihoods of sequences, of which only a bound is known with {which}. Use another reward.",
+        )
+    if fields.discriminator is not None and fields.adversary.loss.reads_policy:
+        yield Problem(
+            "latent_loss_of_policy",
+            {"adversary.loss": fields.adversary.loss.kind},
+            f"reads likelihoods of sequences, of which only a bound is known with {which}. Use another loss.",
+        )
+    if "oracle_ratio" in fields.controls:
+        yield Problem(
+            "latent_control",
+            {"controls": list(fields.controls)},
+            f"oracle_ratio reads likelihoods of sequences, of which only a bound is known with {which}. Remove it.",
+        )
 
 
 def pretraining(fields: Fields) -> Iterator[Problem]:

@@ -73,7 +73,8 @@ def rewards_and_credit(fields: Fields) -> Iterator[Problem]:
         yield Problem(
             "tokens_are_judged", {"credit": credit.kind}, f"discriminator={judge.kind!r} scores every token. {use}"
         )
-    if "sequence" not in credit.levels and adds_up and not (of_tokens or judges_tokens):
+    # A reward of tokens that finds none judged says so itself.
+    if "sequence" not in credit.levels and adds_up and not (reward.level == "token" or judges_tokens):
         yield Problem(
             "sequences_are_rewarded",
             {"credit": credit.kind},
@@ -113,10 +114,17 @@ def comparisons_within_a_batch(fields: Fields) -> Iterator[Problem]:
             {"schedule.g_group": group},
             f"does not divide {of_the_batch(schedule, schedule.num_sampled)}. Set it to a divisor.",
         )
-    if group is not None and not compares_sequences(baseline, fields.normalisation):
+    if group is not None and not compares_sequences(fields):
+        reads_reward = fields.objective.reads_reward
+        shows = fields.discriminator is not None and fields.adversary.shows_prompts
+        why = f"objective={fields.objective.kind!r} reads no reward"
+        if reads_reward:
+            others = f"baseline={baseline.kind!r} or normalisation={fields.normalisation.kind!r}"
+            why = f"not reward={fields.reward.kind!r}, {others}"
         yield Problem(
             "group_without_comparison",
             {"schedule.g_group": group},
-            f"has no effect with baseline={baseline.kind!r} and normalisation={fields.normalisation.kind!r}. Set it "
-            "to null.",
+            f"nothing compares the sequences of a group: {why}. Set it to null"
+            + (" (the discriminator then sees one fake beside each real sequence)" if shows else "")
+            + (", or use baseline group_mean or leave_one_out." if reads_reward else "."),
         )

@@ -160,7 +160,7 @@ class SequenceClassifierDiscriminator(Discriminator):
         # Weights that are loaded bring the tokenizer with them.
         if self._text is None or self._text[0] is not self.tokenizer or self._text[1] != self.tokenizer._version:
             tokens, tokenizer = tokenizer_of(self.tokenizer.cpu().numpy().tobytes())
-            most = _positions(base_model(self.network).config) or _LONGEST_TEXT
+            most = _positions(base_model(self.network)) or _LONGEST_TEXT
             most = min(most, self._settings.max_length or _LONGEST_TEXT)
             reader = TextReader(self._space, tokens, tokenizer, self.is_causal, most)
             self._text = self.tokenizer, self.tokenizer._version, reader
@@ -275,11 +275,15 @@ def _is_causal(config: Any) -> bool:
         return hasattr(transformers.AutoModelForSequenceClassification.from_config(config), "score")
 
 
-def _positions(config: Any) -> int | None:
-    """Tokens that a model reads at most; None where there is no bound."""
-    most = getattr(config, "max_position_embeddings", None)
-    # RoBERTa's positions begin behind the id that pads.
-    return None if most is None else int(most) - (2 if "roberta" in str(config.model_type) else 0)
+def _positions(model: nn.Module) -> int | None:
+    """Tokens that a model of transformers reads at most; None where there is no bound."""
+    most = getattr(model.config, "max_position_embeddings", None)
+    if most is None:
+        return None
+    tables = (part for name, part in model.named_modules() if name.endswith(".position_embeddings"))
+    # RoBERTa and its like (CamemBERT, MPNet) count positions from behind the id that pads.
+    pads = [table.padding_idx for table in tables if isinstance(table, nn.Embedding) and table.padding_idx is not None]
+    return int(most) - (pads[0] + 1 if pads else 0)
 
 
 def _build(settings: SequenceClassifier, config: Any) -> nn.Module:
@@ -348,7 +352,7 @@ def _require_fit(
         0 if condition is None else condition.max_length - (condition.end_id == space.vocab_size)
     )
     needed += condition is None and settings.reads_files  # the start
-    most = _positions(model.config)
+    most = _positions(model)
     if most is not None and most < needed:
         raise ConfigError(
             f"{shown}: its model reads at most {most} tokens, but a prompt and a completion have up to {needed}. Lower "

@@ -2,8 +2,10 @@
 
     rlgan train seqgan_rloo --data my.smi --tokens smiles --evaluation.metrics molecules --reward logit --reward qed
 
-`rewards` has the properties that a molecule may be rewarded by, `distribution` the metric `molecules`, after MOSES and
-GuacaMol; `budget` counts what an optimiser asks. They need rdkit (extra `molecules`).
+`rewards` has the properties that a molecule may be rewarded by, `mpo` the objectives of several properties of GuacaMol,
+and `oracles` makes a reward of any scoring function of SMILES; `filters` keeps an optimiser from writing one scaffold
+only; `distribution` is the metric `molecules`, after MOSES and GuacaMol; `budget` counts what an optimiser asks. They
+need rdkit (extra `molecules`). `drawing` has the picture of a grid of structures.
 
 Nothing is written to standard error for a text that is no molecule: generators write many.
 """
@@ -16,6 +18,9 @@ from .chemistry import scaffold as scaffold
 from .chemistry import selfies_of as selfies_of
 from .chemistry import smiles_of as smiles_of
 from .distribution import Molecules as Molecules
+from .filters import ScaffoldBuckets as ScaffoldBuckets
+from .mpo import mpo as mpo
+from .oracles import oracle as oracle
 from .rewards import isomer as isomer
 from .rewards import logp as logp
 from .rewards import median as median
@@ -29,6 +34,7 @@ from .task import molecules as molecules
 __all__ = [
     "Budget",
     "Molecules",
+    "ScaffoldBuckets",
     "auc_top",
     "canonical",
     "isomer",
@@ -36,6 +42,8 @@ __all__ = [
     "median",
     "molecule",
     "molecules",
+    "mpo",
+    "oracle",
     "penalised_logp",
     "qed",
     "rediscovery",

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from rlgan.base.errors import ConfigError
 
 from .chemistry import canonical
+from .rewards import value_of
 
 
 @dataclass
@@ -15,7 +16,8 @@ class Budget:
     """A score that counts its calls: a reward function, too.
 
     A text that is no molecule is worth 0 and costs no call. A molecule that was asked before, however it is written,
-    costs none and has the same score. When the budget is spent, every new molecule is worth 0.
+    costs none and has the same score. When the budget is spent, every new molecule is worth 0. A molecule for which the
+    score raises, or gives no finite number, is worth 0 and has cost its call; the first is reported.
 
     Attributes:
         score: SMILES of a molecule → score, higher is better; a function of one string.
@@ -23,6 +25,7 @@ class Budget:
         scores: of the molecules in the order in which they were asked, by their canonical SMILES.
         num_invalid: texts that were no molecules.
         num_repeated: texts of molecules that were asked before.
+        num_failed: molecules without a score.
     """
 
     score: Callable[[str], float]
@@ -30,6 +33,7 @@ class Budget:
     scores: dict[str, float] = field(default_factory=dict)
     num_invalid: int = 0
     num_repeated: int = 0
+    num_failed: int = 0
 
     def __call__(self, completions: Sequence[str], **columns: object) -> list[float]:
         """Scores of texts, one each."""
@@ -58,7 +62,9 @@ class Budget:
             return self.scores[name]
         if self.is_spent:
             return 0.0
-        self.scores[name] = float(self.score(name))
+        found = value_of(name, self.score)
+        self.num_failed += found is None
+        self.scores[name] = 0.0 if found is None else found
         return self.scores[name]
 
 

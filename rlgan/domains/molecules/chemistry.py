@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -36,12 +38,27 @@ def quiet() -> Iterator[None]:
         yield
 
 
+# Every token of SELFIES is in brackets, and one of them is a command, or an atom with hydrogens that are not written.
+# An atom in brackets of SMILES has no other hydrogens than are written there.
+_ONLY_BRACKETS = re.compile(r"(\[[^\[\]]+\]|\.)+")
+_ONLY_SELFIES = re.compile(r"\[(?:[=#/\\-]*(?:B|C|N|O|F|P|S|I|Cl|Br|H)|[=#/\\-]*(?:Branch|Ring)\d|nop)\]")
+
+
+def as_smiles(text: str) -> str:
+    """A text as SMILES: SELFIES are decoded, anything else is left as it is."""
+    text = text.strip()
+    # Without the package nobody has a task of SELFIES, and what looks like them was generated as SMILES.
+    if _ONLY_BRACKETS.fullmatch(text) and _ONLY_SELFIES.search(text) and find_spec("selfies") is not None:
+        return smiles_of(text)
+    return text
+
+
 @lru_cache(maxsize=_REMEMBERED)
 def molecule(smiles: str) -> Any:
     """The molecule that a SMILES string stands for.
 
     Args:
-        smiles: a string; "" stands for no molecule.
+        smiles: a string, or SELFIES; "" stands for no molecule.
 
     Returns:
         An `rdkit.Chem.Mol`, sanitised; None where the string is no molecule.
@@ -52,10 +69,11 @@ def molecule(smiles: str) -> Any:
     require_rdkit("molecules")
     from rdkit import Chem
 
-    if not smiles.strip():
+    written = as_smiles(smiles)
+    if not written:
         return None
     with quiet():
-        found = Chem.MolFromSmiles(smiles)
+        found = Chem.MolFromSmiles(written)
     return found if found is not None and found.GetNumAtoms() else None
 
 

@@ -20,6 +20,7 @@ from rlgan.base.extras import require_package
 from rlgan.metrics import frechet
 
 from .chemistry import canonical, fingerprints, fragments, molecule, require_rdkit, scaffold, tanimoto
+from .drawing import grid
 from .rewards import logp_of, qed_of, sa_of, weight_of
 
 _ATOMS = frozenset({"C", "N", "S", "O", "F", "Cl", "Br", "H"})
@@ -72,8 +73,8 @@ class Molecules:
             "novelty": _share(sum(name not in known for name in unique), len(unique)),
             "int_div": internal_diversity(valid),
             "snn": nearest_similarity(valid, real),
-            "frag": cosine(_all_fragments(valid), _all_fragments(real)),
-            "scaf": cosine(_scaffolds(valid), _scaffolds(real)),
+            "frag": cosine(fragment_counts(valid), fragment_counts(real)),
+            "scaf": cosine(scaffold_counts(valid), scaffold_counts(real)),
             "filters": _share(sum(map(passes_filters, valid)), len(valid)),
         }
         for name, value in _PROPERTIES.items():
@@ -81,6 +82,10 @@ class Molecules:
         if self._fcd:
             figures["fcd_score"] = fcd_score(frechet_distance(valid, real))
         return figures
+
+    def draw(self, texts: Sequence[str], legends: Sequence[str] | None = None) -> str:
+        """The molecules as an SVG; see `rlgan.domains.molecules.drawing.grid`."""
+        return grid(texts, legends)
 
 
 def internal_diversity(names: Sequence[str], power: float = 1.0) -> float:
@@ -247,7 +252,8 @@ def _starts(number: int) -> range:
     return range(0, number, _CHUNK)
 
 
-def _all_fragments(names: Sequence[str]) -> Counter[str]:
+def fragment_counts(names: Sequence[str]) -> Counter[str]:
+    """BRICS fragments of molecules, all together."""
     return sum((_fragments(name) for name in names), Counter())
 
 
@@ -256,7 +262,7 @@ def _fragments(name: str) -> Counter[str]:
     return fragments(name)
 
 
-def _scaffolds(names: Sequence[str]) -> Counter[str]:
+def scaffold_counts(names: Sequence[str]) -> Counter[str]:
     """Murcko scaffolds of molecules whose scaffold has two or more rings."""
     found = Counter(scaffold(name) for name in names if molecule(name).GetRingInfo().NumRings() >= 2)
     del found[""]

@@ -20,30 +20,30 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
-from rlgan.base.errors import ConfigError
+from rlgan.base.errors import ConfigError, RlganError
 
 from .chemistry import canonical, fingerprints, molecule, tanimoto
 
 _LOG = logging.getLogger(__name__)
-_Log = Callable[[str, float], None] | None
+Log = Callable[[str, float], None] | None
 
 # Mean and standard deviation over the 249,456 molecules of ZINC (Jin et al. 2018).
 _ZINC_LOGP, _ZINC_SA, _ZINC_CYCLE = (2.4570953, 1.4343244), (-3.0525811, 0.8335207), (-0.0485697, 0.2860212)
 _REMEMBERED = 200_000
 
 
-def qed(completions: Sequence[str], log_metric: _Log = None, **columns: object) -> list[float]:
+def qed(completions: Sequence[str], log_metric: Log = None, **columns: object) -> list[float]:
     """Quantitative estimate of drug-likeness, between 0 and 1 (Bickerton et al. 2012)."""
-    return _of_each(completions, qed_of, log_metric)
+    return of_each(completions, qed_of, log_metric)
 
 
-def logp(completions: Sequence[str], log_metric: _Log = None, **columns: object) -> list[float]:
+def logp(completions: Sequence[str], log_metric: Log = None, **columns: object) -> list[float]:
     """Octanol-water partition coefficient, a logarithm to base 10 (Wildman and Crippen 1999)."""
-    return _of_each(completions, logp_of, log_metric)
+    return of_each(completions, logp_of, log_metric)
 
 
 def penalised_logp(
-    completions: Sequence[str], invalid: float = 0.0, log_metric: _Log = None, **columns: object
+    completions: Sequence[str], invalid: float = 0.0, log_metric: Log = None, **columns: object
 ) -> list[float]:
     """Penalised logP: logP - SA - the atoms above 6 of the largest ring, each normalised by its values on ZINC.
 
@@ -53,35 +53,35 @@ def penalised_logp(
         log_metric: logs a number.
         columns: not read.
     """
-    return _of_each(completions, penalised_logp_of, log_metric, invalid)
+    return of_each(completions, penalised_logp_of, log_metric, invalid)
 
 
-def synthesisability(completions: Sequence[str], log_metric: _Log = None, **columns: object) -> list[float]:
+def synthesisability(completions: Sequence[str], log_metric: Log = None, **columns: object) -> list[float]:
     """(10 - SA) / 9, where the SA score is 1 for molecules that are easy to make and 10 for hard ones: 1 is easy."""
-    return _of_each(completions, lambda name: (10.0 - sa_of(name)) / 9.0, log_metric)
+    return of_each(completions, lambda name: (10.0 - sa_of(name)) / 9.0, log_metric)
 
 
-def similarity(completions: Sequence[str], target: str, log_metric: _Log = None, **columns: object) -> list[float]:
+def similarity(completions: Sequence[str], target: str, log_metric: Log = None, **columns: object) -> list[float]:
     """Tanimoto similarity of Morgan fingerprints (radius 2, 1,024 bits) to a molecule, between 0 and 1.
 
     Raises:
         ConfigError: the target is no molecule.
     """
     aim = _target(target)
-    return _of_each(completions, lambda name: _similarity(name, aim), log_metric)
+    return of_each(completions, lambda name: _similarity(name, aim), log_metric)
 
 
-def rediscovery(completions: Sequence[str], target: str, log_metric: _Log = None, **columns: object) -> list[float]:
+def rediscovery(completions: Sequence[str], target: str, log_metric: Log = None, **columns: object) -> list[float]:
     """1 for the target molecule, however it is written; for others half of the similarity to it, less than 1/2.
 
     Raises:
         ConfigError: the target is no molecule.
     """
     aim = _target(target)
-    return _of_each(completions, lambda name: 1.0 if name == aim else _similarity(name, aim) / 2, log_metric)
+    return of_each(completions, lambda name: 1.0 if name == aim else _similarity(name, aim) / 2, log_metric)
 
 
-def median(completions: Sequence[str], targets: str, log_metric: _Log = None, **columns: object) -> list[float]:
+def median(completions: Sequence[str], targets: str, log_metric: Log = None, **columns: object) -> list[float]:
     """Geometric mean of the similarities to several molecules (GuacaMol's median molecules).
 
     Args:
@@ -98,10 +98,10 @@ def median(completions: Sequence[str], targets: str, log_metric: _Log = None, **
     def of(name: str) -> float:
         return math.prod(_similarity(name, aim) for aim in aims) ** (1.0 / len(aims))
 
-    return _of_each(completions, of, log_metric)
+    return of_each(completions, of, log_metric)
 
 
-def isomer(completions: Sequence[str], formula: str, log_metric: _Log = None, **columns: object) -> list[float]:
+def isomer(completions: Sequence[str], formula: str, log_metric: Log = None, **columns: object) -> list[float]:
     """How near a molecule's formula is to a given one (GuacaMol's isomers).
 
     The geometric mean of exp(-(n - wanted)² / 2) of each element and of exp(-(n - wanted)² / 8) of the number of atoms.
@@ -115,15 +115,7 @@ def isomer(completions: Sequence[str], formula: str, log_metric: _Log = None, **
     Raises:
         ConfigError: the formula is none.
     """
-    wanted = _formula(formula)
-
-    def of(name: str) -> float:
-        counts = _counts(name)
-        terms = [math.exp(-((counts.get(one, 0) - number) ** 2) / 2) for one, number in wanted.items()]
-        terms.append(math.exp(-((sum(counts.values()) - sum(wanted.values())) ** 2) / 8))
-        return math.prod(terms) ** (1.0 / len(terms))
-
-    return _of_each(completions, of, log_metric)
+    return of_each(completions, isomer_of(formula), log_metric)
 
 
 # ---------------------------------------------------------------------------- of one molecule
@@ -168,6 +160,19 @@ def penalised_logp_of(smiles: str) -> float:
     return sum((value - mean) / deviation for value, (mean, deviation) in parts)
 
 
+def isomer_of(formula: str) -> Callable[[str], float]:
+    """See `isomer`: the score of one molecule, for a formula."""
+    wanted = _formula(formula)
+
+    def of(name: str) -> float:
+        counts = _counts(name)
+        terms = [math.exp(-((counts.get(one, 0) - number) ** 2) / 2) for one, number in wanted.items()]
+        terms.append(math.exp(-((sum(counts.values()) - sum(wanted.values())) ** 2) / 8))
+        return math.prod(terms) ** (1.0 / len(terms))
+
+    return of
+
+
 @lru_cache(maxsize=_REMEMBERED)
 def _similarity(name: str, aim: str) -> float:
     return float(tanimoto(fingerprints([name]), fingerprints([aim]))[0, 0])
@@ -209,13 +214,21 @@ def _formula(formula: str) -> dict[str, int]:
 _told: set[str] = set()
 
 
-def _of_each(
-    completions: Sequence[str], value: Callable[[str], float], log_metric: _Log, invalid: float = 0.0
+def of_each(
+    completions: Sequence[str], value: Callable[[str], float], log_metric: Log, invalid: float = 0.0
 ) -> list[float]:
+    """The value of each molecule of a batch, computed once for each, with the shares that are logged.
+
+    Args:
+        completions: texts.
+        value: canonical SMILES → score. Where it raises, or gives no finite number, the molecule is worth 0.
+        log_metric: logs `invalid_share`, of texts that are no molecules, and `failed_share`, of those without value.
+        invalid: of a text that is no molecule.
+    """
     names = [canonical(text) for text in completions]
     found: dict[str, float | None] = {}
     for name in dict.fromkeys(name for name in names if name is not None):
-        found[name] = _value(name, value)
+        found[name] = value_of(name, value)
     if log_metric is not None and names:
         log_metric("invalid_share", sum(name is None for name in names) / len(names))
         log_metric("failed_share", sum(name is not None and found[name] is None for name in names) / len(names))
@@ -223,18 +236,19 @@ def _of_each(
     return [invalid if one is None else one for one in values]
 
 
-def _value(name: str, value: Callable[[str], float]) -> float | None:
-    """A property; None where rdkit cannot compute it, which is told once a process."""
+def value_of(name: str, value: Callable[[str], float]) -> float | None:
+    """The value of a molecule; None where it raises or gives no finite number, the first of which a process reports."""
     try:
-        found = value(name)
-    except (RuntimeError, ValueError, ArithmeticError) as error:
-        if not _told:
-            _told.add(name)
-            _LOG.warning(
-                "a property of %s could not be computed (%s: %s), so it is worth 0; later ones are only counted",
-                name,
-                type(error).__name__,
-                error,
-            )
-        return None
-    return found if math.isfinite(found) else None
+        found = float(value(name))
+    except (RlganError, ImportError, NameError, AttributeError):
+        raise  # not of this molecule, but of the oracle: of all of them
+    except Exception as error:  # an oracle may raise anything for one molecule, and a run is not to end for it
+        why = f"{type(error).__name__}: {error}"
+    else:
+        if math.isfinite(found):
+            return found
+        why = f"it is {found}"
+    if not _told:
+        _told.add(name)
+        _LOG.warning("%s has no value (%s), so it is worth 0; later ones are only counted", name, why)
+    return None

@@ -28,13 +28,14 @@ def molecules(
     held_out: float = 0.1,
     split_seed: int = 0,
 ) -> Task:
-    """Different molecules of a file, each in its canonical form.
+    """Different molecules of a file, each in its canonical form; without a file some that are put together.
 
     Rows that are no molecules are left out and counted, a header among them; so are repeated molecules, however they
     are written, and salts (molecules of several parts), where they are not kept.
 
     Args:
-        path: of a file of any format that rlgan reads, with a SMILES string in each line, row or record.
+        path: of a file of any format that rlgan reads, with a SMILES string in each line, row or record; "" takes
+            `put_together`, to try things out.
         column: where it stands, by name or number; "": the only one, or one that is called "text".
         notation: in which the generator writes: smiles, a token an atom, a bond or a bracket; or selfies, of which
             every string is a molecule.
@@ -44,7 +45,7 @@ def molecules(
         split_seed: of the random splits.
 
     Raises:
-        ConfigError: no path, a bad option, or rdkit or selfies is not installed.
+        ConfigError: a bad option, or rdkit or selfies is not installed.
         DataError: the file cannot be read, or has too few molecules.
     """
     require_rdkit("task molecules")
@@ -55,29 +56,25 @@ def molecules(
                 code="molecules_option",
                 fields={f"task.options.{name}": value},
             )
-    if not path or not 0.0 < held_out < 0.5:
+    if not 0.0 < held_out < 0.5:
         raise ConfigError(
-            f"task molecules: path={path!r}, held_out={held_out:g}: give the path of a file of SMILES strings, and a "
-            "fraction above 0 and below 0.5.",
-            code="molecules_path_or_fraction",
-            fields={"task.options.path": path, "task.options.held_out": held_out},
+            f"task.options.held_out={held_out:g}: must be above 0 and below 0.5, because as many molecules are held "
+            "out for validation as for testing. Set it to 0.1.",
+            code="molecules_held_out",
+            fields={"task.options.held_out": held_out},
         )
-    read = read_texts(
-        path,
-        How(options="--task.options."),
-        Wanted("text", "--task.options.column", int(column) if column.isdecimal() else column or None),
-        "a file with a SMILES string in each line",
-    )
-    names, bad, num_salts, num_repeated = _cleaned(read.strings, read.numbers, salts)
+    strings, numbers, unit, remarks = _read(path, column)
+    names, bad, num_salts, num_repeated = _cleaned(strings, numbers, salts)
+    called = path or "molecules that are put together"
     notes = [
-        *read.notes,
-        f"{path}: {count(len(names), 'molecule')}; left out: {count(len(bad), 'row')} without a molecule"
-        f"{f' ({which_lines(bad, read.unit)})' if bad else ''}, {count(num_salts, 'salt')}, {num_repeated} repeated",
+        *remarks,
+        f"{called}: {count(len(names), 'molecule')}; left out: {count(len(bad), 'row')} without a molecule"
+        f"{f' ({which_lines(bad, unit)})' if bad else ''}, {count(num_salts, 'salt')}, {num_repeated} repeated",
     ]
     number = int(len(names) * held_out)
     if number < 1 or len(names) - 2 * number < 2:
         raise DataError(
-            f"{path}: has {count(len(names), 'molecule')} after cleaning, too few for a training split and two "
+            f"{called}: has {count(len(names), 'molecule')} after cleaning, too few for a training split and two "
             f"held-out ones of {held_out:g} each; {count(len(bad), 'row')} had no molecule. Give more molecules, or "
             "another column.",
             code="molecules_too_few",
@@ -92,6 +89,38 @@ def molecules(
     pattern = re.compile(SMILES_PATTERN if notation == "smiles" else _SELFIES_PATTERN)
     task = text_task("molecules", train, valid, test, tokens=pattern, max_length=max_length)
     return replace(task, notes=(*notes, *task.notes))
+
+
+_GROUPS = (
+    ("C", "C"), ("CC", "CC"), ("CC(C)", "C(C)C"), ("O", "O"), ("CO", "OC"), ("OC", "CO"), ("CCO", "OCC"),
+    ("N", "N"), ("CN", "NC"), ("CN(C)", "N(C)C"), ("NC", "CN"), ("F", "F"), ("Cl", "Cl"), ("Br", "Br"),
+    ("N#C", "C#N"), ("FC(F)(F)", "C(F)(F)F"), ("CC(=O)N", "NC(C)=O"), ("NC(=O)", "C(N)=O"), ("OC(=O)", "C(=O)O"),
+    ("COC(=O)", "C(=O)OC"), ("CS(=O)(=O)", "S(C)(=O)=O"), ("C1CC1", "C1CC1"),
+)  # fmt: skip
+"""Groups of atoms, as they are written before what they are bound to, and behind it."""
+_RINGS = (
+    "{}c2ccc({})cc2", "{}c2cccc({})c2", "{}c2ccc({})nc2", "{}c2ccc({})s2", "{}c2cc({})[nH]n2", "{}C2CCC({})CC2",
+    "{}C2CCN(C(=O)c3ccc({})cc3)CC2", "{}C2CC2NC(=O)c2ccc({})o2",
+)  # fmt: skip
+
+
+def put_together() -> list[str]:
+    """A few thousand small molecules, two groups on each of a few rings: for trying out, where there is no file."""
+    return [ring.format(one, other) for ring in _RINGS for one, _ in _GROUPS for _, other in _GROUPS]
+
+
+def _read(path: str, column: str) -> tuple[Sequence[str], Sequence[int], str, Sequence[str]]:
+    """Strings of a file with the numbers of their lines, what those count, and what there is to say of the file."""
+    if not path:
+        strings = put_together()
+        return strings, range(1, len(strings) + 1), "line", ()
+    read = read_texts(
+        path,
+        How(options="--task.options."),
+        Wanted("text", "--task.options.column", int(column) if column.isdecimal() else column or None),
+        "a file with a SMILES string in each line",
+    )
+    return read.strings, read.numbers, read.unit, read.notes
 
 
 def _cleaned(texts: Sequence[str], numbers: Sequence[int], salts: str) -> tuple[list[str], list[int], int, int]:

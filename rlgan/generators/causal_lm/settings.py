@@ -99,3 +99,15 @@ class CausalLM(GeneratorKind):
                     "with the same model, or set generator.weights to fresh."
                 ),
             )
+        own, theirs = self.weights, task.language_model
+        if not (isinstance(own, HubModel) and isinstance(theirs, HubModel)):
+            return
+        if own.name == theirs.name and own.offline != theirs.offline:
+            yield Problem(
+                "offline_in_part",
+                {"generator.weights.offline": own.offline, "task.model.offline": theirs.offline},
+                (
+                    f"weights and tokenizer are both of {own.name}, and must be read in the same way. Set "
+                    "generator.weights.offline and task.model.offline alike."
+                ),
+            )

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
+import re
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +14,23 @@ import numpy as np
 import pytest
 
 import rlgan
-from rlgan.base.errors import ConfigError, DataError
+from rlgan.base.errors import ConfigError, DataError, PluginError
+from rlgan.cli.sample import _draw
 from rlgan.config.paths import override
 from rlgan.domains.molecules import (
     Budget,
     Molecules,
+    ScaffoldBuckets,
     auc_top,
     canonical,
+    chemistry,
     isomer,
     logp,
     median,
     molecule,
     molecules,
+    mpo,
+    oracle,
     penalised_logp,
     qed,
     rediscovery,
@@ -33,7 +41,7 @@ from rlgan.domains.molecules import (
     smiles_of,
     synthesisability,
 )
-from rlgan.domains.molecules.chemistry import fingerprints, fragments, tanimoto
+from rlgan.domains.molecules.chemistry import as_smiles, fingerprints, fragments, tanimoto
 from rlgan.domains.molecules.distribution import (
     cosine,
     fcd_score,
@@ -44,7 +52,21 @@ from rlgan.domains.molecules.distribution import (
     passes_filters,
     wasserstein,
 )
+from rlgan.domains.molecules.drawing import grid
+from rlgan.domains.molecules.mpo import (
+    TASKS,
+    at_least,
+    at_most,
+    clipped,
+    count_similarity,
+    gaussian,
+    thresholded,
+    tpsa,
+)
 from rlgan.envs.testing import check_task
+from rlgan.presets.registry import preset
+from rlgan.report.html import svg_size
+from tests.support.commands import ask
 from tests.support.errors import refused
 from tests.support.tiny import tiny_config
 
@@ -155,6 +177,160 @@ def test_a_text_that_is_none_and_one_without_the_property_are_worth_nothing_and_
     assert qed([], log_metric=logged.__setitem__) == []
 
 
+@pytest.mark.parametrize(
+    ("text", "smiles"),
+    [("[C][C][O]", "CCO"), ("[C][=C][C][=C][C][=C][Ring1][=Branch1]", "c1ccccc1"), ("[Na+].[Cl-]", "[Cl-].[Na+]"),
+     ("[OH2]", "O"), ("C[NH3+]", "C[NH3+]"), ("[nop]", None)],
+)  # fmt: skip
+def test_what_is_selfies_is_told_by_its_brackets(text: str, smiles: str | None) -> None:
+    pytest.importorskip("selfies")
+    assert canonical(text) == smiles
+
+
+# ---------------------------------------------------------------------------- objectives of several properties
+
+
+@pytest.mark.parametrize(
+    ("modifier", "values"),
+    [
+        (gaussian(2.0, 0.5), {2.0: 1.0, 1.0: math.exp(-2), 3.0: math.exp(-2)}),
+        (at_most(1.0, 1.0), {-5.0: 1.0, 1.0: 1.0, 2.0: math.exp(-0.5)}),
+        (at_least(100.0, 10.0), {120.0: 1.0, 100.0: 1.0, 80.0: math.exp(-2)}),
+        (clipped(0.8), {0.0: 0.0, 0.4: 0.5, 0.8: 1.0, 1.0: 1.0}),
+        (thresholded(4.0), {2.0: 0.5, 4.0: 1.0, 9.0: 1.0, -2.0: -0.5}),
+    ],
+)
+def test_modifiers_are_worked_by_hand(modifier: Callable[[float], float], values: dict[float, float]) -> None:
+    assert [modifier(x) for x in values] == pytest.approx([*values.values()])
+
+
+AMLODIPINE = r"Clc1ccccc1C2C(=C(/N/C(=C2/C(=O)OCC)COCCN)C)\C(=O)OC"
+PERINDOPRIL = "O=C(OCC)C(NC(C(=O)N1C(C(=O)O)CC2CCCCC12)C)CCC"
+SITAGLIPTIN = "Fc1cc(c(F)cc1F)CC(N)CC(=O)N3Cc2nnc(n2CC3)C(F)(F)F"
+
+
+def test_each_drug_is_worth_what_its_own_objective_leaves_it() -> None:
+    # The drug is like itself, so that what is asked besides decides. Amlodipine has 2 rings of 3: √exp(-½(1/.5)²).
+    # Perindopril has no aromatic ring of 2: √exp(-½(2/.5)²). Sitagliptin is to be unlike itself: (exp(-½(1/.1)²))^¼.
+    # Fexofenadine has TPSA 81.00 and logP 5.51; osimertinib and ranolazine likewise by their logP and TPSA.
+    assert mpo([AMLODIPINE], task="amlodipine") == [pytest.approx(math.exp(-1))]
+    assert mpo([PERINDOPRIL], task="perindopril") == [pytest.approx(math.exp(-4))]
+    assert mpo([SITAGLIPTIN], task="sitagliptin") == [pytest.approx(math.exp(-12.5))]
+    drug = "CC(C)(C(=O)O)c1ccc(cc1)C(O)CCCN2CCC(CC2)C(O)(c3ccccc3)c4ccccc4"
+    high = (tpsa(drug) - 90) / 10, (rewards.logp_of(drug) - 4) / 1
+    assert (tpsa(drug), rewards.logp_of(drug)) == (pytest.approx(81.0, abs=0.01), pytest.approx(5.51, abs=0.01))
+    assert mpo([drug], task="fexofenadine") == [pytest.approx(math.exp(-0.5 * (high[0] ** 2 + high[1] ** 2) / 3))]
+    drug = "COc1ccccc1OCC(O)CN2CCN(CC(=O)Nc3c(C)cccc3C)CC2"
+    terms = (rewards.logp_of(drug) - 7) ** 2 + 1 + ((tpsa(drug) - 95) / 20) ** 2  # without fluorine, one of one
+    assert mpo([drug], task="ranolazine") == [pytest.approx(math.exp(-0.5 * terms / 4))]
+    drug = "COc1cc(N(C)CCN(C)C)c(NC(=O)C=C)cc1Nc2nccc(n2)c3cn(C)c4ccccc34"
+    terms = 1.5**2 + ((tpsa(drug) - 100) / 10) ** 2 + (rewards.logp_of(drug) - 1) ** 2  # ECFP6 1, .15 above .85
+    assert mpo([drug], task="osimertinib") == [pytest.approx(math.exp(-0.5 * terms / 4))]
+    drug = "O=C(C)N(CC)C1=CC=CC(=C1)C2=CC=NC3=C(C=NN23)C#N"  # C17H15N5O beside C19H17N3O2
+    assert mpo([drug], task="zaleplon") == [pytest.approx(math.sqrt(isomer([drug], formula="C19H17N3O2")[0]))]
+
+
+def test_a_text_that_is_none_is_worth_nothing_in_each_of_them_and_others_are_refused() -> None:
+    assert len(TASKS) == 7
+    for name in TASKS:
+        found = mpo(["C(", "CCO"], task=name)
+        assert found[0] == 0.0 and 0.0 <= found[1] < 0.01
+    with refused(ConfigError, "molecule_mpo_task", {"task": "osimertnib"}, match="Did you mean 'osimertinib'"):
+        mpo(["C"], task="osimertnib")
+
+
+def test_similarity_of_counts_is_that_of_their_overlap() -> None:
+    # Ethane and propane, ECFP4: a CH3 with its neighbours is in both; counted as Σ min / Σ max.
+    one, other = (_counts(name) for name in ("CC", "CCC"))
+    both = sum(min(one[key], other[key]) for key in one.keys() & other.keys())
+    either = sum(max(one[key], other[key]) for key in one.keys() | other.keys())
+    assert count_similarity("CC", "CCC", "ECFP4") == pytest.approx(both / either) and 0 < both < either
+
+
+def _counts(name: str) -> Counter[int]:
+    from rdkit.Chem import rdFingerprintGenerator
+
+    found = rdFingerprintGenerator.GetMorganGenerator(radius=2).GetSparseCountFingerprint(molecule(name))
+    return Counter(found.GetNonzeroElements())
+
+
+# ---------------------------------------------------------------------------- oracles of others
+
+
+@pytest.mark.parametrize("error", [NameError, AttributeError, ImportError])
+def test_an_oracle_that_fails_for_all_molecules_is_not_taken_for_one_of_bad_ones(error: type[Exception]) -> None:
+    def broken(smiles: str) -> float:
+        raise error("score")
+
+    with pytest.raises(error, match="score"):
+        rewards.value_of("C", broken)
+
+
+def test_without_selfies_what_was_generated_as_smiles_stays_smiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert as_smiles("[C][C]") == "CC"
+    monkeypatch.setattr(chemistry, "find_spec", lambda name: None)
+    assert as_smiles("[C][C]") == "[C][C]"
+
+
+def test_an_oracle_is_asked_once_for_a_molecule_and_one_that_raises_is_worth_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(rewards, "_told", set())
+    asked: list[list[str]] = []
+
+    class Scores:  # such as MolScore's
+        def score(self, smiles: list[str]) -> list[float]:
+            asked.append(smiles)
+            if any("Cl" in one for one in smiles):
+                raise RuntimeError("no parameters for chlorine")
+            return [float("nan") if "Br" in one else len(one) / 10 for one in smiles]
+
+    reward, logged = oracle(Scores()), dict[str, float]()
+    assert reward(["CCO", "OCC", "C(", "CC"], log_metric=logged.__setitem__) == [0.3, 0.3, 0.0, 0.2]
+    assert asked == [["CCO", "CC"]] and logged == {"invalid_share": 0.25, "failed_share": 0.0}
+    assert reward(["CCO", "CCl", "CCCl", "CBr", "CCC"], log_metric=logged.__setitem__) == [0.3, 0.0, 0.0, 0.0, 0.3]
+    assert asked[1:] == [["CCl", "CCCl", "CBr", "CCC"], ["CCl"], ["CCCl"], ["CBr"], ["CCC"]]  # all, then each alone
+    assert logged == {"invalid_share": 0.0, "failed_share": 0.6}
+    (record,) = caplog.records
+    assert "CCl has no value (RuntimeError: no parameters for chlorine)" in record.getMessage()
+    assert reward(["CCl", "ClCC"]) == [0.0, 0.0] and len(asked) == 6  # what failed is not asked again
+    assert oracle(len, one_by_one=True)(["CCO", "C("]) == [3.0, 0.0]
+
+
+def test_what_is_no_oracle_is_refused() -> None:
+    with refused(ConfigError, "oracle_not_callable"):
+        oracle(3)
+    with refused(PluginError, "oracle_returned", {"returned": 1, "molecules": 2}):
+        oracle(lambda smiles: [1.0])(["C", "CC"])
+
+
+# ---------------------------------------------------------------------------- a filter
+
+
+def test_the_26th_molecule_of_a_scaffold_is_worth_nothing() -> None:
+    phenyls = [f"{'C' * number}c1ccccc1" for number in range(1, 28)]
+    buckets = ScaffoldBuckets(bucket_size=25, min_score=0.4)
+    assert buckets(phenyls, [0.4] * 27) == [0.4] * 25 + [0.0, 0.0]
+    assert buckets(["CC1CCCCC1", "C(", "CCCC"], [1.0, 1.0, 0.5]) == [1.0, 1.0, 0.5]  # other scaffolds, and none
+    again = ScaffoldBuckets()
+    again.restore(json.loads(json.dumps(buckets.state())))
+    for one in (buckets, again):
+        assert one(["c1ccccc1CCCCCCCCCCCCCCCCCCCCCCCCCCCC", "C1CCCCC1CC"], [0.9, 0.9]) == [0.0, 0.9]
+
+
+def test_only_what_scores_well_is_counted_and_each_molecule_once() -> None:
+    buckets = ScaffoldBuckets(bucket_size=2, min_score=0.5)
+    assert buckets(["Cc1ccccc1", "CCc1ccccc1"], [0.49, math.nan])[0] == 0.49  # neither is counted
+    assert buckets(["Cc1ccccc1", "c1ccccc1C", "CCc1ccccc1", "CCCc1ccccc1"], [0.5, 0.9, 0.6, 0.7]) == [
+        0.5,
+        0.0,
+        0.6,
+        0.0,
+    ]
+    with refused(ConfigError, "bucket_size", {"reward.filter.options.bucket_size": 0}):
+        ScaffoldBuckets(bucket_size=0)
+
+
 # ---------------------------------------------------------------------------- distributions
 
 
@@ -260,6 +436,11 @@ def test_a_call_is_a_new_molecule() -> None:
         asked.append(name)
         return len(name) / 10
 
+    def fails(name: str) -> float:
+        raise RuntimeError(name)
+
+    failing = Budget(fails, max_calls=3)
+    assert failing(["CCO", "OCC"]) == [0.0, 0.0] and failing.num_failed == 1 and len(failing.scores) == 1
     budget = Budget(score, max_calls=3)
     assert budget(["CCO", "OCC", "C(", "CC", "CCO"]) == [0.3, 0.3, 0.0, 0.2, 0.3]
     assert asked == ["CCO", "CC"] and budget.num_invalid == 1 and budget.num_repeated == 2 and not budget.is_spent
@@ -293,11 +474,22 @@ def test_a_file_is_cleaned_and_what_was_left_out_is_counted(tmp_path: Path) -> N
     check_task(task)
 
 
+def test_without_a_file_molecules_are_put_together() -> None:
+    task = molecules(held_out=0.1, max_length=48)
+    assert len(task.train) == 2360 and len(task.test) == 294
+    assert "left out: 0 rows without a molecule, 0 salts, 924 repeated" in task.notes[0]  # 3,872 are written
+    check_task(task)
+
+
 def test_as_selfies_every_sequence_of_tokens_is_a_molecule(tmp_path: Path) -> None:
     path = tmp_path / "my.csv"
     path.write_text("id,SMILES\n" + "".join(f"{n},{'C' * n}O\n" for n in range(1, 21)), "utf-8")
     task = molecules(str(path), column="SMILES", notation="selfies")
-    assert all(canonical(smiles_of(text)) for text in task.decode(task.train))
+    texts = task.decode(task.train)
+    assert all(canonical(smiles_of(text)) for text in texts)
+    # Rewards and measures read SELFIES as such: in SMILES [C] is an atom without hydrogens.
+    assert qed(texts) == qed([smiles_of(text) for text in texts])
+    assert {canonical(text) for text in texts} == {canonical(smiles_of(text)) for text in texts}
     assert {"[C]", "[O]"} <= set(task.token_names) and len(task.token_names) == 4
     assert len(task.decode(task.train)) == 16
 
@@ -305,8 +497,8 @@ def test_as_selfies_every_sequence_of_tokens_is_a_molecule(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("options", "code"),
     [
-        ({}, "molecules_path_or_fraction"),
-        ({"path": "x.smi", "held_out": 0.5}, "molecules_path_or_fraction"),
+        ({"path": "x.smi", "held_out": 0.5}, "molecules_held_out"),
+        ({"held_out": 0.0}, "molecules_held_out"),
         ({"path": "x.smi", "notation": "inchi"}, "molecules_option"),
         ({"path": "x.smi", "salts": "maybe"}, "molecules_option"),
     ],
@@ -325,8 +517,10 @@ def test_a_file_without_molecules_says_how_many_rows_it_had(tmp_path: Path) -> N
 
 def test_without_rdkit_it_is_told_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with refused(ConfigError, "package_missing", {"package": "rdkit"}, match=r"rlgan\[molecules\]|\.\[molecules\]"):
-        Molecules()
+    for what in (Molecules, molecules, ScaffoldBuckets):
+        with refused(ConfigError, "package_missing", {"package": "rdkit"}, match=r"rlgan\[molecules\]|\.\[molecules\]"):
+            what()
+    assert preset("reinvent").task.kind == "plugin"  # presets can be looked at without it
 
 
 # ---------------------------------------------------------------------------- in a run
@@ -359,3 +553,41 @@ def test_a_run_is_rewarded_and_measured_by_names(tmp_path: Path) -> None:
     assert run.table["own_molecules_novelty"].iloc[0] == 1.0  # no test molecule is a training one
     assert run.metrics["reward/qed_mean"].dropna().between(0, 1).all()
     assert run.metrics["reward/qed_invalid_share"].dropna().between(0, 1).all()
+    best = json.loads((tmp_path / "run" / "best.json").read_text("utf-8"))["data"]
+    assert [reward for _, reward in best] == sorted((reward for _, reward in best), reverse=True) and len(best) == 10
+    assert [reward for _, reward in best] == pytest.approx(
+        [qed([text])[0] / 2 for text, _ in best],  # of weight ½; a table for people has four digits
+        abs=5e-5,
+    )
+    pictures = {name: (tmp_path / "run" / name).read_text("utf-8") for name in ("samples.svg", "best.svg")}
+    assert pictures["best.svg"] == grid([text for text, _ in best], [f"{reward:.3f}  {text}" for text, reward in best])
+    page = (tmp_path / "run" / "report.html").read_text("utf-8")
+    assert page.count("data:image/svg+xml;base64") == 2 and "Best by your reward" in page
+
+
+# ---------------------------------------------------------------------------- pictures
+
+
+def test_a_picture_has_a_place_for_each_text_and_its_size() -> None:
+    picture = grid(["CCO", "C(", ASPIRIN, "[C][C][O]", "N", "O"], [f"legend {n}" for n in range(6)])
+    assert svg_size(picture) == (5 * 240, 2 * 200) and "encoding='UTF-8'" in picture
+    assert svg_size(grid(["CCO", "CC"])) == (480, 200)
+    bonds = [len(re.findall(r"class='bond-", grid([text]))) for text in ("CCO", "C(", "[C][C][O]")]
+    assert bonds[0] == bonds[2] >= 2 and bonds[1] == 0  # a text that is none has nothing
+    assert molecule("CCO").GetNumConformers() == 0  # what is remembered has no places of atoms
+    assert Molecules().draw(["CCO"]) == grid(["CCO"])
+
+
+def test_sampled_molecules_are_drawn_by_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _draw(["CCO", "C("], tmp_path / "some.svg")
+    assert (tmp_path / "some.svg").read_text("utf-8") == grid(["CCO", "C("])
+    with refused(ConfigError, "draw_no_molecule"):
+        _draw(["C(", ""], tmp_path / "none.svg")
+    assert not (tmp_path / "none.svg").exists()
+    for options, code in (
+        (["--draw", "some.png"], "draw_no_svg"),
+        (["--draw", "some.svg", "--stream"], "draw_beside_stream"),
+        (["--draw", "some.svg", "--out", "some.png"], "draw_beside_out"),
+    ):
+        answer = ask(capsys, "sample", "--run", tmp_path, *options)
+        assert answer.status == 2 and f"[{code}]" in answer.err

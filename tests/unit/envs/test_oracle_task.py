@@ -240,6 +240,7 @@ def test_files_that_hold_no_oracle_are_refused(tmp_path, make, message):
 
 @pytest.mark.heavy
 @pytest.mark.integration
+@pytest.mark.slow
 def test_published_oracle_scores_its_own_samples_and_uniform_tokens_as_published(data_dir):
     path = data_dir / "oracle_seqgan" / "oracle_lstm.npz"
     if not path.is_file():

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from rlgan.base.errors import ShapeError
 from rlgan.envs.sequence_space import SequenceSpace
-from rlgan.metrics import reference_bleu, reference_rouge_l, reference_scores
+from rlgan.metrics import reference_bleu, reference_match, reference_rouge_l, reference_scores
 from tests.support import reference_metrics as twin
 from tests.support.errors import refused
 
@@ -134,7 +134,16 @@ def test_rouge_l_is_that_of_rouge_score() -> None:
     torch.testing.assert_close(of(reference_rouge_l, found, 13), expected)
 
 
-@pytest.mark.parametrize("score", [reference_bleu, reference_rouge_l])
+def test_a_match_is_the_whole_reference_and_nothing_else() -> None:
+    found = [([1, 2], [1, 2]), ([1, 2], [1, 3]), ([1], [1, 2]), ([1, 2], [1]), ([], []), ([2, 1], [1, 2])]
+    assert of(reference_match, found, 4).tolist() == [1.0, 0.0, 0.0, 0.0, 1.0, 0.0]
+    # Rows that fill the horizon have no terminator.
+    assert of(reference_match, [([1, 2], [1, 2]), ([1, 2], [1])], 2).tolist() == [1.0, 0.0]
+    pairs = random_pairs(300, 3, alphabet=2, seed=5)
+    assert of(reference_match, pairs, 4).tolist() == [float(one == other) for one, other in pairs]
+
+
+@pytest.mark.parametrize("score", [reference_bleu, reference_match, reference_rouge_l])
 def test_what_stands_behind_a_terminator_is_not_read(score: object) -> None:
     found = random_pairs(50, 7, alphabet=3, seed=2)
     tokens, references = padded([h for h, _ in found], 9), padded([r for _, r in found], 9)
@@ -154,7 +163,7 @@ def test_without_a_terminator_every_token_counts(score: object) -> None:
     assert float(score(space(4), tokens, references)) == 0.0  # nothing stands before the terminator
 
 
-@pytest.mark.parametrize("score", [reference_bleu, reference_rouge_l])
+@pytest.mark.parametrize("score", [reference_bleu, reference_match, reference_rouge_l])
 def test_a_row_is_scored_alike_whatever_stands_beside_it(score: object, monkeypatch: pytest.MonkeyPatch) -> None:
     found = random_pairs(60, 9, alphabet=3, seed=4)
     together = of(score, found, 10)
@@ -163,7 +172,7 @@ def test_a_row_is_scored_alike_whatever_stands_beside_it(score: object, monkeypa
     assert torch.equal(together, of(score, found, 10))
 
 
-@pytest.mark.parametrize("score", [reference_bleu, reference_rouge_l])
+@pytest.mark.parametrize("score", [reference_bleu, reference_match, reference_rouge_l])
 def test_what_is_scored_is_left_as_it_was(score: object) -> None:
     # Column by column in memory, as a transposed tensor is: nothing may be written into it.
     tokens, references = (torch.tensor([[4, 1], [2, END], [END, END]]).T.contiguous().T.T for _ in range(2))
@@ -178,7 +187,7 @@ def test_no_sequences_have_no_scores() -> None:
     assert reference_rouge_l(space(5), nothing, nothing).shape == (0,)
 
 
-@pytest.mark.parametrize("score", [reference_bleu, reference_rouge_l])
+@pytest.mark.parametrize("score", [reference_bleu, reference_match, reference_rouge_l])
 def test_each_sequence_needs_a_reference_of_its_own(score: object) -> None:
     with refused(ShapeError, "reference_shapes", match=r"\(2, 3\).*\(1, 3\)"):
         score(space(3), torch.ones(2, 3), torch.ones(1, 3))

@@ -103,6 +103,7 @@ print([module.__file__ for name, module in sys.modules.items() if name.split('.'
                 imported.add((node.module or "").split(".")[0])
     # Files are read and sources cut into pieces with these, and a served model is asked for neither.
     not_served = {"pyarrow", "regex", "tokenizers"}
+    not_served |= {"scipy"}  # intervals are of what is measured
     not_served |= {"pydantic_core"}  # a part of pydantic, which pins it
     assert imported - set(sys.stdlib_module_names) - {"rlgan"} - not_served == {
         *REQUIREMENTS,
@@ -171,7 +172,13 @@ assert importlib.util.find_spec("rlgan") is None
 WITH = 'assert importlib.util.find_spec("rlgan") is not None and "rlgan" not in sys.modules'
 
 
-@pytest.mark.parametrize("installed", [False, True], ids=["without rlgan", "beside another rlgan"])
+@pytest.mark.parametrize(
+    "installed",
+    [
+        pytest.param(False, id="without rlgan"),
+        pytest.param(True, id="beside another rlgan", marks=pytest.mark.slow),
+    ],
+)
 def test_a_model_is_loaded_with_the_code_that_was_logged(
     registered: Registered, tmp_path: Path, installed: bool
 ) -> None:

@@ -1,0 +1,315 @@
+"""LeakGAN's generator: a manager that reads the discriminator's features, and a worker that writes towards its goals.
+
+    B sequences, T positions, R rows of the hot loop, F features, H width of the worker, k goal_size, c horizon
+
+    f_t                              the discriminator's features of the prefix of t tokens
+    g_t = W h / ‖W h‖                h the manager's LSTM over f_0 … f_t; a goal is a direction among features
+    w_t = ψ (g_t + … + g_{t-c+1})    of the goals that there are; ψ is (k, F)
+    p(· | t tokens) = softmax(O_t w_t)      O_t (V, k) a linear function of the worker's LSTM over the tokens
+
+The features are a copy of the discriminator's network. It is part of this generator's weights, as buffers: it goes
+wherever they go, nothing is differentiated through it, and no optimiser moves it. Whoever trains the discriminator
+takes care that the copy follows (`GeneratorKind.copied_of`).
+
+The worker's loss has no gradient in the manager: it reads the goals as they are. What a goal is judged by is where the
+sequence went, `goal_cosines`; what a token is paid for is that it went where the goals point, `goal_rewards`.
+
+Source: Guo et al. 2018 (LeakGAN), after Vezhnevets et al. 2017 (FeUdal networks). See docs/algorithms.md §62.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Annotated, ClassVar, Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+from torch.nn import functional
+
+from rlgan.base.declarations import Fields
+from rlgan.base.errors import ConfigError
+from rlgan.base.problems import Problem
+from rlgan.base.search_priors import NotSearched
+from rlgan.base.weights import Tensors, frozen_copy
+from rlgan.envs.categorical import padded_vocab_size
+from rlgan.envs.sequence_space import SequenceSpace
+from rlgan.envs.transition import sequence_mask
+from rlgan.layers.prefix_features import SEQGAN_FILTERS, SEQGAN_WINDOWS, FeatureSizes, PrefixFeatures
+
+from .generator import AutoregressiveGenerator, GeneratorKind, GoalDistribution, State, Stepper, shift_right
+from .vocabulary import token_logprobs
+
+_FEATURES = "features."
+
+
+class ManagerWorker(GeneratorKind):
+    """Manager and worker (LeakGAN)."""
+
+    not_searched: ClassVar[NotSearched] = NotSearched("part of a method's definition: preset leakgan")
+    sets_goals: ClassVar[bool] = True
+    kind: Literal["manager_worker"] = "manager_worker"
+    embedding: int = Field(32, ge=1)
+    """Width of the worker's token embedding."""
+    hidden: int = Field(32, ge=1)
+    """Width of both LSTMs."""
+    goal_size: int = Field(16, ge=1)
+    """Width k of what the worker reads of the goals."""
+    horizon: int = Field(4, ge=1)
+    """Number of tokens c after which a goal is judged, and for which it directs the worker."""
+    feature_embedding: int = Field(64, ge=1)
+    """Width of the discriminator's token embedding, `discriminator.embedding`."""
+    feature_windows: Annotated[tuple[int, ...], Field(min_length=1)] = SEQGAN_WINDOWS
+    """Window sizes of the discriminator, `discriminator.windows`."""
+    feature_filters: Annotated[tuple[int, ...], Field(min_length=1)] = SEQGAN_FILTERS
+    """Number of filters for each of them, `discriminator.filters`, or one number for all."""
+    init_std: float = Field(0.1, gt=0.0)
+    """Standard deviation of the initial parameters, drawn from N(0, init_std²)."""
+
+    @model_validator(mode="after")
+    def _check(self) -> ManagerWorker:
+        if len(self.feature_filters) not in (1, len(self.feature_windows)):
+            raise ConfigError(
+                f"generator.feature_filters={list(self.feature_filters)}: must be one number of filters for each of "
+                f"the {len(self.feature_windows)} windows {list(self.feature_windows)}, or one for all.",
+                code="feature_filters_per_window",
+            )
+        if min(self.feature_windows) < 1 or min(self.feature_filters) < 1:
+            raise ConfigError(
+                "generator.feature_windows and generator.feature_filters: every entry must be at least 1.",
+                code="feature_windows_and_filters",
+            )
+        return self
+
+    @property
+    def prefix_features(self) -> FeatureSizes:
+        """See `GeneratorKind.prefix_features`."""
+        filters = self.feature_filters
+        if len(filters) == 1:
+            filters = filters * len(self.feature_windows)
+        return FeatureSizes(self.feature_embedding, self.feature_windows, filters)
+
+    def copied_of(self, judge: Tensors) -> Tensors:
+        """See `GeneratorKind.copied_of`."""
+        names = ["embedding.weight", "kernel_bias", "highway.weight", "highway.bias"]
+        names += [f"kernels.{index}" for index in range(len(self.feature_windows))]
+        return {_FEATURES + name.replace(".", "_"): judge[name] for name in names}
+
+    def check(self, fields: Fields) -> Iterator[Problem]:
+        """The discriminator has the features that it reads, and does not change them behind its back."""
+        judge, schedule = fields.discriminator, fields.schedule
+        if judge is None:
+            return
+        sizes = self.prefix_features
+        if judge.prefix_features is None:
+            yield Problem(
+                "features_not_leaked",
+                {"generator": self.kind},
+                f"reads features of prefixes, which discriminator={judge.kind!r} does not hand over. Use discriminator "
+                "cnn_highway with one member.",
+            )
+        elif judge.prefix_features != sizes:
+            other = judge.prefix_features
+            assert isinstance(other, FeatureSizes)
+            yield Problem(
+                "features_of_other_sizes",
+                {
+                    "generator.feature_embedding": sizes.embedding,
+                    "generator.feature_windows": list(sizes.windows),
+                    "generator.feature_filters": list(sizes.filters),
+                },
+                f"must be those of the discriminator: {other.embedding}, {list(other.windows)} and "
+                f"{list(other.filters)}. Set them to discriminator.embedding, discriminator.windows and "
+                "discriminator.filters.",
+            )
+        if schedule.mle_epochs and schedule.discriminator_rounds and schedule.pretraining == "generator_first":
+            yield Problem(
+                "features_after_likelihood",
+                {"schedule.pretraining": schedule.pretraining},
+                f"the discriminator's pretraining would change the features that generator={self.kind!r} has learned "
+                "to read. Set it to side_by_side.",
+            )
+        if schedule.mle_patience is not None:
+            yield Problem(
+                "patience_with_features",
+                {"schedule.mle_patience": schedule.mle_patience},
+                f"would take back an epoch in which generator={self.kind!r} read features of an earlier discriminator. "
+                "Set it to null.",
+            )
+
+
+class ManagerWorkerGenerator(AutoregressiveGenerator, GoalDistribution):
+    """The copy of the discriminator's features, a manager, a worker.
+
+    A logit of the worker is Σ_j w_j (Σ_i U_vij h_i + b_vj), with U (V, H, k): a linear function of (h ⊗ w, w). So the
+    output layer is one matrix, and O_t is never held.
+
+    Args:
+        settings: sizes.
+        space: the task's sequences.
+    """
+
+    def __init__(self, settings: ManagerWorker, space: SequenceSpace) -> None:
+        super().__init__()
+        self.vocab_size, self.start_id, self._space = space.vocab_size, space.required_start, space
+        self.horizon = settings.horizon
+        sizes, hidden = settings.prefix_features, settings.hidden
+        self.features = PrefixFeatures(space.vocab_size, space.max_length, sizes)
+        self.manager = nn.LSTM(sizes.width, hidden, batch_first=True)
+        self.goal = nn.Linear(hidden, sizes.width)
+        self.embedding = nn.Embedding(space.vocab_size, settings.embedding)
+        self.worker = nn.LSTM(settings.embedding, hidden, batch_first=True)
+        self.direction = nn.Linear(sizes.width, settings.goal_size, bias=False)
+        self.output = nn.Linear((hidden + 1) * settings.goal_size, space.vocab_size, bias=False)
+        for parameter in self.parameters():
+            nn.init.normal_(parameter, std=settings.init_std)
+
+    def planned(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Features f_0 … f_T (B, T + 1, F), and goals g_0 … g_{T-1} (B, T, F) of length 1, with the manager's gradient.
+
+        Args:
+            tokens: (B, T) int64 whose prefixes are read.
+        """
+        features = self.features.reader().of_prefixes(tokens)
+        hidden, _ = self.manager(features[:, :-1])
+        return features, functional.normalize(self.goal(hidden), dim=2)
+
+    def written(self, tokens: Tensor, goals: Tensor) -> Tensor:
+        """What the output layer reads, (B, T, (H + 1)·k); without gradient in the goals.
+
+        Args:
+            tokens: (B, T) int64 whose prefixes are read.
+            goals: (B, T, F), see `planned`.
+        """
+        hidden, _ = self.worker(self.embedding(shift_right(tokens, self.start_id)))
+        projected = self.direction(goals.detach())
+        directions = projected
+        for back in range(1, min(self.horizon, tokens.shape[1])):
+            directions = directions + functional.pad(projected, (0, 0, back, 0))[:, : tokens.shape[1]]
+        return outer(hidden, directions)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Next-token logits; see `AutoregressiveGenerator.forward`."""
+        # The last position has read all but the last token, which may be any.
+        return self.logits(torch.cat([inputs[:, 1:], inputs[:, -1:]], 1))
+
+    def logits(self, tokens: Tensor) -> Tensor:
+        """Logits of every token; see `Distribution.logits`."""
+        _, goals = self.planned(tokens)
+        logits: Tensor = self.output(self.written(tokens, goals))
+        return logits
+
+    def logprobs(self, tokens: Tensor, temperature: float = 1.0, read: Tensor | None = None) -> Tensor:
+        """Log-probability of each token; see `Distribution.logprobs`."""
+        read = tokens if read is None else read
+        return self._logprobs(self.written(read, self.planned(read)[1]), tokens, temperature)
+
+    def _logprobs(self, rows: Tensor, tokens: Tensor, temperature: float) -> Tensor:
+        weight = self.output.weight
+        bias = weight.new_zeros(self.vocab_size)
+        return token_logprobs(rows.flatten(0, 1) / temperature, weight, bias, tokens.flatten()).view_as(tokens)
+
+    def logprobs_and_goal_cosines(self, tokens: Tensor, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
+        """See `GoalDistribution.logprobs_and_goal_cosines`."""
+        features, goals = self.planned(tokens)
+        rows = self.written(tokens, goals)
+        return self._logprobs(rows, tokens, temperature), self._due(features, goals, tokens)
+
+    def goal_cosines(self, tokens: Tensor) -> Tensor:
+        """See `GoalDistribution.goal_cosines`."""
+        return self._due(*self.planned(tokens), tokens)
+
+    @torch.no_grad()
+    def goal_rewards(self, tokens: Tensor) -> Tensor:
+        """See `GoalDistribution.goal_rewards`."""
+        features, goals = self.planned(tokens)
+        length = tokens.shape[1]
+        sums = torch.stack([cosines for _, cosines in self._cosines(features, goals)]).sum(0)
+        return sums / torch.arange(1, length + 1, device=sums.device).clamp_max(self.horizon)
+
+    def _due(self, features: Tensor, goals: Tensor, tokens: Tensor) -> Tensor:
+        """(B, T) sums of cosines of the goals that are judged at each token."""
+        mask = sequence_mask(self._space, tokens)
+        is_last = mask & ~functional.pad(mask[:, 1:], (0, 1))
+        due = torch.zeros(tokens.shape, device=goals.device)
+        for ahead, cosines in self._cosines(features, goals):
+            due = due + (cosines * mask if ahead == self.horizon else cosines * is_last)
+        return due
+
+    def _cosines(self, features: Tensor, goals: Tensor) -> Iterator[tuple[int, Tensor]]:
+        """For i = 1 … c, (B, T) cos(f_s - f_{s-i}, g_{s-i}) where s tokens end; 0 where s < i."""
+        length = goals.shape[1]
+        for ahead in range(1, min(self.horizon, length) + 1):
+            moved = features[:, ahead:] - features[:, :-ahead]
+            cosines = functional.cosine_similarity(moved, goals[:, : length + 1 - ahead], dim=2)
+            yield ahead, functional.pad(cosines, (ahead - 1, 0))
+
+    def stepper(self, temperature: float = 1.0) -> ManagerWorkerStepper:
+        """A frozen copy for sampling; see `Generator.stepper`."""
+        return ManagerWorkerStepper(self, temperature)
+
+
+def outer(hidden: Tensor, directions: Tensor) -> Tensor:
+    """(..., (H + 1)·k): the products h_i·w_j of (..., H) and (..., k), and w itself behind them."""
+    products = (hidden.unsqueeze(-1) * directions.unsqueeze(-2)).flatten(-2)
+    return torch.cat([products, directions], -1)
+
+
+class ManagerWorkerStepper(Stepper):
+    """Manager and worker of a frozen copy, a step at a time.
+
+    Of the goals it keeps what the worker reads of the last `horizon`, for ψ of a sum is the sum of ψ. Logits are kept
+    in units of log 2, because exp2 costs half of exp.
+    """
+
+    @torch.no_grad()
+    def __init__(self, generator: ManagerWorkerGenerator, temperature: float) -> None:
+        self._generator = frozen_copy(generator)
+        self._reader = generator.features.reader()
+        output, to_log2 = generator.output, 1.0 / (temperature * math.log(2.0))
+        padded, number = padded_vocab_size(generator.vocab_size), generator.vocab_size
+        self._output_weight = output.weight.new_zeros(output.in_features, padded)
+        self._output_weight[:, :number] = output.weight.T * to_log2
+        # exp2(-1e30) is exactly 0: padding can never be drawn.
+        self._output_bias = output.weight.new_full((padded,), -1e30)
+        self._output_bias[:number] = 0.0
+
+    @torch.no_grad()
+    def start(self, num_rows: int, rng: torch.Generator | None = None) -> State:
+        """State of empty prefixes; see `Stepper.start`."""
+        generator = self._generator
+        weight = generator.output.weight
+        zeros = [weight.new_zeros(num_rows, generator.worker.hidden_size) for _ in range(4)]
+        recent = weight.new_zeros(num_rows, generator.horizon, generator.direction.out_features)
+        begins = torch.full((num_rows,), generator.start_id, dtype=torch.int64, device=weight.device)
+        return self._next((*zeros, recent), begins, self._reader.start(num_rows))
+
+    @torch.no_grad()
+    def advance(self, state: State, tokens: Tensor) -> State:
+        """State after one more token; see `Stepper.advance`."""
+        return self._next(state[:5], tokens, self._reader.advance(state[5:], tokens))
+
+    def _next(self, state: State, tokens: Tensor, prefixes: State) -> State:
+        """State after the worker has read `tokens` and the manager the features of the prefixes that end in them."""
+        generator = self._generator
+        hidden, cell, of_manager, cell_of_manager, recent = state
+        hidden, cell = _step(generator.worker, generator.embedding(tokens), hidden, cell)
+        features = self._reader.features(prefixes)
+        of_manager, cell_of_manager = _step(generator.manager, features, of_manager, cell_of_manager)
+        goal = functional.normalize(generator.goal(of_manager), dim=1)
+        recent = torch.cat([generator.direction(goal).unsqueeze(1), recent[:, :-1]], 1)
+        return hidden, cell, of_manager, cell_of_manager, recent, *prefixes
+
+    @torch.no_grad()
+    def weights(self, state: State) -> Tensor:
+        """Unnormalised next-token probabilities; see `Stepper.weights`."""
+        rows = outer(state[0], state[4].sum(1))
+        log2_weights = torch.addmm(self._output_bias, rows, self._output_weight)
+        return log2_weights.sub_(log2_weights.amax(1, keepdim=True)).exp2_()
+
+
+def _step(lstm: nn.LSTM, inputs: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+    """Hidden state and cell (R, H) of an LSTM of one layer after one more input (R, ·)."""
+    found: tuple[Tensor, Tensor] = torch.lstm_cell(inputs, (hidden, cell), *lstm.all_weights[0])
+    return found
