@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import random
 import resource
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from benchmarks.common import machine
 
 _SPECIAL = ("<pad>", "<end>")
 _LETTERS = "abcdefghijklmnop"  # 16 of them make 4096 words of three letters
@@ -62,6 +66,46 @@ def write_model(folder: Path, vocab_size: int, width: int, layers: int, position
     fast.save_pretrained(str(folder))
     model.save_pretrained(str(folder))
     return sum(parameter.numel() for parameter in model.parameters())
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """The option --device."""
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where both sides compute")
+
+
+class Clock:
+    """Seconds of a device: of this process's CPU, which other programs move little, or that pass while a GPU works.
+
+    Args:
+        device: cpu or cuda.
+
+    Raises:
+        SystemExit: torch finds no GPU where one is asked for.
+    """
+
+    def __init__(self, device: str) -> None:
+        if device == "cuda" and not torch.cuda.is_available():
+            raise SystemExit(
+                f"--device cuda: torch {torch.__version__} finds no GPU on this machine. Use --device cpu."
+            )
+        self._device = device
+
+    @property
+    def unit(self) -> str:
+        """What its seconds are."""
+        return "CPU s" if self._device == "cpu" else "s"
+
+    @property
+    def machine(self) -> str:
+        """Processor, versions and the GPU, in a line."""
+        return machine() + ("" if self._device == "cpu" else f", {torch.cuda.get_device_name()}")
+
+    def now(self) -> float:
+        """Seconds since some moment, when the device has done all that it was given."""
+        if self._device == "cpu":
+            return time.process_time()
+        torch.cuda.synchronize()
+        return time.perf_counter()
 
 
 def text(rng: random.Random, words: int) -> str:

@@ -1,26 +1,26 @@
 """A whole GRPO update against a step of TRL's `GRPOTrainer`: completions, rewards, gradients, one step of Adam.
 
-    python -m benchmarks.lm_grpo [--repeats 5] [--threads 1] [--completion 128] ...
+    python -m benchmarks.lm_grpo [--repeats 5] [--threads 1] [--completion 128] [--device cuda] ...
 
 One process, turn by turn: TRL takes its step, then rlgan its update, of the same model with random weights, as many
 prompts in groups of 8, the same lengths, batch and threads, float32, without a reference. The reward is a function of
 texts with TRL's signature, the same one. Numbers that are equal are the business of
 `tests/integration/test_beside_trl.py`; here both draw completions of their own. Each side's first step warms up.
-Times are CPU seconds of this process, which other programs on the machine move little.
+Times are CPU seconds of this process, which other programs on the machine move little; on a GPU, where rlgan's sampling
+and learning share it, seconds that pass.
 """
 
 from __future__ import annotations
 
 import argparse
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.common import machine, ratios, spread
-from benchmarks.lm_common import task_settings, write_demonstrations, write_model
+from benchmarks.common import ratios, spread
+from benchmarks.lm_common import Clock, add_device, task_settings, write_demonstrations, write_model
 from rlgan.base.threads import torch_threads
 from rlgan.config.paths import override
 from rlgan.envs.tasks import build_task
@@ -52,19 +52,19 @@ def letter(completions, **kwargs):
 class Ours:
     """Updates of a run of the preset grpo, one at a time."""
 
-    def __init__(self, trainer: Trainer) -> None:
-        self._trainer = trainer
+    def __init__(self, trainer: Trainer, clock: Clock) -> None:
+        self._trainer, self._clock = trainer, clock
         self.seconds: list[float] = []
         self.parts: list[dict[str, float]] = []
 
     def update(self) -> None:
-        started = time.process_time()
+        started = self._clock.now()
         metrics = self._trainer.step(measure=False).metrics
-        self.seconds.append(time.process_time() - started)
+        self.seconds.append(self._clock.now() - started)
         self.parts.append({name: value for name, value in metrics.items() if name.startswith("timing/")})
 
 
-def theirs(folder: Path, prompts: list[str], options: argparse.Namespace, between: Any) -> list[float]:
+def theirs(folder: Path, prompts: list[str], options: argparse.Namespace, clock: Clock, between: Any) -> list[float]:
     """Seconds of each of TRL's steps; `between` is called after each."""
     import datasets
     import transformers
@@ -83,7 +83,7 @@ def theirs(folder: Path, prompts: list[str], options: argparse.Namespace, betwee
         max_steps=options.repeats + 1,
         bf16=False,
         gradient_checkpointing=False,
-        use_cpu=True,
+        use_cpu=options.device == "cpu",
         report_to=[],
         save_strategy="no",
         logging_strategy="no",
@@ -93,10 +93,10 @@ def theirs(folder: Path, prompts: list[str], options: argparse.Namespace, betwee
 
     class Watch(transformers.TrainerCallback):
         def on_step_begin(self, *arguments: Any, **kwargs: Any) -> None:
-            self.started = time.process_time()
+            self.started = clock.now()
 
         def on_step_end(self, *arguments: Any, **kwargs: Any) -> None:
-            taken.append(time.process_time() - self.started)
+            taken.append(clock.now() - self.started)
             between()
 
     trainer = GRPOTrainer(
@@ -118,7 +118,9 @@ def main() -> None:
         "completion": 128,
     }.items():  # fmt: skip
         parser.add_argument(f"--{name}", type=int, default=value)
+    add_device(parser)
     options = parser.parse_args()
+    clock = Clock(options.device)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         size = write_model(
@@ -141,19 +143,21 @@ def main() -> None:
                 "schedule.adversarial_updates": options.repeats + 1,
                 "optimizers.generator.lr": 1e-4,
                 "workers.threads": options.threads,
+                "workers.gpus_per_rollout": float(options.device == "cuda"),
+                "workers.gpus_per_learner": float(options.device == "cuda"),
             },
         )
         built = build_task(config.task)
-        print(machine())
+        print(clock.machine)
         print(
             f"{size:,} weights, {options.prompts} prompts of about {words[0]} words in groups of {GROUP}, at most "
             f"{options.completion} tokens a completion, {options.threads} threads"
         )
         with torch_threads(options.threads), build_parts(config, built) as parts:
-            ours = Ours(Trainer(config, built, parts))
-            of_trl = theirs(folder / "model", prompts, options, ours.update)
+            ours = Ours(Trainer(config, built, parts), clock)
+            of_trl = theirs(folder / "model", prompts, options, clock, ours.update)
     of_trl, of_rlgan = of_trl[1:], ours.seconds[1:]
-    print(f"TRL: {spread(of_trl)} CPU s a step; rlgan: {spread(of_rlgan)} CPU s an update")
+    print(f"TRL: {spread(of_trl)} {clock.unit} a step; rlgan: {spread(of_rlgan)} {clock.unit} an update")
     print(f"rlgan / TRL: {spread(ratios(of_rlgan, of_trl))}")
     for name in ("timing/rollouts_s", "timing/learn_s"):
         print(f"{name} {spread([part[name] for part in ours.parts[1:]])}")

@@ -398,6 +398,7 @@ def _task(
         measures=settings.measures,
         columns=_COLUMNS[settings.form],
         model_tokens=tokens,
+        language_model=settings.model,
         has_real_sequences=settings.has_real_sequences,
     )
 
@@ -469,7 +470,8 @@ def _shown(settings: DemonstrationsTask, file: RecordFile, shape: Shape, notes: 
         raise DataError(
             (
                 f"{file.path}: none of its {count(len(file.numbers), 'record')} has both a prompt and a completion "
-                "that are not empty. Give demonstrations with both."
+                "that are not empty. Give demonstrations with both, or set --task.form to prompts_alone and reward "
+                "samples by functions of your own."
             ),
             code="no_complete_demonstration",
             fields={"path": file.path},

@@ -18,6 +18,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from rlgan.base.errors import ConfigError, DataError, PluginError, RlganError
+from rlgan.base.pretrained import ModelSource
 from rlgan.base.settings import FreeOnResume
 from rlgan.extensions import Loaded, PluginKind, TimedPlugin, brief, check_options, in_time, note, own_lines
 
@@ -36,8 +37,6 @@ class PluginTask(TimedPlugin):
 
     plugin_kind: ClassVar[PluginKind] = "task"
     is_certain: ClassVar[bool] = False
-    has_prompts: ClassVar[bool] = False
-    language_model: ClassVar[None] = None
     are_words: ClassVar[Sides] = (False, False)
 
     timeout_s: Annotated[float, FreeOnResume()] = Field(3600.0, gt=0.0)
@@ -50,6 +49,10 @@ class PluginTask(TimedPlugin):
     """Whether the task knows its exact distribution; filled in by rlgan."""
     has_real_sequences: bool = True
     """Whether the task has sequences, and not only what sequences are given; filled in by rlgan."""
+    has_prompts: bool = False
+    """Whether conditions are of the sequences' tokens; filled in by rlgan."""
+    language_model: ModelSource | None = None
+    """The language model whose tokens these are; filled in by rlgan."""
     measured: tuple[TaskMeasure, ...] = ()
     """What can be measured of its sequences, in alphabetical order; filled in by rlgan."""
 
@@ -73,6 +76,8 @@ class PluginTask(TimedPlugin):
             "is_stream": task.stream is not None,
             "knows_distribution": task.has_known_distribution,
             "has_real_sequences": task.has_real_sequences,
+            "has_prompts": task.has_prompts,
+            "language_model": task.language_model,
             "measured": tuple(sorted(task.measures)),
         }
         for name, value in found.items():

@@ -17,6 +17,8 @@ from ..vocabulary import Joining, join_tokens
 
 if TYPE_CHECKING:
     from ..drawing import Drawing
+    from rlgan.base.pretrained import HubModel, ModelFolder
+
     from ..model_tokens import Message, ModelTokens
     from .prompts import PromptReading
     from .sources import Reading
@@ -180,6 +182,7 @@ class Task:
         measures: what can be measured of its sequences; "references" needs conditions and `test_words`.
         columns: names of the fields of its data set, for a tracking server; () where it is drawn and not read.
         model_tokens: the tokens of a language model that its sequences are written in; None where they are its own.
+        language_model: where that model is; None where there is none, or nobody says.
         stream: draws training sequences that are new each time, for a task whose `mode` is stream; None where `train`
             is what there is.
         drawing: how its sequences are drawn; None where they stand for no pictures.
@@ -203,6 +206,7 @@ class Task:
     measures: frozenset[TaskMeasure] = frozenset()
     columns: tuple[str, ...] = ()
     model_tokens: ModelTokens | None = None
+    language_model: ModelFolder | HubModel | None = None
     stream: Stream | None = None
     drawing: Drawing | None = None
     has_real_sequences: bool = True
@@ -221,6 +225,18 @@ class Task:
     def has_known_distribution(self) -> bool:
         """Whether `oracle_of` what sequences are given is known."""
         return self.oracle is not None or (self.conditions is not None and self.conditions.distribution is not None)
+
+    @property
+    def has_prompts(self) -> bool:
+        """Whether conditions are of the sequences' tokens, but for an end of their own, so that a sequence may go on.
+
+        It reads names alone: ids that mean the same have the same name.
+        """
+        if self.conditions is None:
+            return False
+        number, names = len(self.token_names), self.conditions.token_names
+        ends_apart = len(names) == number + 1 and self.conditions.space.end_id == number
+        return names[:number] == self.token_names and (len(names) == number or ends_apart)
 
     def oracle_of(self, conditions: Tensor | None) -> Oracle | None:
         """The exact distribution of sequences given `conditions` (B, S), row by row; None where it is unknown."""

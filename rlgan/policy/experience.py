@@ -21,6 +21,7 @@ from .baselines import BaselineSettings, BaselineState, advantages
 from .behaviour import Behaviour, OwnPolicy
 from .best_sequences import BestSequences
 from .credit import Credit, CreditSettings, Rewards, log_ratios
+from .groups import equal_share
 from .kl_penalty import Penalised, ReferenceSettings
 from .objectives import LossNormaliser, ObjectiveSettings, policy_gradient_weights, share_of_batch
 from .reward_base import Reward
@@ -174,6 +175,8 @@ def learnable(
         "generator/mean_value": float(values[is_worth].mean()) if bool(is_worth.any()) else 0.0,
         "generator/mean_length": float(mask.sum(1).float().mean()),
     }
+    if (recipe.group or len(values)) > 1:
+        metrics["reward/equal_share"] = equal_share(values, mask, recipe.group)
     drawn = mask & (torch.arange(mask.shape[1]) >= rollouts.prefix_length)
     judged = rollouts.real_logits
     if judged is None and rollouts.token_logits is not None:

@@ -176,6 +176,27 @@ def group_deviations(values: Tensor, mask: Tensor, group: int | None = None, cor
     return deviations(members, 1, correction).expand_as(members).flatten(0, 1)
 
 
+def equal_share(values: Tensor, mask: Tensor, group: int | None = None) -> float:
+    """Share of the groups whose sequences all have the same values, so that nothing tells them apart.
+
+    Args:
+        values: (B, T) float32, NaN at tokens that nothing rewards, which tell nothing.
+        mask: (B, T) bool.
+        group: K; None takes the whole batch.
+
+    Returns:
+        Between 0 and 1.
+
+    Raises:
+        ShapeError: B is no multiple of K.
+    """
+    members = grouped(held(values, mask), group)
+    is_there = ~members.isnan()
+    greatest = members.masked_fill(~is_there, -torch.inf).amax(1)
+    least = members.masked_fill(~is_there, torch.inf).amin(1)
+    return float((greatest <= least).all(1).float().mean())
+
+
 def separately_normalised(terms: Tensor, group: int | None = None) -> Tensor:
     """Each term less its mean over the group, over its standard deviation there plus 1e-4.
 

@@ -58,8 +58,8 @@ class PluginReward(FinishedReward, TakesPlugin):
     has_figures: ClassVar[bool] = True
 
     kind: Literal["plugin"] = "plugin"
-    functions: tuple[WeightedFunction, ...] = Field(min_length=1)
-    """`FILE.py:NAME,...`, or a JSON list of settings."""
+    functions: tuple[WeightedFunction, ...] = ()
+    """`FILE.py:NAME,...`, or a JSON list of settings; at least one."""
     map: Annotated[DiscriminatorReward, Field(discriminator="kind")] | None = Probability()
     """Map of the discriminator's logit; null uses the functions only."""
     map_weight: float = 1.0
@@ -160,9 +160,16 @@ class PluginReward(FinishedReward, TakesPlugin):
         """See `Reward.scorer`: the functions, which are tried on a few sequences first.
 
         Raises:
-            ConfigError: a function asks for what the task does not have, or cannot be repeated.
+            ConfigError: there is none, or one asks for what the task does not have, or cannot be repeated.
             PluginError: a function raises, hangs, or returns no rewards.
         """
+        if not self.functions:
+            raise ConfigError(
+                "reward.functions: is empty, so nothing rewards the samples. Name a function of your own: --reward "
+                "FILE.py:NAME.",
+                code="reward_without_functions",
+                fields={"reward.functions": []},
+            )
         functions = RewardFunctions(self.functions, texts_of(task), self.timeout_s)
         check_functions(functions, task, 0)
         return functions.with_records(None if task.conditions is None else task.conditions.train_records)

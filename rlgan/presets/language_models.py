@@ -25,6 +25,7 @@ from rlgan.policy.implicit_losses import Bernoulli, ImplicitLossSettings, PairLo
 from rlgan.policy.kl_penalty import LossPenalty, NoReference
 from rlgan.policy.logit_maps import Logit, LogProbability, Probability
 from rlgan.policy.objectives import PPO, Implicit, InverseSoftQ, ObjectiveSettings, Reinforce, WeightedLikelihood
+from rlgan.policy.reward_functions import PluginReward
 from rlgan.policy.rewards import (
     Bleu,
     ConstantReward,
@@ -33,6 +34,7 @@ from rlgan.policy.rewards import (
     ReferenceBleu,
     ReferenceMatch,
     RelativeProbability,
+    RewardSettings,
     StandardisedLogit,
     TurnIncrement,
     WrittenVerdict,
@@ -81,16 +83,21 @@ def sft(task: TaskSettings | None = None) -> Config:
 def grpo(task: TaskSettings | None = None) -> Config:
     """Group-relative policy optimisation of a causal language model by rewards of your own, with TRL's defaults.
 
-    Without a reward it is BLEU with what the data has for the same prompt, or with any of the data.
+    Without a reward it is BLEU with what the data has for the same prompt, or with any of the data; where the data has
+    prompts alone, a reward must be given.
     """
     weights = None if task is None else task.language_model
     is_new = weights is None
     is_given = task is None or task.gives_conditions
+    has_reals = task is None or task.has_real_sequences
+    reward: RewardSettings = PluginReward(map=None)
+    if has_reals:
+        reward = ReferenceBleu(order=2) if is_given else Bleu()
     return Config(
         task=task or _COPYING,
         generator=CausalLM(weights=FreshWeights(width=128, layers=2) if weights is None else weights),
         discriminator=None,
-        reward=ReferenceBleu(order=2) if is_given else Bleu(),
+        reward=reward,
         credit=Terminal(),
         baseline=GroupMean(),
         # The sample's deviation and 1e-4, as TRL has it.
@@ -99,7 +106,7 @@ def grpo(task: TaskSettings | None = None) -> Config:
         objective=PPO(loss_normaliser="token", clip_low=0.2, clip_high=0.2, epochs=1, minibatches=2),
         # A new model knows nothing that a reward could find: it learns the data first.
         schedule=Schedule(
-            mle_epochs=5 if is_new else 0,
+            mle_epochs=5 if is_new and has_reals else 0,
             mle_batch=16,
             discriminator_rounds=0,
             adversarial_updates=200,

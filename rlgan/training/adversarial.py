@@ -21,6 +21,7 @@ class AdversarialTraining:
         shared: of the run.
         gathering: draws rollouts, and owns the rollout policy.
         rounds: of the discriminator.
+        warns: whether the generator's updates warn of rewards that are all equal.
 
     Attributes:
         num_done: iterations done.
@@ -29,9 +30,9 @@ class AdversarialTraining:
 
     name: ClassVar[Phase] = "adversarial"
 
-    def __init__(self, shared: Shared, gathering: Gathering, rounds: DiscriminatorRounds) -> None:
+    def __init__(self, shared: Shared, gathering: Gathering, rounds: DiscriminatorRounds, warns: bool = True) -> None:
         self._schedule, self._gathering, self._rounds = shared.config.schedule, gathering, rounds
-        self._generator = GeneratorUpdates(shared, gathering)
+        self._generator = GeneratorUpdates(shared, gathering, warns)
         self.num_done, self.has_ended = 0, False
         settings = selecting(self._schedule.selection)
         self.selection = None if settings is None else GeneratorSelection(shared, settings)

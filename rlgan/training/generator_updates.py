@@ -22,6 +22,7 @@ from rlgan.policy.value_function import build_critic
 from rlgan.sampling.records import Experience, Rollouts, stacked
 
 from .gathering import Gathering
+from .measuring import EqualRewardWatch
 from .shared import Done, Shared
 
 
@@ -72,10 +73,12 @@ class GeneratorUpdates:
     Args:
         shared: of the run.
         gathering: draws rollouts.
+        warns: whether it warns of rewards that are all equal.
     """
 
-    def __init__(self, shared: Shared, gathering: Gathering) -> None:
+    def __init__(self, shared: Shared, gathering: Gathering, warns: bool = True) -> None:
         self._shared, self._gathering = shared, gathering
+        self._equal_rewards = EqualRewardWatch(shared.config.schedule.g_group, warns)
         self._memory = Memory()
         self._filter = shared.config.reward.score_filter(shared.task)
         self._value_function = build_critic(shared.config.baseline, shared.task.space, shared.config.seed)
@@ -148,6 +151,7 @@ class GeneratorUpdates:
             with self._shared.timings.timed("timing/critic_s"):
                 metrics |= self._value_function.learn(*seen, batch.values, state_values, rollouts.conditions)
         metrics |= batch.metrics
+        self._equal_rewards.after(metrics)
         return batch.experience
 
     def _rows_of_noise(self, update: int, iteration: int) -> Experience:
@@ -189,7 +193,12 @@ class GeneratorUpdates:
         """Everything that is needed to go on."""
         critic = None if self._value_function is None else self._value_function.state()
         kept = None if self._filter is None else self._filter.state()
-        return {"memory": dataclasses.asdict(self._memory), "critic": critic, "reward_filter": kept}
+        return {
+            "memory": dataclasses.asdict(self._memory),
+            "critic": critic,
+            "reward_filter": kept,
+            "equal_rewards": self._equal_rewards.state(),
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Put back what `state` returned."""
@@ -202,6 +211,7 @@ class GeneratorUpdates:
                 "best": None if best is None else BestSequences(**best),
             }
         )
+        self._equal_rewards.restore(state.get("equal_rewards"))
         if self._filter is not None:
             self._filter.restore(state["reward_filter"])
         if self._value_function is not None:

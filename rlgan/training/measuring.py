@@ -225,6 +225,50 @@ def shortcut_sentence(probe: str, figures: Mapping[str, float]) -> str:
     )
 
 
+EQUAL_UPDATES = 5
+"""Updates in a row in which no reward differs, after which that is told."""
+
+
+class EqualRewardWatch:
+    """Warns once where the reward tells no sequence from the others of its group for several updates in a row.
+
+    Args:
+        group: sequences that are compared with each other; None compares all of a batch.
+        warns: whether anything is said; of a control nothing is.
+    """
+
+    def __init__(self, group: int | None, warns: bool = True) -> None:
+        self._compared = "of the batch" if group is None else "of a group"
+        self._warns = warns
+        self._num_equal = 0
+        self._warned = False
+
+    def after(self, metrics: Mapping[str, float]) -> None:
+        """Look at the metrics of an update; where rewards are not compared, there is nothing to look at."""
+        share = metrics.get("reward/equal_share")
+        if share is None:
+            return
+        self._num_equal = self._num_equal + 1 if share == 1.0 else 0
+        if self._num_equal == EQUAL_UPDATES and self._warns and not self._warned:
+            self._warned = True
+            logger.warning(
+                "in the last %d updates the reward was the same for all samples %s, so nothing was learned from it; "
+                "its mean is %.3g. Look at the samples (`rlgan sample`), and at what the reward says of them",
+                EQUAL_UPDATES,
+                self._compared,
+                metrics["generator/mean_value"],
+            )
+
+    def state(self) -> dict[str, Any]:
+        """Everything that is needed to go on."""
+        return {"num_equal": self._num_equal, "warned": self._warned}
+
+    def restore(self, state: dict[str, Any] | None) -> None:
+        """Put back what `state` returned; None of an older version, which did not look."""
+        if state is not None:
+            self._num_equal, self._warned = state["num_equal"], state["warned"]
+
+
 ROUNDS_OF_RANKING = 8
 """The last rounds of which it is judged whether a discriminator is at chance, at most."""
 

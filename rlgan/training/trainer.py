@@ -70,7 +70,7 @@ class Trainer:
         self._gathering = Gathering(self._shared, self._pretraining)
         self._rounds = DiscriminatorRounds(self._shared, self._gathering, warns=mle_start is None)
         self._discriminator_pretraining = DiscriminatorPretraining(self._shared, self._rounds)
-        self.adversarial = AdversarialTraining(self._shared, self._gathering, self._rounds)
+        self.adversarial = AdversarialTraining(self._shared, self._gathering, self._rounds, warns=mle_start is None)
         self._collapse = CollapseWatch(config.evaluation.collapse_share, against_collapse(config))
         self._latents = LatentWatch()
         self._weights_at_end: Tensors | None = None

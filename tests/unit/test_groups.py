@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from rlgan.base.errors import ShapeError
-from rlgan.policy.groups import group_deviations, group_means, grouped, held, leave_one_out_means
+from rlgan.policy.groups import equal_share, group_deviations, group_means, grouped, held, leave_one_out_means
 from tests.support.errors import refused
 
 # Twice: the second group is the first one raised by 10.
@@ -43,3 +44,18 @@ def test_groups_are_neighbours_and_must_fit() -> None:
     assert grouped(torch.arange(6), 2).tolist() == [[0, 1], [2, 3], [4, 5]]
     with refused(ShapeError, "groups_do_not_fit"):
         grouped(torch.arange(6), 4)
+
+
+def test_groups_of_equal_values_are_counted() -> None:
+    values = torch.tensor([[0.1, 0.1], [0.1, 0.0], [0.1, 0.1], [0.2, 0.1]])
+    mask = torch.tensor([[True, True], [True, False], [True, True], [True, True]])
+    assert equal_share(values, mask, 2) == 0.5, "the shorter sequence keeps its last value"
+    assert equal_share(values, mask) == 0.0
+    assert equal_share(values[:3], mask[:3]) == 1.0
+    assert equal_share(torch.tensor([[1.0], [2.0], [5.0], [5.0]]), ALL[:4], 2) == 0.5
+
+
+def test_values_that_are_not_there_tell_nothing_apart() -> None:
+    nothing = torch.nan
+    values = torch.tensor([[1.0], [nothing], [nothing], [nothing], [1.0], [2.0]])
+    assert equal_share(values, torch.ones(6, 1, dtype=torch.bool), 2) == pytest.approx(2 / 3)

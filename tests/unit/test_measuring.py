@@ -18,6 +18,7 @@ from rlgan.schedule.phases import Phase
 from rlgan.training.measuring import (
     ChanceWatch,
     CollapseWatch,
+    EqualRewardWatch,
     ShortcutWatch,
     against_collapse,
     is_measured,
@@ -225,3 +226,35 @@ def test_a_discriminator_that_ranks_nothing_is_not_watched() -> None:
     watch.after(None, pretrains=True)
     watch.judge("start")
     assert watch.sentences == ()
+
+
+# ------------------------------------------------------------------------------------------------ rewards all alike
+
+
+def updates(watch: EqualRewardWatch, *shares: float) -> None:
+    for share in shares:
+        watch.after({"reward/equal_share": share, "generator/mean_value": -0.25})
+
+
+def test_a_reward_that_is_equal_everywhere_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    watch = EqualRewardWatch(8)
+    updates(watch, 1.0, 1.0, 1.0, 1.0, 0.9, 1.0, 1.0, 1.0)
+    again = EqualRewardWatch(8)
+    again.restore(watch.state())
+    updates(again, 1.0)
+    assert not caplog.records, "four in a row"
+    updates(again, 1.0)
+    assert "last 5 updates" in caplog.text and "of a group" in caplog.text and "-0.25" in caplog.text
+    updates(again, 0.0, *[1.0] * 9)
+    assert len(caplog.records) == 1
+
+
+def test_nothing_is_said_of_a_control_or_where_nothing_is_compared(caplog: pytest.LogCaptureFixture) -> None:
+    updates(EqualRewardWatch(None, warns=False), *[1.0] * 9)
+    watch = EqualRewardWatch(None)
+    watch.restore(None)
+    for _ in range(9):
+        watch.after({"generator/mean_value": 0.0})
+    assert not caplog.records
+    updates(watch, *[1.0] * 5)
+    assert "of the batch" in caplog.text

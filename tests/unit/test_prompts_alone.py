@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+import rlgan
 from rlgan.base.errors import ConfigError, DataError
 from rlgan.base.pretrained import ModelFolder
 from rlgan.config.config import Config
@@ -214,7 +216,25 @@ def test_a_task_of_ones_own_says_that_its_data_has_prompts_alone(folder: Path, t
         f"    return demonstrations_task(rows, ModelFolder(path={str(folder / 'model')!r}), form='prompts_alone')\n"
     )
     task = PluginTask.model_validate({"name": f"{tmp_path / 'mine.py'}:mine"})
-    assert not task.has_real_sequences and task.gives_conditions
+    assert not task.has_real_sequences and task.gives_conditions and task.has_prompts
+    assert task.language_model == ModelFolder(path=str(folder / "model"))
+    config = override(preset("grpo", task), {"reward": f"{folder / 'own.py'}:short"})
+    assert config.reward.kind == "plugin" and config.generator.weights == task.language_model
+
+
+def test_the_preset_of_prompts_alone_waits_for_a_reward(folder: Path) -> None:
+    config = preset("grpo", task_settings(folder, form="prompts_alone"))
+    assert config == override(alone(folder), {"reward.functions": []})
+    with refused(ConfigError, "reward_without_functions", {"reward.functions": []}, match="--reward FILE.py:NAME"):
+        config.reward.scorer(of_rows(folder, questions(30)))
+
+
+def test_python_takes_a_task_of_prompts_alone_as_an_object(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "prompts.jsonl").write_text("".join(json.dumps(one) + "\n" for one in questions(60)))
+    task = task_settings(folder, demonstrations=str(tmp_path / "prompts.jsonl"), form="prompts_alone", max_length=8)
+    with refused(ConfigError, "reward_without_functions", match="reward.functions: is empty"):
+        rlgan.train("grpo", task=task, out=tmp_path / "run", quiet=True)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(("name", "code"), [("target", "reward_needs_completions"), ("truth", "reward_column_missing")])
