@@ -1,7 +1,7 @@
 """gad, its ablations and its rivals on text, in small: judged by what none of them learned from.
 
-    python -m benchmarks.lm_rivals --data DIR [--domain captions] [--arms NAME ...] [--seeds 1 2 3] [--updates 80]
-        [--rounds 40] [--join FILE ...] [--set PATH VALUE ...] ...
+    python -m benchmarks.lm_rivals --data DIR [--domain captions] [--arms NAME ...] [--encoder FOLDER]
+        [--seeds 1 2 3] [--updates 80] [--rounds 40] [--join FILE ...] [--set PATH VALUE ...] ...
 
 DIR holds image_coco, wordnet_examples and dialogue_chatterbot. A small Llama with a tokenizer of its own learns
 sentences of WordNet by likelihood; so does a larger one. `sft` then learns the demonstrations, and all arms of all
@@ -18,6 +18,7 @@ most nine, and the answer that caption; `dialogue` has lines and replies.
     gad_cross_entropy            the judge learns by cross-entropy, from the same answers
     gad_frozen                   the judge learns nothing after its rounds
     gad_larger_judge             the judge begins as the larger model, which has learned the demonstrations, too
+    gad_encoder                  the judge begins as the sentence encoder of --encoder FOLDER, which reads texts
 
 Each row stands at the temperature at which LM + reverse LM is least on validation data, and its figures are of test
 data: what a fresh evaluator, a convolution that is trained for this row alone, takes for human (AdverSuc, ½ is best),
@@ -44,6 +45,7 @@ from torch import Tensor
 
 import rlgan
 from benchmarks.common import add_changes, machine
+from benchmarks.lm_common import write_encoder
 from benchmarks.presets import interval, line, lines
 from rlgan.base.seeding import stream
 from rlgan.base.threads import torch_threads
@@ -82,6 +84,12 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     },
     "gad_frozen": {"schedule.d_steps": 0},
     "gad_larger_judge": {"discriminator.weights.kind": "folder"},
+    # As benchmarks.lm_judge trains one whole.
+    "gad_encoder": {
+        "discriminator.weights.kind": "folder",
+        "discriminator.pooling": "mean",
+        "optimizers.discriminator.lr": 5e-5,
+    },
 }
 """Arms that learn from a judge, as changes of the preset gad."""
 ARMS = (*CONTROLS, "spin", *ABLATIONS)
@@ -280,6 +288,8 @@ def arm(
     changes = dict(ABLATIONS.get(name, {}))
     if name == "gad_larger_judge":
         changes["discriminator.weights.path"] = str(larger)
+    elif name == "gad_encoder":
+        changes["discriminator.weights.path"] = str(arguments.encoder)
     config = override(override(base, sizes | changes), dict(arguments.set))
     for one in CONTROLS:
         if name == one:
@@ -556,7 +566,10 @@ def tiny(folder: Path) -> list[str]:
         file = folder / f"{path}.txt"
         file.parent.mkdir(exist_ok=True)
         file.write_text("\n".join(lines_like(number)), "utf-8")
+    write_encoder(folder / "encoder", ["a", "beside", "and", "of", *nouns])
     sizes = [
+        "--encoder",
+        str(folder / "encoder"),
         "--size",
         "8",
         "1",
@@ -570,7 +583,7 @@ def tiny(folder: Path) -> list[str]:
         "--sft-epochs",
         "1",
     ]
-    arms = ["--arms", "mle_continued", "spin", "gad_larger_judge"]
+    arms = ["--arms", "mle_continued", "spin", "gad_larger_judge", "gad_encoder"]
     run = ["--seeds", "1", "--updates", "1", "--rounds", "1", "--held-out", "60", "--evaluator-epochs", "1", *arms]
     return ["--data", str(folder), "--samples", "1", *sizes, *run]
 
@@ -579,7 +592,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", type=Path, required=True, metavar="DIR")
     parser.add_argument("--domain", choices=list(DOMAINS), default="captions")
-    parser.add_argument("--arms", nargs="*", default=list(ARMS), choices=ARMS, metavar="NAME")
+    parser.add_argument(
+        "--arms", nargs="*", choices=ARMS, metavar="NAME", help="the default is all that have what they need"
+    )
+    parser.add_argument("--encoder", type=Path, metavar="FOLDER", help="a sentence encoder of transformers")
     parser.add_argument("--seeds", type=int, nargs="*", default=[1, 2, 3])
     parser.add_argument("--updates", type=int, default=80)
     parser.add_argument("--rounds", type=int, default=40, help="of a judge before the first update")
@@ -602,6 +618,10 @@ def main() -> None:
     parser.add_argument("--join", type=Path, nargs="*", default=[], metavar="FILE", help="what earlier calls printed")
     add_changes(parser)
     arguments = parser.parse_args()
+    if arguments.arms is None:
+        arguments.arms = [name for name in ARMS if name != "gad_encoder" or arguments.encoder]
+    elif "gad_encoder" in arguments.arms and not arguments.encoder:
+        parser.error("gad_encoder: needs --encoder FOLDER, a sentence encoder of transformers with its tokenizer")
     rows: dict[str, dict[int, dict[str, float]]] = {}
     for file in arguments.join:
         for seed, name, figures in lines(file.read_text("utf-8")):
