@@ -5,7 +5,9 @@
 
 Each preset keeps its algorithm, its optimisers and its balance between generator and discriminator; its sizes are those
 of a laptop. All begin from the maximum-likelihood start of `quick`, presets that are published without one, too: from
-nothing none comes anywhere in as many updates. Presets that begin with rounds of the discriminator keep them, at most
+nothing none comes anywhere in as many updates. Those whose generator is a part of their method (`leakgan`, `relgan`)
+keep it, in small, and have a start of its own; beside them stands the control `mle_continued` from there, as `NAME,
+likelihood`. Presets that begin with rounds of the discriminator keep them, at most
 5; a language model in its place keeps its sizes and its epochs. Presets of language models have this generator and the
 judge of `quick`, and their own batches. Controls: the start at several temperatures,
 `mle_continued`, and the ceiling `oracle_ratio`.
@@ -63,6 +65,21 @@ _OF_THE_DISCRIMINATOR = {"D AUC": "discriminator/auc_heldout", "D NLL": "discrim
 
 
 _ELSEWHERE = ("mle", "mle_continued", "oracle_ratio", "seqgan-quick", "quick_distill", "wgan_gp", "vae_seqgan")
+_OF_MOLECULES = ("molecule_mle", "organ", "organ_grpo", "reinvent")
+
+OWN_GENERATORS: dict[str, dict[str, Any]] = {
+    "relgan": {"generator.head_size": 32, "discriminator.embedding": 32, "discriminator.representations": 32},
+    "leakgan": {
+        "generator.feature_embedding": 32,
+        "generator.feature_windows": "1,2,3,4",
+        "generator.feature_filters": "64",
+        "discriminator.dropout": 0.0,
+        # Features may not change behind the back of likelihood, and no epoch is taken back.
+        "schedule.mle_epochs": 30,
+        "schedule.mle_patience": None,
+    },
+}
+"""Presets whose generator is a part of their method, and its sizes."""
 
 
 _OF_LANGUAGE_MODELS = ("spin", "gsil", "textgail", "gcn", "coldgans")
@@ -73,9 +90,10 @@ def compared() -> list[str]:
     """All presets of sequences but those that are another's size or stand there anyway.
 
     `wgan_gp` and `vae_seqgan` are none: of their generators no likelihood is known, and so no gaps. Presets of pairs
-    are in `benchmarks.pairs`.
+    are in `benchmarks.pairs`, those of molecules in `benchmarks.molecules`.
     """
-    plain = [name for name in PRESETS if not preset(name).task.gives_conditions and name not in _ELSEWHERE]
+    elsewhere = {*_ELSEWHERE, *_OF_MOLECULES}
+    plain = [name for name in PRESETS if not preset(name).task.gives_conditions and name not in elsewhere]
     return [*plain, *_OF_LANGUAGE_MODELS]
 
 
@@ -108,9 +126,10 @@ def small(name: str, updates: int, seed: int) -> Config:
         f"schedule.{name}": getattr(common.schedule, name) for name in ("mle_epochs", "mle_patience", "mle_batch")
     }
     optimizers = base.optimizers.model_copy(update={"mle": common.optimizers.mle})
+    generator = base.generator if name in OWN_GENERATORS else common.generator
     return override(
-        base.model_copy(update={"generator": common.generator, "optimizers": optimizers, "controls": ()}),
-        changes | pretraining,
+        base.model_copy(update={"generator": generator, "optimizers": optimizers, "controls": ()}),
+        changes | pretraining | OWN_GENERATORS.get(name, {}),
     )
 
 
@@ -165,7 +184,10 @@ def one_seed(
         yield name, judge(generator)
     for name in names:
         begun = time.perf_counter()
-        if preset(name).schedule.adversarial_updates:
+        if name in OWN_GENERATORS:
+            config = override(small(name, updates, seed), changes)
+            generator, its_start, metrics = run(config, task)
+        elif preset(name).schedule.adversarial_updates:
             generator, _, metrics = run(override(small(name, updates, seed), changes), task, start)
         else:  # Another pretraining, which does not begin where the usual one ends.
             generator, _, metrics = run(by_likelihood(name, base, changes), task)
@@ -174,6 +196,9 @@ def one_seed(
             if figure in metrics:
                 figures[column] = metrics[figure]
         yield name, judge(generator) | figures
+        if name in OWN_GENERATORS:
+            generator, _, _ = run(control(config, "mle_continued"), task, its_start)
+            yield f"{name}, likelihood", judge(generator)
 
 
 def interval(values: Sequence[float], digits: int = 3) -> str:

@@ -85,3 +85,11 @@ def test_a_benchmark_runs(
     monkeypatch.setattr(sys, "argv", [f"benchmarks.{name}", *module.tiny(tmp_path)])
     module.main()
     assert capfd.readouterr().out.strip()
+
+
+def test_presets_that_are_compared_fit_the_world_of_the_comparison() -> None:
+    from benchmarks.presets import OWN_GENERATORS, compared, small
+
+    forms = {name: small(name, 2, 1) for name in compared()}
+    assert set(OWN_GENERATORS) <= set(forms) and "organ" not in forms
+    assert {name for name, config in forms.items() if config.generator != forms["quick"].generator} == {*OWN_GENERATORS}
