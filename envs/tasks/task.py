@@ -16,9 +16,9 @@ from ..spelling import Spelling
 from ..vocabulary import Joining, join_tokens
 
 if TYPE_CHECKING:
-    from ..drawing import Drawing
     from rlgan.base.pretrained import HubModel, ModelFolder
 
+    from ..drawing import Drawing
     from ..model_tokens import Message, ModelTokens
     from .prompts import PromptReading
     from .sources import Reading

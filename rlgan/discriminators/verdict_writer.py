@@ -30,7 +30,6 @@ from rlgan.envs.model_tokens import ModelTokens
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.transition import sequence_mask
 from rlgan.generators import CausalLM, build_generator
-from rlgan.generators.generator import GeneratorKind
 from rlgan.layers.pretrained import FreshWeights
 
 from .discriminator import Architecture, Discriminator, Granularity, Reads, Scorer
@@ -97,11 +96,12 @@ class VerdictWriter(Architecture):
 
     def settled(self, generator: object) -> VerdictWriter:
         """See `Architecture.settled`: with the generator's settings, and the question in tokens of its model."""
-        if not self.begins_as_generator or self.generator is not None or not isinstance(generator, GeneratorKind):
+        if not self.begins_as_generator or self.generator is not None:
             return self
-        if generator.began_as is None:
+        began_as = getattr(generator, "began_as", None)
+        if began_as is None or not isinstance(generator, Settings):
             return self  # refused by `check`
-        question = question_of(ModelTokens.of(generator.began_as))
+        question = question_of(ModelTokens.of(began_as))
         return self.model_copy(update={"generator": generator.model_dump(mode="json"), "question": question})
 
     def begun_as(self, space: SequenceSpace, own: Tensors, generator: Tensors) -> Tensors:
