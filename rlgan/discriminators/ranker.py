@@ -12,10 +12,16 @@ of a sequence depends on that sequence alone, and any number of workers gives th
 While it learns, C is taken out of the minibatch: of each class as many of the other one as `comparisons` says.
 
 Where sequences are given something, pairs are ranked, of a condition x and its sequence y: U and C are real pairs, and
-h(x, y) is the network of `pair_cnn` without its output layer. Its hidden layer reads both towers together; of towers
-side by side a cosine would be a sum over both, which cannot tell whether x and y belong together. So a score is of the
-pair and the ranker alone, here, too. Had it the real sequence of the same condition as its reference, whoever scores
-would need that one, and a condition with several good answers would be held to one of them.
+
+    h(x, y) = tanh(W [f(x) ; g(y)] + b)                                  f, g the towers of `pair_cnn`
+
+is its network without the output layer, but for two changes. Units of the hidden layer are tanh in the place of ReLU: a
+fake scores lowest where none of them is on, and soon they were off for reals, too. There is no batch normalisation, as
+there is none in SeqGAN's network: the features of a reference are its own. Of the towers alone a cosine would be a sum
+over both sides, which cannot tell whether they belong together.
+
+A score is of the pair and the ranker alone, here, too. With the real sequence of the same condition as the reference,
+whoever scores would need that one, and a condition with several good answers would be held to one of them.
 
 Source: Lin, Li, He, Zhang, Sun 2017, eq. 3 to 6.
 """
@@ -131,11 +137,7 @@ class PairRanker(_RankerSettings):
 
     @property
     def body(self) -> PairCnn:
-        """The network whose towers it has.
-
-        Without batch normalisation, as SeqGAN's network is: the features of a reference are its own, and not of what
-        stands beside it.
-        """
+        """The network whose towers it has."""
         return PairCnn(
             embedding=self.embedding,
             windows=self.windows,
@@ -297,7 +299,7 @@ class RankerScorer(CnnHighwayScorer):
 
 
 class PairRankerDiscriminator(PairDiscriminator, _RanksBesideReals):
-    """The network of `pair_cnn` without its output layer, and the real pairs that pairs are ranked beside.
+    """The towers of `pair_cnn`, a hidden layer that joins them, and the real pairs that pairs are ranked beside.
 
     Args:
         settings: sizes.
@@ -324,7 +326,7 @@ class PairRankerDiscriminator(PairDiscriminator, _RanksBesideReals):
             self.source_tower(pair.source, pair.source_mask, pair.is_twice_differentiable),
             self.tower(pair.sequence, pair.mask, pair.is_twice_differentiable),
         ]
-        return functional.normalize(self.dropout(functional.relu(self.hidden(torch.cat(towers, 1)))), dim=1)
+        return functional.normalize(self.dropout(torch.tanh(self.hidden(torch.cat(towers, 1)))), dim=1)
 
     @torch.no_grad()
     def scorer(self) -> Scorer:

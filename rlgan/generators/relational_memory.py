@@ -66,6 +66,11 @@ class Seq2SeqRelationalMemory(_MemorySizes):
     reads_conditions: ClassVar[bool] = True
     kind: Literal["seq2seq_relational_memory"] = "seq2seq_relational_memory"
 
+    @property
+    def table_width(self) -> int:
+        """Of both embeddings."""
+        return self.embedding
+
 
 class MemoryCell(nn.Module):
     """One step of the memory.
@@ -114,12 +119,16 @@ class MemoryCell(nn.Module):
         return queries, keys, values
 
 
-class RelationalMemoryGenerator(AutoregressiveGenerator):
+class _MemoryNetwork(Generator):
     """Embedding, memory, linear output. It has no dropout, as in RelGAN.
 
     Args:
         settings: sizes.
         space: the task's sequences.
+
+    Attributes:
+        embedding: a row for each token of a sequence.
+        start_id: what is read before the first token.
     """
 
     relaxes = True
@@ -163,6 +172,15 @@ class RelationalMemoryGenerator(AutoregressiveGenerator):
             memories.append(memory)
         return torch.stack(memories, 1)
 
+
+class RelationalMemoryGenerator(_MemoryNetwork, AutoregressiveGenerator):
+    """A memory that writes.
+
+    Args:
+        settings: sizes.
+        space: the task's sequences.
+    """
+
     def forward(self, inputs: Tensor) -> Tensor:
         """Next-token logits; see `AutoregressiveGenerator.forward`."""
         logits: Tensor = self.output(self.memories(inputs))
@@ -189,7 +207,7 @@ class _Written(Distribution):
         memory: (B, M) before the start token.
     """
 
-    def __init__(self, generator: RelationalMemoryGenerator, memory: Tensor) -> None:
+    def __init__(self, generator: _MemoryNetwork, memory: Tensor) -> None:
         self._generator, self._memory = generator, memory
 
     def logits(self, tokens: Tensor) -> Tensor:
@@ -222,25 +240,21 @@ class _Written(Distribution):
         return self._generator.memories(shift_right(tokens, self._generator.start_id), self._memory)
 
 
-class Seq2SeqRelationalMemoryGenerator(Generator):
-    """An embedding of what is given, and a generator whose memory reads that first.
+class Seq2SeqRelationalMemoryGenerator(_MemoryNetwork):
+    """A memory that reads what is given, and writes then.
 
     Args:
         settings: sizes.
         space: the task's sequences, which are given something.
 
     Attributes:
-        writer: the memory, which reads and writes.
         source_embedding: a row for each token of a condition.
     """
 
-    relaxes = True
-
     def __init__(self, settings: Seq2SeqRelationalMemory, space: SequenceSpace) -> None:
-        super().__init__()
+        super().__init__(settings, space)
         assert space.condition is not None
-        self.vocab_size, self._source = space.vocab_size, space.condition
-        self.writer = RelationalMemoryGenerator(settings, space)
+        self._source = space.condition
         self.source_embedding = nn.Embedding(space.condition.vocab_size, settings.embedding)
         _begin(self.source_embedding.weight, space.condition.vocab_size)
 
@@ -253,10 +267,10 @@ class Seq2SeqRelationalMemoryGenerator(Generator):
         if conditions is None:
             raise ValueError("a memory that reads first needs conditions.")
         mask = sequence_mask(self._source, conditions)
-        memory, embedded = self.writer.empty(conditions.shape[0]), self.source_embedding(conditions)
+        memory, embedded = self.empty(conditions.shape[0]), self.source_embedding(conditions)
         longest = int(mask.any(0).sum())
         for position in range(longest):
-            read = self.writer.cell(embedded[:, position], memory)
+            read = self.cell(embedded[:, position], memory)
             memory = torch.where(mask[:, position : position + 1], read, memory)
         return memory
 
@@ -266,11 +280,11 @@ class Seq2SeqRelationalMemoryGenerator(Generator):
         Raises:
             ValueError: no conditions.
         """
-        return _Written(self.writer, self.read(conditions))
+        return _Written(self, self.read(conditions))
 
     def stepper(self, temperature: float = 1.0) -> Seq2SeqRelationalMemoryStepper:
         """A frozen copy for sampling; see `Generator.stepper`."""
-        return Seq2SeqRelationalMemoryStepper(frozen_copy(self), temperature)
+        return Seq2SeqRelationalMemoryStepper(self, temperature)
 
 
 def _begin(weight: Tensor, inputs: int) -> None:
@@ -285,7 +299,7 @@ class RelationalMemoryStepper(Stepper):
     """
 
     @torch.no_grad()
-    def __init__(self, generator: RelationalMemoryGenerator, temperature: float) -> None:
+    def __init__(self, generator: _MemoryNetwork, temperature: float) -> None:
         self._generator = frozen_copy(generator)
         output, to_log2 = generator.output, 1.0 / (temperature * math.log(2.0))
         padded, number = padded_vocab_size(generator.vocab_size), generator.vocab_size
@@ -323,14 +337,12 @@ class Seq2SeqRelationalMemoryStepper(RelationalMemoryStepper):
     """The same for rows whose memory has read something: afterwards a state is the memory alone.
 
     Args:
-        generator: frozen, in evaluation mode; not copied.
+        generator: its weights are copied now, unless it is frozen.
         temperature: divides the logits.
     """
 
-    @torch.no_grad()
     def __init__(self, generator: Seq2SeqRelationalMemoryGenerator, temperature: float) -> None:
-        super().__init__(generator.writer, temperature)
-        self._reader = generator
+        super().__init__(generator, temperature)
         self._begun: Tensor | None = None  # (R, M), of rows that are given something
 
     @torch.no_grad()
@@ -340,8 +352,9 @@ class Seq2SeqRelationalMemoryStepper(RelationalMemoryStepper):
         Raises:
             ValueError: no conditions.
         """
+        assert isinstance(self._generator, Seq2SeqRelationalMemoryGenerator)
         given = copy.copy(self)
-        given._begun = self._reader.read(conditions)
+        given._begun = self._generator.read(conditions)
         return given
 
     @torch.no_grad()
