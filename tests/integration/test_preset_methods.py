@@ -1,5 +1,4 @@
-"""The presets r_airl, varl, raro, raro_verdict and dial on small networks, and presets of sequences on pairs: they
-train, and resume bit for bit."""
+"""Presets r_airl, varl, raro, raro_verdict and dial, and two of sequences on pairs: they train, and resume exactly."""
 
 from __future__ import annotations
 
