@@ -16,9 +16,9 @@ Where sequences are given something, pairs are ranked, of a condition x and its 
     h(x, y) = tanh(W [f(x) ; g(y)] + b)                                  f, g the towers of `pair_cnn`
 
 is its network without the output layer, but for two changes. Units of the hidden layer are tanh instead of ReLU: a
-fake scores lowest where none of them is on, and soon they were off for reals, too. There is no batch normalisation, as
-there is none in SeqGAN's network: the features of a reference are its own. Of the towers alone a cosine would be a sum
-over both sides, which cannot tell whether they belong together.
+fake scores lowest where none of them is on, and soon nearly all were off for reals, too. And there is no batch
+normalisation, as in SeqGAN's network: the features of a reference are its own. Of the towers alone a cosine would be a
+sum over both sides, which cannot tell whether they belong together.
 
 A score is of the pair and the ranker alone, here, too. With the real sequence of the same condition as the reference,
 whoever scores would need that one, and a condition with several good answers would be held to one of them.
