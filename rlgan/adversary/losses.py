@@ -172,7 +172,7 @@ class Relativistic(Loss):
 class Ranking(Loss):
     """Reals are to rank high among fakes, and fakes low among reals (RankGAN, Lin et al. 2017)."""
 
-    not_searched: ClassVar[NotSearched] = NotSearched("only for the discriminator ranker: preset rankgan")
+    not_searched: ClassVar[NotSearched] = NotSearched("only for a discriminator that ranks: preset rankgan")
     kind: Literal["ranking"] = "ranking"
     meaning: ClassVar[str] = "the log of a rank score"
     reads_fakes: ClassVar[bool] = True
@@ -183,10 +183,11 @@ class Ranking(Loss):
         """There is a ranker."""
         network = fields.discriminator
         if network is not None and not network.ranks:
+            ranker = "pair_ranker" if fields.task.gives_conditions else "ranker"
             yield Problem(
                 "ranking_without_ranker",
                 {"adversary.loss": self.kind},
-                f"needs rank scores, but discriminator={network.kind!r} gives verdicts. Use discriminator ranker, or "
+                f"needs rank scores, but discriminator={network.kind!r} gives verdicts. Use discriminator {ranker}, or "
                 "another loss.",
             )
 

@@ -457,7 +457,9 @@ class Adversary:
         if number := self.network.num_reals:
             rng = stream(self._seed, "adversary", "beside", when)
             chosen = torch.randint(len(reals.tokens), (number,), generator=rng)
-            self.network.take_reals(reals.rows(chosen).tokens.to(self._device))
+            taken = reals.rows(chosen)
+            given = None if taken.conditions is None else taken.conditions.to(self._device)
+            self.network.take_reals(taken.tokens.to(self._device), given)
 
     def _drawn_reals(self, rng: torch.Generator) -> Pairs:
         """As many training sequences as a round shows, none of them twice."""

@@ -22,12 +22,17 @@ from .interaction_cnn import InteractionCnn, InteractionCnnDiscriminator
 from .language_model import LanguageModel, LanguageModelDiscriminator
 from .logistic import Logistic, LogisticDiscriminator
 from .lstm import BidirectionalLSTM, BidirectionalLSTMDiscriminator
-from .multi_representation import MultiRepresentation, MultiRepresentationDiscriminator
+from .multi_representation import (
+    MultiRepresentation,
+    MultiRepresentationDiscriminator,
+    PairMultiRepresentation,
+    PairMultiRepresentationDiscriminator,
+)
 from .pair_cnn import PairCnn, PairCnnDiscriminator
 from .pair_discriminator import PairDiscriminator
 from .pair_lstm import PairLSTM, PairLSTMDiscriminator
 from .plugin import AdaptedDiscriminator, PluginDiscriminator
-from .ranker import Ranker, RankerDiscriminator
+from .ranker import PairRanker, PairRankerDiscriminator, Ranker, RankerDiscriminator
 from .res_conv import ResConv, ResConvDiscriminator
 from .sequence_classifier import SequenceClassifier, SequenceClassifierDiscriminator
 from .tabular import Tabular, TabularDiscriminator
@@ -55,6 +60,8 @@ DiscriminatorSettings = Annotated[
     | HierarchicalLSTM
     | InteractionCnn
     | TripleLSTM
+    | PairMultiRepresentation
+    | PairRanker
     | SequenceClassifier
     | VerdictWriter
     | PluginDiscriminator,
@@ -80,6 +87,8 @@ _NETWORKS: dict[type[Settings], Callable[[Any, SequenceSpace], Discriminator]] =
     HierarchicalLSTM: HierarchicalLSTMDiscriminator,
     InteractionCnn: InteractionCnnDiscriminator,
     TripleLSTM: TripleLSTMDiscriminator,
+    PairMultiRepresentation: PairMultiRepresentationDiscriminator,
+    PairRanker: PairRankerDiscriminator,
     SequenceClassifier: SequenceClassifierDiscriminator,
     VerdictWriter: VerdictWriterDiscriminator,
     PluginDiscriminator: AdaptedDiscriminator,
@@ -128,6 +137,10 @@ __all__ = [
     "PairDiscriminator",
     "PairLSTM",
     "PairLSTMDiscriminator",
+    "PairMultiRepresentation",
+    "PairMultiRepresentationDiscriminator",
+    "PairRanker",
+    "PairRankerDiscriminator",
     "PlainScorer",
     "PluginDiscriminator",
     "Ranker",

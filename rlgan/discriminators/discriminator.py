@@ -212,8 +212,13 @@ class Discriminator(nn.Module, ABC):
         """Real sequences that it judges others beside, and keeps with its weights; 0 where it keeps none."""
         return 0
 
-    def take_reals(self, reals: Tensor) -> None:
-        """Keep these (num_reals, T) int64 from now on; called before it judges, and at the beginning of each round."""
+    def take_reals(self, reals: Tensor, conditions: Tensor | None = None) -> None:
+        """Keep these from now on; called before it judges, and at the beginning of each round.
+
+        Args:
+            reals: (num_reals, T) int64.
+            conditions: (num_reals, S) int64 what each is given; None where they are given nothing.
+        """
 
     def part_logits(self, tokens: Tensor, mask: Tensor, conditions: Tensor | None = None) -> dict[str, Tensor]:
         """Logits (B,) that the verdict is made of, by name; none where it is of one piece.

@@ -52,10 +52,10 @@ class Ensemble(Discriminator):
         first, *_ = self.parts()
         return first.num_reals
 
-    def take_reals(self, reals: Tensor) -> None:
+    def take_reals(self, reals: Tensor, conditions: Tensor | None = None) -> None:
         """The same for all members; see `Discriminator.take_reals`."""
         for member in self.parts():
-            member.take_reals(reals)
+            member.take_reals(reals, conditions)
 
     def num_read(self, tokens: Tensor, mask: Tensor, conditions: Tensor | None = None) -> Tensor:
         """What all members read together; see `Discriminator.num_read`."""

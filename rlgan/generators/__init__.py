@@ -30,7 +30,12 @@ from .latent_conv import LatentConv, LatentConvGenerator
 from .lstm import LSTM, LSTMGenerator
 from .manager_worker import ManagerWorker, ManagerWorkerGenerator
 from .plugin import AdaptedGenerator, PluginGenerator
-from .relational_memory import RelationalMemory, RelationalMemoryGenerator
+from .relational_memory import (
+    RelationalMemory,
+    RelationalMemoryGenerator,
+    Seq2SeqRelationalMemory,
+    Seq2SeqRelationalMemoryGenerator,
+)
 from .sampler import Continuations, Decoded, Draw, Sampler, Samples
 from .seq2seq_lstm import Seq2SeqLSTM, Seq2SeqLSTMGenerator
 from .seq2seq_transformer import Seq2SeqTransformer, Seq2SeqTransformerGenerator
@@ -46,6 +51,7 @@ GeneratorSettings = Annotated[
     | SequenceVAE
     | Seq2SeqLSTM
     | Seq2SeqTransformer
+    | Seq2SeqRelationalMemory
     | ConditionalVAE
     | CausalLM
     | PluginGenerator,
@@ -62,6 +68,7 @@ _NETWORKS: dict[type[Settings], Callable[[Any, SequenceSpace], Generator]] = {
     SequenceVAE: LatentSequenceGenerator,
     Seq2SeqLSTM: Seq2SeqLSTMGenerator,
     Seq2SeqTransformer: Seq2SeqTransformerGenerator,
+    Seq2SeqRelationalMemory: Seq2SeqRelationalMemoryGenerator,
     ConditionalVAE: LatentSequenceGenerator,
     CausalLM: CausalLMGenerator,
     PluginGenerator: AdaptedGenerator,
@@ -114,6 +121,8 @@ __all__ = [
     "SavedModel",
     "Seq2SeqLSTM",
     "Seq2SeqLSTMGenerator",
+    "Seq2SeqRelationalMemory",
+    "Seq2SeqRelationalMemoryGenerator",
     "Seq2SeqTransformer",
     "Seq2SeqTransformerGenerator",
     "SequenceVAE",

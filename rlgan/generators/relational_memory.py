@@ -4,7 +4,7 @@ Source: Santoro et al. 2018 (the memory), Nie et al. 2019 (RelGAN, which writes 
 the sizes, one slot, and all formulas but one: layer norm there takes both rows of a step together, and here, as in
 Santoro et al., each by itself.
 
-    B sequences, T positions, R rows of the hot loop, H heads, D their size, M = H·D
+    B sequences, T positions, S of a condition, R rows of the hot loop, H heads, D their size, M = H·D
 
     x = W_x e + b                                   the token's embedding, as wide as the memory
     (q, k, v) = LN(W m), LN(W x)                    of both rows, D each in every head
@@ -12,10 +12,16 @@ Santoro et al., each by itself.
     n = LN(m + a);  n ← LN(n + W_2 relu(W_1 n))
     i, f = σ(W_m tanh m + W_i x + (0, 1))
     m' = i · tanh n + f · m,   logits = W_o m' + b_o,   m_0 = (1, 0, …, 0)
+
+Where sequences are given something, the memory reads that first, and writes from the state that it has then. There is
+one memory with one set of weights: a token of a condition is read as a token of the sequence is, by an embedding of
+its own alphabet, and the start token says that writing begins. So a condition costs S steps once, and nothing while a
+sequence is written; there is no attention to its tokens. RelGAN has no conditions: this form is ours.
 """
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Annotated, ClassVar, Literal
 
@@ -28,24 +34,42 @@ from rlgan.base.search_priors import Choice, NotSearched
 from rlgan.base.weights import frozen_copy
 from rlgan.envs.categorical import padded_vocab_size
 from rlgan.envs.sequence_space import SequenceSpace
+from rlgan.envs.transition import sequence_mask
 from rlgan.layers.relaxation import relaxed_rows
 
-from .generator import AutoregressiveGenerator, GeneratorKind, State, Stepper, shift_right
+from .generator import AutoregressiveGenerator, Distribution, Generator, GeneratorKind, State, Stepper, shift_right
 from .vocabulary import token_logprobs
 
 
-class RelationalMemory(GeneratorKind):
-    """Relational memory generator (RelGAN)."""
+class _MemorySizes(GeneratorKind):
+    """Settings of both."""
 
     not_searched: ClassVar[NotSearched] = NotSearched("part of a method's definition: preset relgan")
     relaxes: ClassVar[bool] = True
-    kind: Literal["relational_memory"] = "relational_memory"
     embedding: Annotated[int, Choice((32, 64))] = Field(32, ge=1)
-    """Width of the token embedding."""
+    """Width of each token embedding."""
     heads: Annotated[int, Choice((1, 2, 4))] = Field(2, ge=1)
     """Number of attention heads."""
     head_size: Annotated[int, Choice((16, 32, 64))] = Field(256, ge=1)
     """Width of each head; the memory is `heads` times as wide."""
+
+
+class RelationalMemory(_MemorySizes):
+    """Relational memory generator (RelGAN)."""
+
+    kind: Literal["relational_memory"] = "relational_memory"
+
+
+class Seq2SeqRelationalMemory(_MemorySizes):
+    """The same for tasks with conditions: the memory reads the condition, then it writes the sequence."""
+
+    reads_conditions: ClassVar[bool] = True
+    kind: Literal["seq2seq_relational_memory"] = "seq2seq_relational_memory"
+
+    @property
+    def table_width(self) -> int:
+        """Of both embeddings."""
+        return self.embedding
 
 
 class MemoryCell(nn.Module):
@@ -95,17 +119,21 @@ class MemoryCell(nn.Module):
         return queries, keys, values
 
 
-class RelationalMemoryGenerator(AutoregressiveGenerator):
+class _MemoryNetwork(Generator):
     """Embedding, memory, linear output. It has no dropout, as in RelGAN.
 
     Args:
         settings: sizes.
         space: the task's sequences.
+
+    Attributes:
+        embedding: a row for each token of a sequence.
+        start_id: what is read before the first token.
     """
 
     relaxes = True
 
-    def __init__(self, settings: RelationalMemory, space: SequenceSpace) -> None:
+    def __init__(self, settings: RelationalMemory | Seq2SeqRelationalMemory, space: SequenceSpace) -> None:
         super().__init__()
         self.vocab_size, self.start_id = space.vocab_size, space.required_start
         self.width = settings.heads * settings.head_size
@@ -126,14 +154,32 @@ class RelationalMemoryGenerator(AutoregressiveGenerator):
         memory[:, 0] = 1.0
         return memory
 
-    def memories(self, inputs: Tensor) -> Tensor:
-        """(B, T, M) memory after each of the inputs (B, T) int64."""
-        memory, memories = self.empty(inputs.shape[0]), []
+    def memories(self, inputs: Tensor, memory: Tensor | None = None) -> Tensor:
+        """Memory after each of the inputs.
+
+        Args:
+            inputs: (B, T) int64.
+            memory: (B, M) before them; None for `empty`.
+
+        Returns:
+            (B, T, M).
+        """
+        memories = []
+        memory = self.empty(inputs.shape[0]) if memory is None else memory
         embedded = self.embedding(inputs)
         for position in range(inputs.shape[1]):
             memory = self.cell(embedded[:, position], memory)
             memories.append(memory)
         return torch.stack(memories, 1)
+
+
+class RelationalMemoryGenerator(_MemoryNetwork, AutoregressiveGenerator):
+    """A memory that writes.
+
+    Args:
+        settings: sizes.
+        space: the task's sequences.
+    """
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Next-token logits; see `AutoregressiveGenerator.forward`."""
@@ -142,27 +188,103 @@ class RelationalMemoryGenerator(AutoregressiveGenerator):
 
     def logprobs(self, tokens: Tensor, temperature: float = 1.0, read: Tensor | None = None) -> Tensor:
         """Log-probability of each token; see `Distribution.logprobs`."""
-        memories = self.memories(shift_right(tokens if read is None else read, self.start_id)).flatten(0, 1)
+        return _Written(self, self.empty(tokens.shape[0])).logprobs(tokens, temperature, read)
+
+    def relaxed(self, noise: Tensor, temperature: float, straight_through: bool) -> tuple[Tensor, Tensor]:
+        """Sequences as differentiable functions of noise; see `Distribution.relaxed`."""
+        return _Written(self, self.empty(noise.shape[0])).relaxed(noise, temperature, straight_through)
+
+    def stepper(self, temperature: float = 1.0) -> RelationalMemoryStepper:
+        """A frozen copy for sampling; see `Generator.stepper`."""
+        return RelationalMemoryStepper(self, temperature)
+
+
+class _Written(Distribution):
+    """What a memory writes that has read something.
+
+    Args:
+        generator: whose.
+        memory: (B, M) before the start token.
+    """
+
+    def __init__(self, generator: _MemoryNetwork, memory: Tensor) -> None:
+        self._generator, self._memory = generator, memory
+
+    def logits(self, tokens: Tensor) -> Tensor:
+        """Logits of every token; see `Distribution.logits`."""
+        logits: Tensor = self._generator.output(self._memories(tokens))
+        return logits
+
+    def logprobs(self, tokens: Tensor, temperature: float = 1.0, read: Tensor | None = None) -> Tensor:
+        """Log-probability of each token; see `Distribution.logprobs`."""
+        memories = self._memories(tokens if read is None else read).flatten(0, 1)
+        output = self._generator.output
         return token_logprobs(
-            memories / temperature, self.output.weight, self.output.bias / temperature, tokens.flatten()
+            memories / temperature, output.weight, output.bias / temperature, tokens.flatten()
         ).view_as(tokens)
 
     def relaxed(self, noise: Tensor, temperature: float, straight_through: bool) -> tuple[Tensor, Tensor]:
         """Sequences as differentiable functions of noise; see `Distribution.relaxed`."""
-        rows, tokens = [], []
-        table, memory = self.embedding.weight, self.empty(noise.shape[0])
-        embedded = table[self.start_id].expand(noise.shape[0], -1)
+        rows, tokens, generator = [], [], self._generator
+        table, memory = generator.embedding.weight, self._memory
+        embedded = table[generator.start_id].expand(noise.shape[0], -1)
         for position in range(noise.shape[1]):
-            memory = self.cell(embedded, memory)
-            row, token = relaxed_rows(self.output(memory), noise[:, position], temperature, straight_through)
+            memory = generator.cell(embedded, memory)
+            row, token = relaxed_rows(generator.output(memory), noise[:, position], temperature, straight_through)
             rows.append(row)
             tokens.append(token)
             embedded = row @ table
         return torch.stack(rows, 1), torch.stack(tokens, 1)
 
-    def stepper(self, temperature: float = 1.0) -> RelationalMemoryStepper:
+    def _memories(self, tokens: Tensor) -> Tensor:
+        return self._generator.memories(shift_right(tokens, self._generator.start_id), self._memory)
+
+
+class Seq2SeqRelationalMemoryGenerator(_MemoryNetwork):
+    """A memory that reads what is given, and writes then.
+
+    Args:
+        settings: sizes.
+        space: the task's sequences, which are given something.
+
+    Attributes:
+        source_embedding: a row for each token of a condition.
+    """
+
+    def __init__(self, settings: Seq2SeqRelationalMemory, space: SequenceSpace) -> None:
+        super().__init__(settings, space)
+        assert space.condition is not None
+        self._source = space.condition
+        self.source_embedding = nn.Embedding(space.condition.vocab_size, settings.embedding)
+        _begin(self.source_embedding.weight, space.condition.vocab_size)
+
+    def read(self, conditions: Tensor | None) -> Tensor:
+        """The memory (B, M) that has read conditions (B, S) int64; padding changes nothing.
+
+        Raises:
+            ValueError: no conditions.
+        """
+        if conditions is None:
+            raise ValueError("a memory that reads first needs conditions.")
+        mask = sequence_mask(self._source, conditions)
+        memory, embedded = self.empty(conditions.shape[0]), self.source_embedding(conditions)
+        longest = int(mask.any(0).sum())
+        for position in range(longest):
+            read = self.cell(embedded[:, position], memory)
+            memory = torch.where(mask[:, position : position + 1], read, memory)
+        return memory
+
+    def conditional(self, conditions: Tensor | None) -> Distribution:
+        """Its distribution of sequences that are given conditions (B, S); see `Generator.conditional`.
+
+        Raises:
+            ValueError: no conditions.
+        """
+        return _Written(self, self.read(conditions))
+
+    def stepper(self, temperature: float = 1.0) -> Seq2SeqRelationalMemoryStepper:
         """A frozen copy for sampling; see `Generator.stepper`."""
-        return RelationalMemoryStepper(self, temperature)
+        return Seq2SeqRelationalMemoryStepper(self, temperature)
 
 
 def _begin(weight: Tensor, inputs: int) -> None:
@@ -177,7 +299,7 @@ class RelationalMemoryStepper(Stepper):
     """
 
     @torch.no_grad()
-    def __init__(self, generator: RelationalMemoryGenerator, temperature: float) -> None:
+    def __init__(self, generator: _MemoryNetwork, temperature: float) -> None:
         self._generator = frozen_copy(generator)
         output, to_log2 = generator.output, 1.0 / (temperature * math.log(2.0))
         padded, number = padded_vocab_size(generator.vocab_size), generator.vocab_size
@@ -190,8 +312,11 @@ class RelationalMemoryStepper(Stepper):
     @torch.no_grad()
     def start(self, num_rows: int, rng: torch.Generator | None = None) -> State:
         """State of empty prefixes; see `Stepper.start`."""
-        memory = self._generator.empty(num_rows)
-        tokens = torch.full((num_rows,), self._generator.start_id, dtype=torch.int64, device=memory.device)
+        return self._started(self._generator.empty(num_rows))
+
+    def _started(self, memory: Tensor) -> State:
+        """State after the start token, of memories (R, M) before it."""
+        tokens = torch.full((len(memory),), self._generator.start_id, dtype=torch.int64, device=memory.device)
         return self.advance((memory,), tokens)
 
     @torch.no_grad()
@@ -206,3 +331,34 @@ class RelationalMemoryStepper(Stepper):
         (memory,) = state
         log2_weights = torch.addmm(self._output_bias, memory, self._output_weight)
         return log2_weights.sub_(log2_weights.amax(1, keepdim=True)).exp2_()
+
+
+class Seq2SeqRelationalMemoryStepper(RelationalMemoryStepper):
+    """The same for rows whose memory has read something: afterwards a state is the memory alone.
+
+    Args:
+        generator: its weights are copied now, unless it is frozen.
+        temperature: divides the logits.
+    """
+
+    def __init__(self, generator: Seq2SeqRelationalMemoryGenerator, temperature: float) -> None:
+        super().__init__(generator, temperature)
+        self._begun: Tensor | None = None  # (R, M), of rows that are given something
+
+    @torch.no_grad()
+    def conditional(self, conditions: Tensor | None) -> Seq2SeqRelationalMemoryStepper:
+        """The same for rows that are given conditions (R, S); see `Stepper.conditional`.
+
+        Raises:
+            ValueError: no conditions.
+        """
+        assert isinstance(self._generator, Seq2SeqRelationalMemoryGenerator)
+        given = copy.copy(self)
+        given._begun = self._generator.read(conditions)
+        return given
+
+    @torch.no_grad()
+    def start(self, num_rows: int, rng: torch.Generator | None = None) -> State:
+        """State of empty prefixes, a row for each condition; see `Stepper.start`."""
+        assert self._begun is not None and len(self._begun) == num_rows
+        return self._started(self._begun)

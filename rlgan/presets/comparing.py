@@ -1,14 +1,14 @@
-"""Papers whose discriminator compares generated sequences with real ones, where nothing is given."""
+"""Papers whose discriminator compares generated sequences with real ones."""
 
 from __future__ import annotations
 
 from rlgan.adversary.losses import Ranking, Relativistic
 from rlgan.adversary.training import AdversarySettings
 from rlgan.config.config import Config, Optimizers
-from rlgan.discriminators import MultiRepresentation, Ranker
+from rlgan.discriminators import MultiRepresentation, PairMultiRepresentation, PairRanker, Ranker
 from rlgan.envs.tasks import OracleTask, TaskSettings
 from rlgan.evaluation.evaluator import EvaluationSettings
-from rlgan.generators import RelationalMemory
+from rlgan.generators import RelationalMemory, Seq2SeqRelationalMemory
 from rlgan.layers.optimizers import Adam
 from rlgan.layers.relaxation_temperatures import RisingInverse
 from rlgan.policy.baselines import PerStepMean
@@ -25,12 +25,15 @@ from .sequences import seqgan
 
 @shipped()
 def relgan(task: TaskSettings | None = None) -> Config:
-    """RelGAN (Nie et al. 2019): relational memory, soft samples whose β = 1/τ rises, D with 64 views, relative loss."""
+    """RelGAN (Nie et al. 2019): relational memory, soft samples whose β = 1/τ rises, D with 64 views, relative loss.
+
+    Where sequences are given something, the memory reads that first, and each view is of both sides.
+    """
     task = task or OracleTask()
     return Config(
         task=task,
-        generator=RelationalMemory(),
-        discriminator=MultiRepresentation(),
+        generator=Seq2SeqRelationalMemory() if task.gives_conditions else RelationalMemory(),
+        discriminator=PairMultiRepresentation() if task.gives_conditions else MultiRepresentation(),
         adversary=AdversarySettings(batch=128, sequences_per_round=64, loss=Relativistic()),
         reward=ConstantReward(),
         credit=Terminal(),
@@ -51,11 +54,14 @@ def relgan(task: TaskSettings | None = None) -> Config:
 
 @shipped()
 def rankgan(task: TaskSettings | None = None) -> Config:
-    """RankGAN (Lin et al. 2017): SeqGAN rewarded by the log of its rank among real sequences, beside references."""
+    """RankGAN (Lin et al. 2017): SeqGAN rewarded by the log of its rank among real sequences, beside references.
+
+    Where sequences are given something, pairs are ranked among real pairs.
+    """
     base = seqgan(task)
     return base.model_copy(
         update={
-            "discriminator": Ranker(),
+            "discriminator": PairRanker() if base.task.gives_conditions else Ranker(),
             "adversary": AdversarySettings(batch=64, sequences_per_round=10_000, loss=Ranking()),
             "reward": Logit(),
             # The log of a rank score is below 0 for every sequence, which alone would lower all probabilities.

@@ -1,4 +1,4 @@
-"""The presets r_airl, varl, raro, raro_verdict and dial on small networks: they train, and resume bit for bit."""
+"""Presets r_airl, varl, raro, raro_verdict and dial, and two of sequences on pairs: they train, and resume exactly."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ import pytest
 
 from rlgan.config.config import Config
 from rlgan.config.paths import from_dict, to_dict
-from rlgan.discriminators import CausalLSTM, VerdictWriter
+from rlgan.discriminators import CausalLSTM, PairMultiRepresentation, PairRanker, VerdictWriter
 from rlgan.discriminators.verdict_writer import FreshCritic
 from rlgan.envs.tasks import build_task
-from rlgan.generators import CausalLM
+from rlgan.generators import CausalLM, Seq2SeqLSTM, Seq2SeqRelationalMemory
 from rlgan.layers.pretrained import FreshWeights
 from rlgan.presets.registry import preset
 from rlgan.storage.checkpoint import load_latest, save_checkpoint
 from rlgan.training.trainer import Trainer
 from rlgan.workers.assembly import build_parts
 from tests.support import language_models
+from tests.support.small_presets import small as at_toy_size
 from tests.support.tiny import PAIRS, TASK, finish, numbers
 
 pytestmark = pytest.mark.integration
@@ -55,19 +56,20 @@ def small(name: str, task: Any = PAIRS, **networks: Any) -> Config:
     return from_dict(to_dict(config.model_copy(update=changes | networks)))
 
 
-def resumed(config: Config, folder: Path) -> list[Any]:
-    """All units of a run, which must be those of one that was stopped in the middle of its adversarial phase."""
+def resumed(config: Config, folder: Path, after: int = 3) -> list[Any]:
+    """All units of a run, which must be those of one that was stopped after some, in its adversarial phase."""
     task = build_task(config.task)
     with build_parts(config, task) as parts:
         trainer = Trainer(config, task, parts)
-        units = [trainer.step() for _ in range(3)]
-        save_checkpoint(folder, trainer.state(), 3)
+        units = [trainer.step() for _ in range(after)]
+        assert units[-1].phase == "adversarial"
+        save_checkpoint(folder, trainer.state(), after)
         units += finish(trainer)
         weights = trainer.current_weights()
     with build_parts(config, task) as parts:
         trainer = Trainer(config, task, parts)
         trainer.restore(load_latest(folder).state)
-        assert [numbers(one) for one in finish(trainer)] == [numbers(one) for one in units[3:]]
+        assert [numbers(one) for one in finish(trainer)] == [numbers(one) for one in units[after:]]
         assert all(np.array_equal(one, weights[name]) for name, one in trainer.current_weights().items())
     return units
 
@@ -88,3 +90,19 @@ def test_the_presets_train_a_language_model_beside_one_that_began_as_it(name: st
 def test_rewards_of_tokens_go_with_a_small_judge_of_tokens_and_without_prompts(tmp_path: Path) -> None:
     units = resumed(small("r_airl", TASK, discriminator=CausalLSTM(embedding=4, hidden=5)), tmp_path)
     assert SIGNS["r_airl"] in units[-1].metrics and np.isfinite(units[-1].metrics["generator/loss"])
+
+
+@pytest.mark.parametrize(
+    ("name", "after", "generator", "judge"),
+    [("rankgan", 4, Seq2SeqLSTM, PairRanker), ("relgan", 3, Seq2SeqRelationalMemory, PairMultiRepresentation)],
+)
+def test_presets_that_compare_take_networks_of_pairs(
+    name: str, after: int, generator: type, judge: type, tmp_path: Path
+) -> None:
+    config = at_toy_size(name, PAIRS)
+    assert isinstance(config.generator, generator) and isinstance(config.discriminator, judge)
+    units = resumed(config, tmp_path, after)
+    assert len(units) == after + 1  # one of its two updates lies behind the checkpoint
+    for unit in units:
+        assert all(np.isfinite(value) for value in unit.metrics.values()), unit.metrics
+    assert units[-1].metrics["generator/grad_norm"] > 0.0 and "discriminator/loss" in units[-1].metrics

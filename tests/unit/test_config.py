@@ -167,7 +167,7 @@ def test_documentation_of_an_axis_lists_its_variants() -> None:
     assert texts["discriminator"].endswith(
         "One of cnn_highway, lstm, causal_lstm, window_cnn, transformer, res_conv, multi_representation, ranker, "
         "language_model, density_ratio, tabular, logistic, pair_cnn, pair_lstm, hierarchical_lstm, interaction_cnn, "
-        "triple_lstm, sequence_classifier, verdict_writer, plugin, none."
+        "triple_lstm, pair_multi_representation, pair_ranker, sequence_classifier, verdict_writer, plugin, none."
     )
 
 
@@ -769,7 +769,10 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
             JUDGED | {"discriminator": {"kind": kind}},
             f"discriminator_reads_conditions at discriminator={kind!r}",
         )
-        for kind in ("pair_cnn", "pair_lstm", "hierarchical_lstm", "interaction_cnn", "triple_lstm")
+        for kind in (
+            *("pair_cnn", "pair_lstm", "hierarchical_lstm", "interaction_cnn", "triple_lstm"),
+            "pair_multi_representation",
+        )
     ],
     *(
         (

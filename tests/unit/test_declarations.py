@@ -275,9 +275,9 @@ def test_every_discriminator_declares_what_it_reads_and_judges() -> None:
     without = {"tabular", "logistic", "sequence_classifier", "verdict_writer"}
     assert {one.kind for one in found if not one.has_embedding} == without
     assert not any(one.has_spectral_norm or one.copies_embeddings for one in found)
-    assert {one.kind for one in found if one.ranks} == {"ranker"}
+    assert {one.kind for one in found if one.ranks} == {"ranker", "pair_ranker"}
     normalised = {"pair_cnn", "interaction_cnn"}
-    assert {one.kind for one in found if not one.judges_rows_alone} == {*normalised, "ranker"}
+    assert {one.kind for one in found if not one.judges_rows_alone} == {*normalised, "ranker", "pair_ranker"}
     (bounded,) = (one for one in found if one.kind == "transformer")
     (copying,) = (one for one in found if one.kind == "interaction_cnn")
     assert bounded.model_copy(update={"spectral_norm": True}).has_spectral_norm

@@ -28,6 +28,8 @@ from rlgan.discriminators import (
     MultiRepresentation,
     PairCnn,
     PairLSTM,
+    PairMultiRepresentation,
+    PairRanker,
     Ranker,
     ResConv,
     SequenceClassifier,
@@ -68,6 +70,8 @@ EVERY: list[DiscriminatorSettings] = [
     HierarchicalLSTM(embedding=3, hidden=4),
     InteractionCnn(embedding=3, projection=2, channels=3, mlp_hidden=8),
     TripleLSTM(embedding=3, hidden=4, mlp_hidden=4),
+    PairMultiRepresentation(embedding=6, representations=3, windows=(1, 2, 7), filters=(3,)),
+    PairRanker(embedding=3, windows=(1, 2, 7), filters=(3,), mlp_hidden=8, references=3, comparisons=4),
 ]
 if find_spec("transformers") is not None:
     SIZES = {"kind": "fresh", "width": 4, "layers": 1, "heads": 2}

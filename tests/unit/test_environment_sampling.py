@@ -28,6 +28,7 @@ from rlgan.generators import (
     LSTM,
     GeneratorSettings,
     Seq2SeqLSTM,
+    Seq2SeqRelationalMemory,
     Seq2SeqTransformer,
     TransformerDecoder,
     build_generator,
@@ -50,7 +51,11 @@ PLAN = RolloutPlan(space=FIXED, credit=Terminal(), chunk_rows=16)
 
 PLAIN_WORLDS = [FIXED, ENDING]
 GENERATORS: list[GeneratorSettings] = [LSTM(embedding=8, hidden=8), TransformerDecoder(width=16, heads=2)]
-OF_PAIRS: list[GeneratorSettings] = [Seq2SeqLSTM(embedding=4, hidden=6), Seq2SeqTransformer(width=16, heads=2)]
+OF_PAIRS: list[GeneratorSettings] = [
+    Seq2SeqLSTM(embedding=4, hidden=6),
+    Seq2SeqTransformer(width=16, heads=2),
+    Seq2SeqRelationalMemory(embedding=4, heads=2, head_size=3),
+]
 JUDGES: list[DiscriminatorSettings] = [
     CnnHighway(embedding=4, windows=(1, 2, 3), filters=(4, 4, 4)),
     BidirectionalLSTM(embedding=8, hidden=8),

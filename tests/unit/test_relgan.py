@@ -15,22 +15,35 @@ from rlgan.adversary.minibatches import Pairs
 from rlgan.adversary.training import Adversary, AdversarySettings, Round
 from rlgan.base.errors import ShapeError
 from rlgan.base.weights import weights_of
-from rlgan.discriminators import Ensemble, MultiRepresentation, MultiRepresentationDiscriminator, build_discriminator
+from rlgan.discriminators import (
+    Ensemble,
+    MultiRepresentation,
+    MultiRepresentationDiscriminator,
+    PairMultiRepresentation,
+    PairMultiRepresentationDiscriminator,
+    build_discriminator,
+)
 from rlgan.discriminators.discriminator import Discriminator
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.tasks import build_task
 from rlgan.envs.testing import random_sequences
 from rlgan.envs.transition import sequence_mask
-from rlgan.generators import LSTM, LSTMGenerator
+from rlgan.generators import LSTM, LSTMGenerator, Seq2SeqRelationalMemory, build_generator
 from rlgan.layers.optimizers import SGD
 from rlgan.layers.relaxation import Relaxation, gumbel_noise, uniform_of_rows
 from rlgan.training.real_sequences import RealSequences
 from rlgan.workers.through import Through
 from tests.support.errors import refused
 from tests.support.small_presets import small
+from tests.support.tiny import PAIRS
 
 SPACE = SequenceSpace(6, 7, end_id=1)
 SETTINGS = MultiRepresentation(embedding=6, representations=3, windows=(2, 3), filters=(4, 5), dropout=0.0)
+
+
+SOURCE = SequenceSpace(5, 6, end_id=3)
+PAIR_SPACE = SequenceSpace(6, 7, end_id=1, condition=SOURCE)
+OF_PAIRS = PairMultiRepresentation(embedding=6, representations=3, windows=(2, 3), filters=(4, 5), dropout=0.0)
 
 
 def built(settings: MultiRepresentation = SETTINGS) -> Discriminator:
@@ -157,3 +170,100 @@ def test_what_stands_behind_the_end_never_matters() -> None:
     mask = sequence_mask(SPACE, tokens)
     changed = torch.where(mask, tokens, (tokens + 1) % 6)
     assert torch.equal(net(tokens, mask), net(changed, mask))
+
+
+# ------------------------------------------------------------------------------------------------------- pairs
+
+
+def of_pairs(settings: PairMultiRepresentation = OF_PAIRS) -> PairMultiRepresentationDiscriminator:
+    torch.manual_seed(0)
+    net = build_discriminator(settings, PAIR_SPACE).eval()
+    assert isinstance(net, PairMultiRepresentationDiscriminator)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    return net
+
+
+def greatest(table: Tensor, tokens: Tensor, view: int, kernels: torch.nn.ParameterList, bias: Tensor) -> Tensor:
+    """(F,) responses of one side of one pair in one representation: only its own tokens, window by window."""
+    narrow = table[tokens][:, 2 * view : 2 * view + 2]
+    found = []
+    for window, kernel in zip((2, 3), kernels, strict=True):
+        rows = narrow
+        if len(rows) < window:
+            rows = torch.cat([rows, torch.zeros(window - len(rows), 2)])
+        scores = [rows[first : first + window].flatten() @ kernel for first in range(len(rows) - window + 1)]
+        found.append(torch.stack(scores).amax(0))
+    return (torch.cat(found) + bias).relu()
+
+
+@torch.no_grad()
+def test_representations_of_both_sides_are_joined_and_judged_by_the_same_network() -> None:
+    net, tokens, given = of_pairs(), random_sequences(PAIR_SPACE, 9, seed=1), random_sequences(SOURCE, 9, seed=2)
+    mask, source_mask = sequence_mask(PAIR_SPACE, tokens), sequence_mask(SOURCE, given)
+    assert int(mask.sum(1).min()) < 3 and int(source_mask.sum(1).min()) < 3  # shorter than a window
+    expected = torch.zeros(3, 9)
+    for view in range(3):
+        for row in range(9):
+            x, y = given[row][source_mask[row]], tokens[row][mask[row]]
+            source = greatest(net.source_embedding.weight, x, view, net.source_kernels, net.source_bias)
+            sequence = greatest(net.embedding.weight, y, view, net.kernels, net.kernel_bias)
+            features = torch.cat([source, sequence])
+            transform, gate = (net.highway.weight @ features + net.highway.bias).chunk(2)
+            features = gate.sigmoid() * transform.relu() + (1 - gate.sigmoid()) * features
+            hidden = net.hidden.weight @ features + net.hidden.bias
+            expected[view, row] = (net.output.weight @ hidden + net.output.bias)[0]
+    views = net.views(tokens, mask, given)
+    torch.testing.assert_close(views, expected, atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(net(tokens, mask, given), views.mean(0))
+    assert torch.equal(net.scorer()(tokens, mask, given), net(tokens, mask, given))
+    assert net.rows_at_once == 682  # 2048 over three representations
+
+
+@torch.no_grad()
+def test_how_much_padding_follows_is_not_seen() -> None:
+    net, tokens, given = of_pairs(), random_sequences(PAIR_SPACE, 9, seed=1), random_sequences(SOURCE, 9, seed=2)
+    given[:, -1] = 3  # each has an end
+    wider = torch.cat([given, torch.zeros(9, 4, dtype=torch.int64)], 1)
+    mask = sequence_mask(PAIR_SPACE, tokens)
+    torch.testing.assert_close(net(tokens, mask, wider), net(tokens, mask, given), atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+def test_a_verdict_is_no_sum_over_both_sides() -> None:
+    net, tokens, given = of_pairs(), random_sequences(PAIR_SPACE, 8, seed=1), random_sequences(SOURCE, 8, seed=2)
+    rows, others = torch.cartesian_prod(torch.arange(8), torch.arange(8)).unbind(1)
+    table = net(tokens[rows], sequence_mask(PAIR_SPACE, tokens[rows]), given[others]).view(8, 8)
+    # Of a sum a(x) + b(y) nothing is left of the table less its means.
+    left = table - table.mean(0) - table.mean(1, keepdim=True) + table.mean()
+    assert float(left.abs().max()) > 1e-2
+
+
+def test_a_memory_that_reads_descends_beside_the_real_of_its_condition() -> None:
+    torch.manual_seed(1)
+    net = of_pairs()
+    generator = build_generator(Seq2SeqRelationalMemory(embedding=3, heads=1, head_size=4), PAIR_SPACE)
+    through = Through(OF_PAIRS, Relativistic(), PAIR_SPACE)
+    through.load(weights_of(net, 1), Relaxation(0.7, False))
+    seeds, given = torch.arange(4), random_sequences(SOURCE, 4, seed=2)
+    reals = random_sequences(PAIR_SPACE, 4, seed=5)
+    losses = through.losses(generator, seeds, given, reals)
+    rows, tokens = generator.conditional(given).relaxed(gumbel_noise(uniform_of_rows(seeds, 7, 6)), 0.7, False)
+    fake = net.views(rows, sequence_mask(PAIR_SPACE, tokens), given)
+    real = net.views(reals, sequence_mask(PAIR_SPACE, reals), given).detach()
+    torch.testing.assert_close(losses, functional.softplus(real - fake).mean(0))
+    losses.sum().backward()
+    for name, parameter in generator.named_parameters():
+        assert parameter.grad is not None and float(parameter.grad.abs().max()) > 0, name
+
+
+def test_the_real_beside_a_fake_is_that_of_its_condition() -> None:
+    config = small("relgan", PAIRS)
+    task = build_task(config.task)
+    begun = RealSequences(config, task).noise(6, 3, 0)
+    assert begun.conditions is not None and begun.targets is not None and task.conditions is not None
+    known = {(tuple(x), tuple(y)) for x, y in zip(task.conditions.train.tolist(), task.train.tolist(), strict=True)}
+    assert {
+        (tuple(x), tuple(y)) for x, y in zip(begun.conditions.tolist(), begun.targets.tolist(), strict=True)
+    } <= known

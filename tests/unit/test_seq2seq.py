@@ -13,6 +13,8 @@ from rlgan.generators import (
     LSTM,
     Seq2SeqLSTM,
     Seq2SeqLSTMGenerator,
+    Seq2SeqRelationalMemory,
+    Seq2SeqRelationalMemoryGenerator,
     Seq2SeqTransformer,
     Seq2SeqTransformerGenerator,
     build_generator,
@@ -22,13 +24,15 @@ from rlgan.sampling.sampler import continue_prefixes, mixed_inputs, sample
 
 SOURCE = SequenceSpace(7, 6, end_id=0)
 SPACE = SequenceSpace(5, 4, end_id=1, condition=SOURCE)
-Settings = Seq2SeqLSTM | Seq2SeqTransformer
+Settings = Seq2SeqLSTM | Seq2SeqTransformer | Seq2SeqRelationalMemory
 
 RECURRENT = Seq2SeqLSTM(embedding=4, hidden=6, init_std=0.7)
 ATTENTIVE = Seq2SeqTransformer(width=8, heads=2, layers=2, init_std=0.6)
+MEMORY = Seq2SeqRelationalMemory(embedding=4, heads=2, head_size=3)
 KINDS: dict[str, Settings] = {
     "lstm": RECURRENT.model_copy(update={"input_feeding": True, "self_attention": True}),
     "transformer": ATTENTIVE,
+    "memory": MEMORY,
 }
 VARIANTS: dict[str, Settings] = {
     "lstm": RECURRENT,
@@ -40,15 +44,28 @@ VARIANTS: dict[str, Settings] = {
     "transformer of one layer and one head, not tied": ATTENTIVE.model_copy(
         update={"layers": 1, "heads": 1, "tied": False}
     ),
+    "memory": MEMORY,
+    "memory of one head": MEMORY.model_copy(update={"heads": 1}),
 }
 kinds = pytest.mark.parametrize("settings", KINDS.values(), ids=KINDS)
 variants = pytest.mark.parametrize("settings", VARIANTS.values(), ids=VARIANTS)
+ATTENDING = {name: settings for name, settings in VARIANTS.items() if settings.attends}
+attending = pytest.mark.parametrize("settings", ATTENDING.values(), ids=ATTENDING)
+DROPPING = {name: settings for name, settings in KINDS.items() if "dropout" in type(settings).model_fields}
+dropping = pytest.mark.parametrize("settings", DROPPING.values(), ids=DROPPING)
 
 
-def generator(settings: Settings) -> Seq2SeqLSTMGenerator | Seq2SeqTransformerGenerator:
+def generator(
+    settings: Settings,
+) -> Seq2SeqLSTMGenerator | Seq2SeqTransformerGenerator | Seq2SeqRelationalMemoryGenerator:
     torch.manual_seed(3)
     net = build_generator(settings, SPACE)
-    assert isinstance(net, Seq2SeqLSTMGenerator | Seq2SeqTransformerGenerator)
+    assert isinstance(net, Seq2SeqLSTMGenerator | Seq2SeqTransformerGenerator | Seq2SeqRelationalMemoryGenerator)
+    if isinstance(net, Seq2SeqRelationalMemoryGenerator):
+        with torch.no_grad():
+            # Its start is small: what is given would hardly change what is written.
+            for parameter in net.parameters():
+                parameter.add_(0.5 * torch.randn_like(parameter))
     return net.eval()
 
 
@@ -97,9 +114,10 @@ def test_rows_in_any_order_and_behind_any_padding_are_the_same(settings: Setting
         )
 
 
-@variants
+@attending
 def test_attention_is_a_distribution_over_what_was_given(settings: Settings) -> None:
     net, (conditions, tokens) = generator(settings), pairs(9)
+    assert not isinstance(net, Seq2SeqRelationalMemoryGenerator)
     mask = sequence_mask(SOURCE, conditions)
     later = tokens.clone()
     later[:, 2:] = (later[:, 2:] + 1) % 5
@@ -223,7 +241,7 @@ def test_scheduled_sampling_reads_under_the_condition(settings: Settings) -> Non
     assert torch.equal(read[:, [0, 2, 3]], tokens[:, [0, 2, 3]])
 
 
-@kinds
+@dropping
 def test_dropout_is_of_likelihood_alone(settings: Settings) -> None:
     net = generator(settings.model_copy(update={"dropout": 0.5})).train()
     conditions, tokens = pairs(9)

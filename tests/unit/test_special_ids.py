@@ -26,6 +26,8 @@ from rlgan.discriminators import (
     LanguageModel,
     PairCnn,
     PairLSTM,
+    PairMultiRepresentation,
+    PairRanker,
     ResConv,
     Transformer,
     TripleLSTM,
@@ -46,6 +48,7 @@ from rlgan.generators import (
     Generator,
     LatentConv,
     Seq2SeqLSTM,
+    Seq2SeqRelationalMemory,
     Seq2SeqTransformer,
     TransformerDecoder,
     build_generator,
@@ -70,6 +73,7 @@ GENERATORS = {
     "transformer": TransformerDecoder(width=8, heads=2, layers=2, init_std=0.5, tied=False),
     "seq2seq_lstm": Seq2SeqLSTM(embedding=3, hidden=4, init_std=1.0),
     "seq2seq_transformer": Seq2SeqTransformer(width=8, heads=2, layers=1, init_std=0.5, tied=False),
+    "seq2seq_relational_memory": Seq2SeqRelationalMemory(embedding=3, heads=2, head_size=3),
 }
 every_generator = pytest.mark.parametrize("name", GENERATORS)
 
@@ -228,6 +232,8 @@ DISCRIMINATORS: list[DiscriminatorSettings] = [
     HierarchicalLSTM(embedding=3, hidden=4),
     InteractionCnn(embedding=3, projection=2, channels=3, mlp_hidden=8),
     TripleLSTM(embedding=3, hidden=4, mlp_hidden=4),
+    PairMultiRepresentation(embedding=4, representations=2, windows=(1, 2), filters=(3,)),
+    PairRanker(embedding=3, windows=(1, 2), filters=(8,), mlp_hidden=4, references=2, comparisons=3),
 ]
 
 

@@ -21,7 +21,8 @@ def readers_of_conditions(fields: Fields) -> Iterator[Problem]:
         yield Problem(
             "generator_reads_no_conditions",
             {"generator": generator.kind},
-            f"cannot read the conditions of task={task.kind!r}. Use generator seq2seq_lstm or seq2seq_transformer.",
+            f"cannot read the conditions of task={task.kind!r}. Use generator seq2seq_lstm, seq2seq_transformer or "
+            "seq2seq_relational_memory.",
         )
     if generator.needs_conditions and not task.gives_conditions:
         yield Problem(
@@ -49,8 +50,8 @@ def readers_of_conditions(fields: Fields) -> Iterator[Problem]:
             {"discriminator": network.kind},
             (
                 f"judges sequences without the conditions of task={task.kind!r}, so it would accept any fluent output "
-                "for any source. Use discriminator pair_cnn, pair_lstm, hierarchical_lstm, interaction_cnn or "
-                "triple_lstm."
+                "for any source. Use discriminator pair_cnn, pair_lstm, hierarchical_lstm, interaction_cnn, "
+                "triple_lstm or pair_multi_representation; with adversary.loss ranking, pair_ranker."
             ),
         )
     if network.reads == "pairs" and not task.gives_conditions:
