@@ -29,6 +29,7 @@ from .generator import (
 from .latent_conv import LatentConv, LatentConvGenerator
 from .lstm import LSTM, LSTMGenerator
 from .manager_worker import ManagerWorker, ManagerWorkerGenerator
+from .pair_manager_worker import PairManagerWorker, PairManagerWorkerGenerator
 from .plugin import AdaptedGenerator, PluginGenerator
 from .relational_memory import RelationalMemory, RelationalMemoryGenerator
 from .sampler import Continuations, Decoded, Draw, Sampler, Samples
@@ -42,6 +43,7 @@ GeneratorSettings = Annotated[
     | TransformerDecoder
     | RelationalMemory
     | ManagerWorker
+    | PairManagerWorker
     | LatentConv
     | SequenceVAE
     | Seq2SeqLSTM
@@ -58,6 +60,7 @@ _NETWORKS: dict[type[Settings], Callable[[Any, SequenceSpace], Generator]] = {
     TransformerDecoder: TransformerGenerator,
     RelationalMemory: RelationalMemoryGenerator,
     ManagerWorker: ManagerWorkerGenerator,
+    PairManagerWorker: PairManagerWorkerGenerator,
     LatentConv: LatentConvGenerator,
     SequenceVAE: LatentSequenceGenerator,
     Seq2SeqLSTM: Seq2SeqLSTMGenerator,
@@ -106,6 +109,8 @@ __all__ = [
     "Distribution",
     "ManagerWorker",
     "ManagerWorkerGenerator",
+    "PairManagerWorker",
+    "PairManagerWorkerGenerator",
     "PluginGenerator",
     "RelationalMemory",
     "RelationalMemoryGenerator",

@@ -6,7 +6,7 @@ from typing import Any
 
 from rlgan.config.config import Config
 from rlgan.config.paths import flatten, from_dict, override, to_dict
-from rlgan.envs.tasks import ToyTask
+from rlgan.envs.tasks import TaskSettings, ToyTask
 from rlgan.policy.reward_functions import PluginReward
 from rlgan.policy.teacher_forcing import MixedPrefix
 from rlgan.presets.registry import preset
@@ -24,6 +24,7 @@ SMALL: dict[str, Any] = {
     "generator.feature_embedding": 4,
     "generator.feature_windows": "1,2,3",
     "generator.feature_filters": "4",
+    "generator.feature_hidden": 8,
     "generator.horizon": 2,
     "discriminator.embedding": 4,
     "discriminator.hidden": 8,
@@ -52,9 +53,15 @@ SMALL: dict[str, Any] = {
 AT_MOST = {"schedule.mle_epochs": 2, "schedule.discriminator_rounds": 1, "schedule.adversarial_updates": 2}
 
 
-def small(name: str, **workers: Any) -> Config:
-    """A preset at the size of a toy; what it has not is left out, and what is 0 stays 0."""
-    config = preset(name, PAIRS if preset(name).task.gives_conditions else TASK)
+def small(name: str, task: TaskSettings | None = None, **workers: Any) -> Config:
+    """A preset at the size of a toy; what it has not is left out, and what is 0 stays 0.
+
+    Args:
+        name: of the preset.
+        task: None for a toy, of pairs where the preset is of pairs alone.
+        workers: settings of theirs.
+    """
+    config = preset(name, task or (PAIRS if preset(name).task.gives_conditions else TASK))
     config = _of_any_texts(config)
     had = flatten(to_dict(config))
     changes = {path: value for path, value in SMALL.items() if had.get(path)}

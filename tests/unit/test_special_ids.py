@@ -45,6 +45,7 @@ from rlgan.generators import (
     LSTM,
     Generator,
     LatentConv,
+    PairManagerWorker,
     Seq2SeqLSTM,
     Seq2SeqTransformer,
     TransformerDecoder,
@@ -70,6 +71,9 @@ GENERATORS = {
     "transformer": TransformerDecoder(width=8, heads=2, layers=2, init_std=0.5, tied=False),
     "seq2seq_lstm": Seq2SeqLSTM(embedding=3, hidden=4, init_std=1.0),
     "seq2seq_transformer": Seq2SeqTransformer(width=8, heads=2, layers=1, init_std=0.5, tied=False),
+    "pair_manager_worker": PairManagerWorker(
+        embedding=3, hidden=4, feature_embedding=3, feature_filters=(2,), feature_hidden=5, init_std=1.0
+    ),
 }
 every_generator = pytest.mark.parametrize("name", GENERATORS)
 
