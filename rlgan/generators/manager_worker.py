@@ -25,7 +25,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field, model_validator
@@ -55,8 +55,6 @@ class GoalSettings(GeneratorKind):
 
     not_searched: ClassVar[NotSearched] = NotSearched("part of a method's definition: preset leakgan")
     sets_goals: ClassVar[bool] = True
-    leaking: ClassVar[str]
-    """The discriminator whose features it reads, in words."""
     kind: str
     embedding: int = Field(32, ge=1)
     """Width of the worker's token embedding."""
@@ -102,11 +100,12 @@ class GoalSettings(GeneratorKind):
         """See `GeneratorKind.prefix_features`."""
 
     @abstractmethod
-    def named_sizes(self, sizes: FeatureSizes) -> dict[str, tuple[str, Any]]:
-        """Sizes by the settings that name them: of the generator → of the discriminator, and the size.
+    def misfit(self, features: object | None, judge: str) -> Problem | None:
+        """What is wrong with the features of a discriminator; None if they are those that it reads.
 
         Args:
-            sizes: of its own kind of features.
+            features: `prefix_features` of the discriminator.
+            judge: the discriminator's kind.
         """
 
     def check(self, fields: Fields) -> Iterator[Problem]:
@@ -114,23 +113,9 @@ class GoalSettings(GeneratorKind):
         judge, schedule = fields.discriminator, fields.schedule
         if judge is None:
             return
-        sizes, other = self.prefix_features, judge.prefix_features
-        if type(other) is not type(sizes):
-            yield Problem(
-                "features_not_leaked",
-                {"generator": self.kind},
-                f"reads features of prefixes, which discriminator={judge.kind!r} does not hand over. Use discriminator "
-                f"{self.leaking}.",
-            )
-        elif other != sizes:
-            assert isinstance(other, FeatureSizes)
-            theirs = self.named_sizes(other)
-            yield Problem(
-                "features_of_other_sizes",
-                {f"generator.{name}": size for name, (_, size) in self.named_sizes(sizes).items()},
-                f"must be those of the discriminator: {_listed([str(size) for _, size in theirs.values()])}. Set them "
-                f"to {_listed([f'discriminator.{name}' for name, _ in theirs.values()])}.",
-            )
+        problem = self.misfit(judge.prefix_features, judge.kind)
+        if problem is not None:
+            yield problem
         if schedule.mle_epochs and schedule.discriminator_rounds and schedule.pretraining == "generator_first":
             yield Problem(
                 "features_after_likelihood",
@@ -147,39 +132,46 @@ class GoalSettings(GeneratorKind):
             )
 
 
-def _listed(names: list[str]) -> str:
-    return f"{', '.join(names[:-1])} and {names[-1]}"
-
-
 class ManagerWorker(GoalSettings):
     """Manager and worker (LeakGAN)."""
 
     kind: Literal["manager_worker"] = "manager_worker"
-    leaking: ClassVar[str] = "cnn_highway with one member"
 
     @property
     def prefix_features(self) -> FeatureSizes:
         """See `GeneratorKind.prefix_features`."""
         return FeatureSizes(self.feature_embedding, self.feature_windows, self.filters_of_each)
 
-    def named_sizes(self, sizes: FeatureSizes) -> dict[str, tuple[str, Any]]:
-        """See `GoalSettings.named_sizes`."""
-        return sizes_of_windows(sizes)
+    def misfit(self, features: object | None, judge: str) -> Problem | None:
+        """See `GoalSettings.misfit`."""
+        sizes = self.prefix_features
+        # Not `isinstance`: features of pairs are others.
+        if type(features) is not FeatureSizes:
+            return Problem(
+                "features_not_leaked",
+                {"generator": self.kind},
+                f"reads features of prefixes, which discriminator={judge!r} does not hand over. Use discriminator "
+                "cnn_highway with one member.",
+            )
+        if features == sizes:
+            return None
+        return Problem(
+            "features_of_other_sizes",
+            {
+                "generator.feature_embedding": sizes.embedding,
+                "generator.feature_windows": list(sizes.windows),
+                "generator.feature_filters": list(sizes.filters),
+            },
+            f"must be those of the discriminator: {features.embedding}, {list(features.windows)} and "
+            f"{list(features.filters)}. Set them to discriminator.embedding, discriminator.windows and "
+            "discriminator.filters.",
+        )
 
     def copied_of(self, judge: Tensors) -> Tensors:
         """See `GeneratorKind.copied_of`."""
         names = ["embedding.weight", "kernel_bias", "highway.weight", "highway.bias"]
         names += [f"kernels.{index}" for index in range(len(self.feature_windows))]
         return {FEATURES + name.replace(".", "_"): judge[name] for name in names}
-
-
-def sizes_of_windows(sizes: FeatureSizes) -> dict[str, tuple[str, Any]]:
-    """What windows have of `GoalSettings.named_sizes`."""
-    return {
-        "feature_embedding": ("embedding", sizes.embedding),
-        "feature_windows": ("windows", list(sizes.windows)),
-        "feature_filters": ("filters", list(sizes.filters)),
-    }
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,17 +16,17 @@ Source: the paper (Guo et al. 2018) gives its sequences nothing; this is ours. S
 from __future__ import annotations
 
 import copy
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from rlgan.base.problems import Problem
 from rlgan.base.weights import Tensors
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.transition import sequence_mask
 from rlgan.layers.pair_prefix_features import PairFeatureSizes, PairPrefixFeatures, PairPrefixReader, pair_features_of
-from rlgan.layers.prefix_features import FeatureSizes
 from rlgan.layers.recurrent import BiLSTM
 
 from .manager_worker import (
@@ -36,7 +36,6 @@ from .manager_worker import (
     ManagerAndWorker,
     ManagerWorkerStepper,
     PlannedDistribution,
-    sizes_of_windows,
 )
 
 
@@ -44,7 +43,6 @@ class PairManagerWorker(GoalSettings):
     """Manager and worker (LeakGAN) for tasks with conditions."""
 
     reads_conditions: ClassVar[bool] = True
-    leaking: ClassVar[str] = "pair_cnn with one member and head joint"
     kind: Literal["pair_manager_worker"] = "pair_manager_worker"
     feature_windows: Annotated[tuple[int, ...], Field(min_length=1)] = (1, 2, 3, 4)
     """Window sizes of the discriminator, `discriminator.windows`."""
@@ -58,9 +56,30 @@ class PairManagerWorker(GoalSettings):
         """See `GeneratorKind.prefix_features`."""
         return PairFeatureSizes(self.feature_embedding, self.feature_windows, self.filters_of_each, self.feature_hidden)
 
-    def named_sizes(self, sizes: FeatureSizes) -> dict[str, tuple[str, Any]]:
-        """See `GoalSettings.named_sizes`."""
-        return {**sizes_of_windows(sizes), "feature_hidden": ("mlp_hidden", sizes.width)}
+    def misfit(self, features: object | None, judge: str) -> Problem | None:
+        """See `GoalSettings.misfit`."""
+        sizes = self.prefix_features
+        if not isinstance(features, PairFeatureSizes):
+            return Problem(
+                "pair_features_not_leaked",
+                {"generator": self.kind},
+                f"reads features of conditions and prefixes, which discriminator={judge!r} does not hand over. Use "
+                "discriminator pair_cnn with one member and the head joint.",
+            )
+        if features == sizes:
+            return None
+        return Problem(
+            "pair_features_of_other_sizes",
+            {
+                "generator.feature_embedding": sizes.embedding,
+                "generator.feature_windows": list(sizes.windows),
+                "generator.feature_filters": list(sizes.filters),
+                "generator.feature_hidden": sizes.hidden,
+            },
+            f"must be those of the discriminator: {features.embedding}, {list(features.windows)}, "
+            f"{list(features.filters)} and {features.hidden}. Set them to discriminator.embedding, "
+            "discriminator.windows, discriminator.filters and discriminator.mlp_hidden.",
+        )
 
     def copied_of(self, judge: Tensors) -> Tensors:
         """See `GeneratorKind.copied_of`."""

@@ -354,12 +354,11 @@ class GoalDirected(Objective):
     def check(self, fields: Fields) -> Iterator[Problem]:
         """There are goals to teach."""
         if not fields.generator.sets_goals:
-            fitting = "pair_manager_worker" if fields.task.gives_conditions else "manager_worker"
             yield Problem(
                 "goals_of_none",
                 {"objective": self.kind},
-                f"teaches goals, but generator={fields.generator.kind!r} sets none. Use generator {fitting}, or "
-                "objective reinforce.",
+                f"teaches goals, but generator={fields.generator.kind!r} sets none. Use generator manager_worker, for "
+                "tasks with conditions pair_manager_worker, or objective reinforce.",
             )
 
     def terms_of_goals(self, weights: Tensor, goal_rewards: Tensor) -> dict[str, Tensor]:
