@@ -234,6 +234,14 @@ def test_continuations_of_a_prefix_go_on_as_if_nothing_had_stopped() -> None:
         torch.testing.assert_close(stepper.weights(both), stepper.weights(further)[rows[torch.tensor([1, 0, 2])]])
 
 
+def test_what_a_stepper_made_for_some_conditions_stays_theirs() -> None:
+    stepper, conditions = generator(judge=judge_of()).stepper(), random_sequences(SOURCE, 4, seed=5)
+    first = stepper.conditional(conditions[:2])
+    weights = first.weights(first.start(2)).clone()
+    stepper.conditional(conditions[2:])
+    assert torch.equal(first.weights(first.start(2)), weights)
+
+
 def test_samples_have_the_log_probabilities_of_the_distribution() -> None:
     net, conditions = generator(judge=judge_of()), random_sequences(SOURCE, 50, seed=1)
     rng = torch.Generator().manual_seed(0)
