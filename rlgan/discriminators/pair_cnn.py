@@ -12,6 +12,7 @@ from torch.nn import functional
 from rlgan.base.search_priors import Choice, NotSearched, Uniform
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.layers.batch_norm import MaskedBatchNorm
+from rlgan.layers.pair_prefix_features import PairFeatureSizes, windows_within
 
 from .cnn_highway import Highway, filters_of_each, max_over_time, responses
 from .discriminator import Architecture, Granularity, Reads
@@ -51,6 +52,14 @@ class PairCnn(Architecture):
     def judges_rows_alone(self) -> bool:
         """See `Architecture.judges_rows_alone`: batch normalisation reads all rows."""
         return not self.batch_norm
+
+    @property
+    def prefix_features(self) -> PairFeatureSizes | None:
+        """Those of the joint head's hidden layer; two heads, or several networks, have none in common."""
+        if self.members > 1 or not isinstance(self.head, JointHead):
+            return None
+        filters = filters_of_each(self.windows, self.filters)
+        return PairFeatureSizes(self.embedding, self.windows, filters, self.mlp_hidden)
 
     @model_validator(mode="after")
     def _check(self) -> PairCnn:
@@ -128,12 +137,3 @@ class WindowTower(Tower):
         # 0 where nothing counts, which ReLU makes of all below it.
         normed: Tensor = self.norms[index](responses(embedded, kernel, counts.shape[1]), counts)
         return normed.max(1).values
-
-
-def windows_within(mask: Tensor, window: int) -> Tensor:
-    """Which windows of a tensor lie within the sequence: (B, P) bool of (B, T), the first always.
-
-    P is the number of windows within the tensor, 1 where it is shorter than a window.
-    """
-    positions = torch.arange(max(mask.shape[1] - window, 0) + 1, device=mask.device)
-    return positions <= (mask.sum(1, keepdim=True) - window).clamp(min=0)

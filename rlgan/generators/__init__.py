@@ -29,6 +29,7 @@ from .generator import (
 from .latent_conv import LatentConv, LatentConvGenerator
 from .lstm import LSTM, LSTMGenerator
 from .manager_worker import ManagerWorker, ManagerWorkerGenerator
+from .pair_manager_worker import PairManagerWorker, PairManagerWorkerGenerator
 from .plugin import AdaptedGenerator, PluginGenerator
 from .relational_memory import (
     RelationalMemory,
@@ -47,6 +48,7 @@ GeneratorSettings = Annotated[
     | TransformerDecoder
     | RelationalMemory
     | ManagerWorker
+    | PairManagerWorker
     | LatentConv
     | SequenceVAE
     | Seq2SeqLSTM
@@ -64,6 +66,7 @@ _NETWORKS: dict[type[Settings], Callable[[Any, SequenceSpace], Generator]] = {
     TransformerDecoder: TransformerGenerator,
     RelationalMemory: RelationalMemoryGenerator,
     ManagerWorker: ManagerWorkerGenerator,
+    PairManagerWorker: PairManagerWorkerGenerator,
     LatentConv: LatentConvGenerator,
     SequenceVAE: LatentSequenceGenerator,
     Seq2SeqLSTM: Seq2SeqLSTMGenerator,
@@ -113,6 +116,8 @@ __all__ = [
     "Distribution",
     "ManagerWorker",
     "ManagerWorkerGenerator",
+    "PairManagerWorker",
+    "PairManagerWorkerGenerator",
     "PluginGenerator",
     "RelationalMemory",
     "RelationalMemoryGenerator",

@@ -14,19 +14,24 @@ takes care that the copy follows (`GeneratorKind.copied_of`).
 The worker's loss has no gradient in the manager: it reads the goals as they are. What a goal is judged by is where the
 sequence went, `goal_cosines`; what a token is paid for is that it went where the goals point, `goal_rewards`.
 
+What is given something is in `pair_manager_worker`: there both LSTMs begin with what was read of the condition.
+
 Source: Guo et al. 2018 (LeakGAN), after Vezhnevets et al. 2017 (FeUdal networks). See docs/algorithms.md §62.
 """
 
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
+from typing_extensions import Self
 
 from rlgan.base.declarations import Fields
 from rlgan.base.errors import ConfigError
@@ -36,20 +41,21 @@ from rlgan.base.weights import Tensors, frozen_copy
 from rlgan.envs.categorical import padded_vocab_size
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.transition import sequence_mask
-from rlgan.layers.prefix_features import SEQGAN_FILTERS, SEQGAN_WINDOWS, FeatureSizes, PrefixFeatures
+from rlgan.layers.prefix_features import SEQGAN_FILTERS, SEQGAN_WINDOWS, FeatureReader, FeatureSizes, PrefixFeatures
 
-from .generator import AutoregressiveGenerator, GeneratorKind, GoalDistribution, State, Stepper, shift_right
+from .generator import AutoregressiveGenerator, Generator, GeneratorKind, GoalDistribution, State, Stepper, shift_right
 from .vocabulary import token_logprobs
 
-_FEATURES = "features."
+FEATURES = "features."
+"""What the names of the copy's weights begin with."""
 
 
-class ManagerWorker(GeneratorKind):
-    """Manager and worker (LeakGAN)."""
+class GoalSettings(GeneratorKind):
+    """Settings of managers and workers, whatever their discriminator."""
 
     not_searched: ClassVar[NotSearched] = NotSearched("part of a method's definition: preset leakgan")
     sets_goals: ClassVar[bool] = True
-    kind: Literal["manager_worker"] = "manager_worker"
+    kind: str
     embedding: int = Field(32, ge=1)
     """Width of the worker's token embedding."""
     hidden: int = Field(32, ge=1)
@@ -68,7 +74,7 @@ class ManagerWorker(GeneratorKind):
     """Standard deviation of the initial parameters, drawn from N(0, init_std²)."""
 
     @model_validator(mode="after")
-    def _check(self) -> ManagerWorker:
+    def _check(self) -> Self:
         if len(self.feature_filters) not in (1, len(self.feature_windows)):
             raise ConfigError(
                 f"generator.feature_filters={list(self.feature_filters)}: must be one number of filters for each of "
@@ -83,46 +89,33 @@ class ManagerWorker(GeneratorKind):
         return self
 
     @property
+    def filters_of_each(self) -> tuple[int, ...]:
+        """Number of filters of each window size."""
+        filters = self.feature_filters
+        return filters * len(self.feature_windows) if len(filters) == 1 else filters
+
+    @property
+    @abstractmethod
     def prefix_features(self) -> FeatureSizes:
         """See `GeneratorKind.prefix_features`."""
-        filters = self.feature_filters
-        if len(filters) == 1:
-            filters = filters * len(self.feature_windows)
-        return FeatureSizes(self.feature_embedding, self.feature_windows, filters)
 
-    def copied_of(self, judge: Tensors) -> Tensors:
-        """See `GeneratorKind.copied_of`."""
-        names = ["embedding.weight", "kernel_bias", "highway.weight", "highway.bias"]
-        names += [f"kernels.{index}" for index in range(len(self.feature_windows))]
-        return {_FEATURES + name.replace(".", "_"): judge[name] for name in names}
+    @abstractmethod
+    def misfit(self, features: object | None, judge: str) -> Problem | None:
+        """What is wrong with the features of a discriminator; None if they are those that it reads.
+
+        Args:
+            features: `prefix_features` of the discriminator.
+            judge: the discriminator's kind.
+        """
 
     def check(self, fields: Fields) -> Iterator[Problem]:
         """The discriminator has the features that it reads, and does not change them behind its back."""
         judge, schedule = fields.discriminator, fields.schedule
         if judge is None:
             return
-        sizes = self.prefix_features
-        if judge.prefix_features is None:
-            yield Problem(
-                "features_not_leaked",
-                {"generator": self.kind},
-                f"reads features of prefixes, which discriminator={judge.kind!r} does not hand over. Use discriminator "
-                "cnn_highway with one member.",
-            )
-        elif judge.prefix_features != sizes:
-            other = judge.prefix_features
-            assert isinstance(other, FeatureSizes)
-            yield Problem(
-                "features_of_other_sizes",
-                {
-                    "generator.feature_embedding": sizes.embedding,
-                    "generator.feature_windows": list(sizes.windows),
-                    "generator.feature_filters": list(sizes.filters),
-                },
-                f"must be those of the discriminator: {other.embedding}, {list(other.windows)} and "
-                f"{list(other.filters)}. Set them to discriminator.embedding, discriminator.windows and "
-                "discriminator.filters.",
-            )
+        problem = self.misfit(judge.prefix_features, judge.kind)
+        if problem is not None:
+            yield problem
         if schedule.mle_epochs and schedule.discriminator_rounds and schedule.pretraining == "generator_first":
             yield Problem(
                 "features_after_likelihood",
@@ -139,7 +132,64 @@ class ManagerWorker(GeneratorKind):
             )
 
 
-class ManagerWorkerGenerator(AutoregressiveGenerator, GoalDistribution):
+class ManagerWorker(GoalSettings):
+    """Manager and worker (LeakGAN)."""
+
+    kind: Literal["manager_worker"] = "manager_worker"
+
+    @property
+    def prefix_features(self) -> FeatureSizes:
+        """See `GeneratorKind.prefix_features`."""
+        return FeatureSizes(self.feature_embedding, self.feature_windows, self.filters_of_each)
+
+    def misfit(self, features: object | None, judge: str) -> Problem | None:
+        """See `GoalSettings.misfit`."""
+        sizes = self.prefix_features
+        # Not `isinstance`: features of pairs are others.
+        if type(features) is not FeatureSizes:
+            return Problem(
+                "features_not_leaked",
+                {"generator": self.kind},
+                f"reads features of prefixes, which discriminator={judge!r} does not hand over. Use discriminator "
+                "cnn_highway with one member.",
+            )
+        if features == sizes:
+            return None
+        return Problem(
+            "features_of_other_sizes",
+            {
+                "generator.feature_embedding": sizes.embedding,
+                "generator.feature_windows": list(sizes.windows),
+                "generator.feature_filters": list(sizes.filters),
+            },
+            f"must be those of the discriminator: {features.embedding}, {list(features.windows)} and "
+            f"{list(features.filters)}. Set them to discriminator.embedding, discriminator.windows and "
+            "discriminator.filters.",
+        )
+
+    def copied_of(self, judge: Tensors) -> Tensors:
+        """See `GeneratorKind.copied_of`."""
+        names = ["embedding.weight", "kernel_bias", "highway.weight", "highway.bias"]
+        names += [f"kernels.{index}" for index in range(len(self.feature_windows))]
+        return {FEATURES + name.replace(".", "_"): judge[name] for name in names}
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """What sequences begin with.
+
+    Attributes:
+        reader: of the features of their prefixes.
+        worker: (B, H) first state of the worker's LSTM; None for 0.
+        manager: (B, H) first state of the manager's; None for 0.
+    """
+
+    reader: FeatureReader
+    worker: Tensor | None = None
+    manager: Tensor | None = None
+
+
+class ManagerAndWorker(Generator):
     """The copy of the discriminator's features, a manager, a worker.
 
     A logit of the worker is Σ_j w_j (Σ_i U_vij h_i + b_vj), with U (V, H, k): a linear function of (h ⊗ w, w). So the
@@ -148,56 +198,77 @@ class ManagerWorkerGenerator(AutoregressiveGenerator, GoalDistribution):
     Args:
         settings: sizes.
         space: the task's sequences.
+        features: the copy.
     """
 
-    def __init__(self, settings: ManagerWorker, space: SequenceSpace) -> None:
+    start_id: int
+
+    def __init__(self, settings: GoalSettings, space: SequenceSpace, features: nn.Module) -> None:
         super().__init__()
-        self.vocab_size, self.start_id, self._space = space.vocab_size, space.required_start, space
+        self.vocab_size, self.start_id, self.space = space.vocab_size, space.required_start, space
         self.horizon = settings.horizon
-        sizes, hidden = settings.prefix_features, settings.hidden
-        self.features = PrefixFeatures(space.vocab_size, space.max_length, sizes)
-        self.manager = nn.LSTM(sizes.width, hidden, batch_first=True)
-        self.goal = nn.Linear(hidden, sizes.width)
+        width, hidden = settings.prefix_features.width, settings.hidden
+        self.features = features
+        self.manager = nn.LSTM(width, hidden, batch_first=True)
+        self.goal = nn.Linear(hidden, width)
         self.embedding = nn.Embedding(space.vocab_size, settings.embedding)
         self.worker = nn.LSTM(settings.embedding, hidden, batch_first=True)
-        self.direction = nn.Linear(sizes.width, settings.goal_size, bias=False)
+        self.direction = nn.Linear(width, settings.goal_size, bias=False)
         self.output = nn.Linear((hidden + 1) * settings.goal_size, space.vocab_size, bias=False)
-        for parameter in self.parameters():
-            nn.init.normal_(parameter, std=settings.init_std)
 
-    def planned(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    def plan(self, tokens: Tensor, begins: Beginning) -> tuple[Tensor, Tensor]:
         """Features f_0 … f_T (B, T + 1, F), and goals g_0 … g_{T-1} (B, T, F) of length 1, with the manager's gradient.
 
         Args:
             tokens: (B, T) int64 whose prefixes are read.
+            begins: what the sequences begin with.
         """
-        features = self.features.reader().of_prefixes(tokens)
-        hidden, _ = self.manager(features[:, :-1])
+        features = begins.reader.of_prefixes(tokens)
+        hidden, _ = self.manager(features[:, :-1], _first_states(begins.manager))
         return features, functional.normalize(self.goal(hidden), dim=2)
 
-    def written(self, tokens: Tensor, goals: Tensor) -> Tensor:
+    def write(self, tokens: Tensor, goals: Tensor, begins: Beginning) -> Tensor:
         """What the output layer reads, (B, T, (H + 1)·k); without gradient in the goals.
 
         Args:
             tokens: (B, T) int64 whose prefixes are read.
-            goals: (B, T, F), see `planned`.
+            goals: (B, T, F), see `plan`.
+            begins: what the sequences begin with.
         """
-        hidden, _ = self.worker(self.embedding(shift_right(tokens, self.start_id)))
+        read = self.embedding(shift_right(tokens, self.start_id))
+        hidden, _ = self.worker(read, _first_states(begins.worker))
         projected = self.direction(goals.detach())
         directions = projected
         for back in range(1, min(self.horizon, tokens.shape[1])):
             directions = directions + functional.pad(projected, (0, 0, back, 0))[:, : tokens.shape[1]]
         return outer(hidden, directions)
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Next-token logits; see `AutoregressiveGenerator.forward`."""
-        # The last position has read all but the last token, which may be any.
-        return self.logits(torch.cat([inputs[:, 1:], inputs[:, -1:]], 1))
+
+def _first_states(hidden: Tensor | None) -> tuple[Tensor, Tensor] | None:
+    """States of an LSTM of one layer that begins with (B, H) and an empty cell; None begins with 0."""
+    return None if hidden is None else (hidden.unsqueeze(0), torch.zeros_like(hidden).unsqueeze(0))
+
+
+class PlannedDistribution(GoalDistribution):
+    """What a manager and a worker are as a distribution of sequences that begin with something."""
+
+    @property
+    @abstractmethod
+    def network(self) -> ManagerAndWorker:
+        """Both."""
+
+    @abstractmethod
+    def planned(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Features and goals of tokens (B, T) int64; see `ManagerAndWorker.plan`."""
+
+    @abstractmethod
+    def written(self, tokens: Tensor, goals: Tensor) -> Tensor:
+        """What the output layer reads; see `ManagerAndWorker.write`."""
 
     def logits(self, tokens: Tensor) -> Tensor:
         """Logits of every token; see `Distribution.logits`."""
         _, goals = self.planned(tokens)
-        logits: Tensor = self.output(self.written(tokens, goals))
+        logits: Tensor = self.network.output(self.written(tokens, goals))
         return logits
 
     def logprobs(self, tokens: Tensor, temperature: float = 1.0, read: Tensor | None = None) -> Tensor:
@@ -206,8 +277,8 @@ class ManagerWorkerGenerator(AutoregressiveGenerator, GoalDistribution):
         return self._logprobs(self.written(read, self.planned(read)[1]), tokens, temperature)
 
     def _logprobs(self, rows: Tensor, tokens: Tensor, temperature: float) -> Tensor:
-        weight = self.output.weight
-        bias = weight.new_zeros(self.vocab_size)
+        weight = self.network.output.weight
+        bias = weight.new_zeros(len(weight))
         return token_logprobs(rows.flatten(0, 1) / temperature, weight, bias, tokens.flatten()).view_as(tokens)
 
     def logprobs_and_goal_cosines(self, tokens: Tensor, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
@@ -226,28 +297,63 @@ class ManagerWorkerGenerator(AutoregressiveGenerator, GoalDistribution):
         features, goals = self.planned(tokens)
         length = tokens.shape[1]
         sums = torch.stack([cosines for _, cosines in self._cosines(features, goals)]).sum(0)
-        return sums / torch.arange(1, length + 1, device=sums.device).clamp_max(self.horizon)
+        return sums / torch.arange(1, length + 1, device=sums.device).clamp_max(self.network.horizon)
 
     def _due(self, features: Tensor, goals: Tensor, tokens: Tensor) -> Tensor:
         """(B, T) sums of cosines of the goals that are judged at each token."""
-        mask = sequence_mask(self._space, tokens)
+        mask = sequence_mask(self.network.space, tokens)
         is_last = mask & ~functional.pad(mask[:, 1:], (0, 1))
         due = torch.zeros(tokens.shape, device=goals.device)
         for ahead, cosines in self._cosines(features, goals):
-            due = due + (cosines * mask if ahead == self.horizon else cosines * is_last)
+            due = due + (cosines * mask if ahead == self.network.horizon else cosines * is_last)
         return due
 
     def _cosines(self, features: Tensor, goals: Tensor) -> Iterator[tuple[int, Tensor]]:
         """For i = 1 … c, (B, T) cos(f_s - f_{s-i}, g_{s-i}) where s tokens end; 0 where s < i."""
         length = goals.shape[1]
-        for ahead in range(1, min(self.horizon, length) + 1):
+        for ahead in range(1, min(self.network.horizon, length) + 1):
             moved = features[:, ahead:] - features[:, :-ahead]
             cosines = functional.cosine_similarity(moved, goals[:, : length + 1 - ahead], dim=2)
             yield ahead, functional.pad(cosines, (ahead - 1, 0))
 
+
+class ManagerWorkerGenerator(PlannedDistribution, ManagerAndWorker, AutoregressiveGenerator):
+    """Manager and worker of sequences that are given nothing.
+
+    Args:
+        settings: sizes.
+        space: the task's sequences.
+    """
+
+    features: PrefixFeatures
+
+    def __init__(self, settings: ManagerWorker, space: SequenceSpace) -> None:
+        copied = PrefixFeatures(space.vocab_size, space.max_length, settings.prefix_features)
+        super().__init__(settings, space, copied)
+        for parameter in self.parameters():
+            nn.init.normal_(parameter, std=settings.init_std)
+
+    @property
+    def network(self) -> ManagerWorkerGenerator:
+        """Itself; see `PlannedDistribution.network`."""
+        return self
+
+    def planned(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Features and goals of tokens (B, T) int64; see `ManagerAndWorker.plan`."""
+        return self.plan(tokens, Beginning(self.features.reader()))
+
+    def written(self, tokens: Tensor, goals: Tensor) -> Tensor:
+        """What the output layer reads; see `ManagerAndWorker.write`."""
+        return self.write(tokens, goals, Beginning(self.features.reader()))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Next-token logits; see `AutoregressiveGenerator.forward`."""
+        # The last position has read all but the last token, which may be any.
+        return self.logits(torch.cat([inputs[:, 1:], inputs[:, -1:]], 1))
+
     def stepper(self, temperature: float = 1.0) -> ManagerWorkerStepper:
         """A frozen copy for sampling; see `Generator.stepper`."""
-        return ManagerWorkerStepper(self, temperature)
+        return ManagerWorkerStepper(self, temperature, Beginning(self.features.reader()))
 
 
 def outer(hidden: Tensor, directions: Tensor) -> Tensor:
@@ -261,12 +367,16 @@ class ManagerWorkerStepper(Stepper):
 
     Of the goals it keeps what the worker reads of the last `horizon`, for ψ of a sum is the sum of ψ. Logits are kept
     in units of log 2, because exp2 costs half of exp.
+
+    Args:
+        generator: is copied.
+        temperature: divides the logits.
+        begins: what the rows begin with; None until `conditional` says it.
     """
 
     @torch.no_grad()
-    def __init__(self, generator: ManagerWorkerGenerator, temperature: float) -> None:
-        self._generator = frozen_copy(generator)
-        self._reader = generator.features.reader()
+    def __init__(self, generator: ManagerAndWorker, temperature: float, begins: Beginning | None) -> None:
+        self._generator, self._begins = frozen_copy(generator), begins
         output, to_log2 = generator.output, 1.0 / (temperature * math.log(2.0))
         padded, number = padded_vocab_size(generator.vocab_size), generator.vocab_size
         self._output_weight = output.weight.new_zeros(output.in_features, padded)
@@ -278,24 +388,30 @@ class ManagerWorkerStepper(Stepper):
     @torch.no_grad()
     def start(self, num_rows: int, rng: torch.Generator | None = None) -> State:
         """State of empty prefixes; see `Stepper.start`."""
-        generator = self._generator
+        generator, begins = self._generator, self._begins
+        assert begins is not None
         weight = generator.output.weight
-        zeros = [weight.new_zeros(num_rows, generator.worker.hidden_size) for _ in range(4)]
+        zeros = weight.new_zeros(num_rows, generator.worker.hidden_size)
+        worker = zeros if begins.worker is None else begins.worker
+        manager = zeros if begins.manager is None else begins.manager
         recent = weight.new_zeros(num_rows, generator.horizon, generator.direction.out_features)
-        begins = torch.full((num_rows,), generator.start_id, dtype=torch.int64, device=weight.device)
-        return self._next((*zeros, recent), begins, self._reader.start(num_rows))
+        start = torch.full((num_rows,), generator.start_id, dtype=torch.int64, device=weight.device)
+        states = (worker, zeros, manager, zeros, recent)
+        return self._next(begins.reader, states, start, begins.reader.start(num_rows))
 
     @torch.no_grad()
     def advance(self, state: State, tokens: Tensor) -> State:
         """State after one more token; see `Stepper.advance`."""
-        return self._next(state[:5], tokens, self._reader.advance(state[5:], tokens))
+        assert self._begins is not None
+        reader = self._begins.reader
+        return self._next(reader, state[:5], tokens, reader.advance(state[5:], tokens))
 
-    def _next(self, state: State, tokens: Tensor, prefixes: State) -> State:
+    def _next(self, reader: FeatureReader, state: State, tokens: Tensor, prefixes: State) -> State:
         """State after the worker has read `tokens` and the manager the features of the prefixes that end in them."""
         generator = self._generator
         hidden, cell, of_manager, cell_of_manager, recent = state
         hidden, cell = _step(generator.worker, generator.embedding(tokens), hidden, cell)
-        features = self._reader.features(prefixes)
+        features = reader.features(prefixes)
         of_manager, cell_of_manager = _step(generator.manager, features, of_manager, cell_of_manager)
         goal = functional.normalize(generator.goal(of_manager), dim=1)
         recent = torch.cat([generator.direction(goal).unsqueeze(1), recent[:, :-1]], 1)

@@ -357,8 +357,8 @@ class GoalDirected(Objective):
             yield Problem(
                 "goals_of_none",
                 {"objective": self.kind},
-                f"teaches goals, but generator={fields.generator.kind!r} sets none. Use generator manager_worker, or "
-                "objective reinforce.",
+                f"teaches goals, but generator={fields.generator.kind!r} sets none. Use generator manager_worker, for "
+                "tasks with conditions pair_manager_worker, or objective reinforce.",
             )
 
     def terms_of_goals(self, weights: Tensor, goal_rewards: Tensor) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ from rlgan.config.config import Config, Optimizers
 from rlgan.discriminators import CausalLSTM, CnnHighway, DensityRatio, LanguageModel, PairCnn, ResConv
 from rlgan.envs.tasks import OracleTask, TaskSettings
 from rlgan.evaluation.evaluator import EvaluationSettings
-from rlgan.generators import LSTM, LatentConv, ManagerWorker, Seq2SeqLSTM
+from rlgan.generators import LSTM, LatentConv, ManagerWorker, PairManagerWorker, Seq2SeqLSTM
 from rlgan.layers.optimizers import Adam
 from rlgan.layers.relaxation_temperatures import DecayingTemperature
 from rlgan.policy.advantage_scaling import NoScaling, RankRescaled, RunningScale
@@ -79,12 +79,16 @@ def seqgan_prefix(task: TaskSettings | None = None) -> Config:
 
 @shipped()
 def leakgan(task: TaskSettings | None = None) -> Config:
-    """LeakGAN (Guo et al. 2018): a manager sets goals among features of D, a worker writes towards them."""
+    """LeakGAN (Guo et al. 2018): a manager sets goals among features of D, a worker writes towards them.
+
+    Where sequences are given something, both have read it, and the features are those of two towers.
+    """
     base = seqgan(task)
+    is_of_pairs = task is not None and task.gives_conditions
     return base.model_copy(
         update={
-            "generator": ManagerWorker(),
-            "discriminator": CnnHighway(dropout=0.0),
+            "generator": PairManagerWorker() if is_of_pairs else ManagerWorker(),
+            "discriminator": PairCnn(dropout=0.0) if is_of_pairs else CnnHighway(dropout=0.0),
             "credit": MonteCarlo(num_rollouts=4),
             "normalisation": RankRescaled(steepness=16.0),
             "objective": GoalDirected(loss_normaliser="token"),

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from rlgan.config.config import Config
-from rlgan.envs.tasks import Task, build_task
+from rlgan.envs.tasks import Task, TaskSettings, build_task
 from rlgan.presets.registry import PRESETS, preset
 from rlgan.training.trainer import Trainer
 from rlgan.workers.assembly import build_parts
 from tests.support.hosts import Hosts
 from tests.support.on_ray import assert_same
 from tests.support.small_presets import small
-from tests.support.tiny import finish, numbers
+from tests.support.tiny import PAIRS, finish, numbers
 from tests.support.usual import usually
 
 pytestmark = pytest.mark.integration
@@ -66,12 +66,21 @@ def hosts(ray_session: None) -> Iterator[Hosts]:
     "name", usually(WITH_ACTORS, [name for name in PRESETS if preset(name).schedule.adversarial_updates])
 )
 def test_workers_change_no_number_of_any_preset(name: str, hosts: Hosts) -> None:
+    check_workers_change_no_number(name, None, hosts)
+
+
+@pytest.mark.ray
+def test_workers_change_no_number_of_features_that_are_leaked_of_pairs(hosts: Hosts) -> None:
+    check_workers_change_no_number("leakgan", PAIRS, hosts)
+
+
+def check_workers_change_no_number(name: str, of: TaskSettings | None, hosts: Hosts) -> None:
     # That learners average to one gradient, whatever the weights, is asked in test_workers_ray.
-    task = build_task(small(name).task)
-    with trainer_of(small(name), task) as trainer:
+    task = build_task(small(name, of).task)
+    with trainer_of(small(name, of), task) as trainer:
         alone = [numbers(unit) for unit in finish(trainer)]
         state = trainer.state()
-    shared = small(name, rollout=2, cpus_per_rollout=0.2, cpus_discriminator=0.2)
+    shared = small(name, of, rollout=2, cpus_per_rollout=0.2, cpus_discriminator=0.2)
     with hosts.taking_in(), trainer_of(shared, task) as trainer:
         assert_same([numbers(unit) for unit in finish(trainer)], alone)
         assert_same(trainer.state(), state)

@@ -24,6 +24,7 @@ SMALL: dict[str, Any] = {
     "generator.feature_embedding": 4,
     "generator.feature_windows": "1,2,3",
     "generator.feature_filters": "4",
+    "generator.feature_hidden": 8,
     "generator.horizon": 2,
     "discriminator.embedding": 4,
     "discriminator.hidden": 8,

@@ -996,8 +996,9 @@ def test_every_rule_is_tried() -> None:
     }
     # Of a target of log-probabilities, its memory and its filter: test_augmented_likelihood.py.
     tried |= {code for _, code in AUGMENTED_LIKELIHOOD}
-    # Of goals and leaked features, and of pretraining side by side: test_leakgan.py.
+    # Of goals and leaked features, and of pretraining side by side: test_leakgan.py, of pairs test_leakgan_pairs.py.
     tried |= {"features_not_leaked", "features_of_other_sizes", "features_after_likelihood", "patience_with_features"}
+    tried |= {"pair_features_not_leaked", "pair_features_of_other_sizes"}
     tried |= {"goals_of_none", "side_by_side_with_none", "side_by_side_with_copies"}
     # Of comparisons of a ranker: test_rankgan.py.
     tried |= {"ranker_learns_ranks", "comparisons_of_batch"}

@@ -27,6 +27,7 @@ from rlgan.envs.transition import pad_after_end
 from rlgan.generators import (
     LSTM,
     GeneratorSettings,
+    PairManagerWorker,
     Seq2SeqLSTM,
     Seq2SeqRelationalMemory,
     Seq2SeqTransformer,
@@ -55,6 +56,7 @@ OF_PAIRS: list[GeneratorSettings] = [
     Seq2SeqLSTM(embedding=4, hidden=6),
     Seq2SeqTransformer(width=16, heads=2),
     Seq2SeqRelationalMemory(embedding=4, heads=2, head_size=3),
+    PairManagerWorker(embedding=4, hidden=6, feature_embedding=4, feature_filters=(3,), feature_hidden=6),
 ]
 JUDGES: list[DiscriminatorSettings] = [
     CnnHighway(embedding=4, windows=(1, 2, 3), filters=(4, 4, 4)),

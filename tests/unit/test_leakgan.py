@@ -35,7 +35,7 @@ from rlgan.tuning.space.studies import STUDIES
 from rlgan.workers.assembly import build_parts
 from tests.support.errors import refused
 from tests.support.small_presets import small
-from tests.support.tiny import PAIRS, finish
+from tests.support.tiny import finish
 
 SPACE = SequenceSpace(6, 5)
 WINDOWS = (1, 2, 4, 7)  # the last is longer than the sequences
@@ -319,11 +319,6 @@ def test_side_by_side_is_not_for_judges_that_begin_as_the_generator() -> None:
     network = {path: value for path, value in network.items() if not isinstance(value, dict | str)}
     with refused(ConfigError, "side_by_side_with_copies"):
         override(begins, network | changes)
-
-
-def test_it_is_for_sequences_that_are_given_nothing() -> None:
-    with refused(ConfigError, "generator_reads_no_conditions", {"generator": "manager_worker"}):
-        preset("leakgan", PAIRS)
 
 
 def test_whoever_would_train_another_discriminator_is_refused() -> None:

@@ -33,13 +33,13 @@ from rlgan.discriminators import (
     TripleLSTMDiscriminator,
     build_discriminator,
 )
-from rlgan.discriminators.pair_cnn import windows_within
 from rlgan.discriminators.two_towers import TwoTowerDiscriminator, logit_of_product
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.testing import random_sequences
 from rlgan.envs.transition import sequence_mask
 from rlgan.layers.batch_norm import MaskedBatchNorm
 from rlgan.layers.optimizers import Adam
+from rlgan.layers.pair_prefix_features import windows_within
 from rlgan.metrics import discriminator_health
 from rlgan.storage.checkpoint import load_latest, save_checkpoint
 from tests.support.errors import refused

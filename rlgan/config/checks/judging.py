@@ -21,8 +21,12 @@ def readers_of_conditions(fields: Fields) -> Iterator[Problem]:
         yield Problem(
             "generator_reads_no_conditions",
             {"generator": generator.kind},
-            f"cannot read the conditions of task={task.kind!r}. Use generator seq2seq_lstm, seq2seq_transformer or "
-            "seq2seq_relational_memory.",
+            (
+                f"cannot read the conditions of task={task.kind!r}. Use generator seq2seq_lstm, seq2seq_transformer or "
+                "seq2seq_relational_memory."
+                if not generator.sets_goals
+                else f"cannot read the conditions of task={task.kind!r}. Use generator pair_manager_worker."
+            ),
         )
     if generator.needs_conditions and not task.gives_conditions:
         yield Problem(
@@ -30,6 +34,9 @@ def readers_of_conditions(fields: Fields) -> Iterator[Problem]:
             {"generator": generator.kind},
             (
                 f"needs conditions, but task={task.kind!r} has none. Use generator lstm or transformer, or a task of "
+                "pairs (--pairs, or --source and --target)."
+                if not generator.sets_goals
+                else f"needs conditions, but task={task.kind!r} has none. Use generator manager_worker, or a task of "
                 "pairs (--pairs, or --source and --target)."
             ),
         )
