@@ -27,6 +27,7 @@ from rlgan.base.errors import ConfigError
 from rlgan.base.search_priors import Choice, NotSearched, Uniform
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.layers.embeddings import TokenEmbedding
+from rlgan.layers.pair_prefix_features import windows_within
 
 from .cnn_highway import Highway, filters_of_each, max_over_time
 from .discriminator import (
@@ -38,7 +39,6 @@ from .discriminator import (
     Scorer,
     require_no_conditions,
 )
-from .pair_cnn import windows_within
 from .pair_discriminator import EmbeddedPair, PairDiscriminator
 
 _HIDDEN = 100  # width of the layer before the logit, as released
