@@ -1,6 +1,6 @@
 """All presets beside each other: the same small oracle, generator, start and number of generator updates.
 
-    python -m benchmarks.presets [--seeds 1 2 3] [--updates 60] [--only NAME ...] [--join FILE ...]
+    python -m benchmarks.presets [--pairs] [--seeds 1 2 3] [--updates 60] [--only NAME ...] [--join FILE ...]
         [--set PATH VALUE ...]
 
 Each preset keeps its algorithm, its optimisers and its balance between generator and discriminator; its sizes are those
@@ -11,6 +11,9 @@ likelihood`. Presets that begin with rounds of the discriminator keep them, at m
 5; a language model in its place keeps its sizes and its epochs. Presets of language models have this generator and the
 judge of `quick`, and their own batches. Controls: the start at several temperatures,
 `mle_continued`, and the ceiling `oracle_ratio`.
+
+With `--pairs` the world is of pairs instead: sequences of 8 of 50 tokens, each of which is to be written in reverse, a
+tenth of the tokens replaced at random. `leakgan`, `relgan` and `rankgan` take their networks of pairs.
 
 Figures are means over seeds, with half-widths of 95 % t intervals. Each row stands at the temperature that is best for
 it on validation data, and at temperature 1, both on test data. Seeds may be run in several calls: `--seeds --join` and
@@ -34,7 +37,8 @@ from scipy.stats import t as student
 from benchmarks.common import add_changes, machine
 from rlgan.config.config import Config
 from rlgan.config.paths import flatten, override, to_dict
-from rlgan.envs.tasks import Task, build_task
+from rlgan.envs.tasks import Task, TaskSettings, TransductionTask, build_task
+from rlgan.envs.tasks.transduction import Reverse
 from rlgan.evaluation.evaluator import Evaluator
 from rlgan.generators import Generator
 from rlgan.policy.teacher_forcing import MixedPrefix
@@ -80,26 +84,40 @@ OWN_GENERATORS: dict[str, dict[str, Any]] = {
     },
 }
 """Presets whose generator is a part of their method, and its sizes."""
+OWN_GENERATORS_OF_PAIRS: dict[str, dict[str, Any]] = {
+    "relgan": OWN_GENERATORS["relgan"],
+    "leakgan": OWN_GENERATORS["leakgan"] | {"generator.feature_hidden": 64, "discriminator.mlp_hidden": 64},
+}
 
 
 _OF_LANGUAGE_MODELS = ("spin", "gsil", "textgail", "gcn", "coldgans")
 """Presets of language models whose algorithm needs no prompts."""
 
 
+SMALL_PAIRS = TransductionTask(
+    rule=Reverse(noise=0.1), vocab_size=50, max_length=8, num_train=5_000, num_valid=1_000, num_test=2_000
+)
+OF_PAIRS = (
+    "quick", "seqgan", "seqgan_rloo", "seqgan_grpo", "cgan_seq", "rankgan", "relgan", "leakgan", "constant_reward",
+    "random_reward",
+)  # fmt: skip
+"""What is compared with `--pairs`; presets of translation and dialogue are in `benchmarks.pairs`, on real data."""
+
+
 def compared() -> list[str]:
     """All presets of sequences but those that are another's size or stand there anyway.
 
-    `wgan_gp` and `vae_seqgan` are none: of their generators no likelihood is known, and so no gaps. Presets of pairs
-    are in `benchmarks.pairs`, those of molecules in `benchmarks.molecules`.
+    `wgan_gp` and `vae_seqgan` are none: of their generators no likelihood is known, and so no gaps. Presets of
+    molecules are in `benchmarks.molecules`.
     """
     elsewhere = {*_ELSEWHERE, *_OF_MOLECULES}
     plain = [name for name in PRESETS if not preset(name).task.gives_conditions and name not in elsewhere]
     return [*plain, *_OF_LANGUAGE_MODELS]
 
 
-def small(name: str, updates: int, seed: int) -> Config:
+def small(name: str, updates: int, seed: int, world: TaskSettings = SMALL_ORACLE) -> Config:
     """A preset with sizes, data and start of `quick`."""
-    base, common = preset(name, SMALL_ORACLE), quick(SMALL_ORACLE)
+    base, common = preset(name, world), quick(world)
     if name in _OF_LANGUAGE_MODELS and base.discriminator is not None:
         base = base.model_copy(update={"discriminator": common.discriminator})
     had = flatten(to_dict(base))
@@ -127,9 +145,10 @@ def small(name: str, updates: int, seed: int) -> Config:
     }
     optimizers = base.optimizers.model_copy(update={"mle": common.optimizers.mle})
     generator = base.generator if name in OWN_GENERATORS else common.generator
+    own = (OWN_GENERATORS_OF_PAIRS if world.gives_conditions else OWN_GENERATORS).get(name, {})
     return override(
         base.model_copy(update={"generator": generator, "optimizers": optimizers, "controls": ()}),
-        changes | pretraining | OWN_GENERATORS.get(name, {}),
+        changes | pretraining | own,
     )
 
 
@@ -166,15 +185,15 @@ class Judge:
 
 def by_likelihood(name: str, base: Config, changes: Mapping[str, Any]) -> Config:
     """A preset of likelihood alone, for as long as it learns."""
-    config = preset(name, SMALL_ORACLE).model_copy(update={"seed": base.seed, "workers": base.workers})
+    config = preset(name, base.task).model_copy(update={"seed": base.seed, "workers": base.workers})
     return override(override(config, {"schedule.mle_epochs": 60, "schedule.mle_patience": 3}), changes)
 
 
 def one_seed(
-    names: Sequence[str], updates: int, seed: int, changes: Mapping[str, Any]
+    names: Sequence[str], updates: int, seed: int, changes: Mapping[str, Any], world: TaskSettings = SMALL_ORACLE
 ) -> Iterator[tuple[str, dict[str, float]]]:
     """(row, its figures) of one seed; `changes` are settings of every run."""
-    base = override(small("quick", updates, seed), changes)
+    base = override(small("quick", updates, seed, world), changes)
     task = build_task(base.task)
     judge = Judge(base, task)
     generator, start, _ = run(by_likelihood("mle", base, changes), task)
@@ -185,10 +204,10 @@ def one_seed(
     for name in names:
         begun = time.perf_counter()
         if name in OWN_GENERATORS:
-            config = override(small(name, updates, seed), changes)
+            config = override(small(name, updates, seed, world), changes)
             generator, its_start, metrics = run(config, task)
         elif preset(name).schedule.adversarial_updates:
-            generator, _, metrics = run(override(small(name, updates, seed), changes), task, start)
+            generator, _, metrics = run(override(small(name, updates, seed, world), changes), task, start)
         else:  # Another pretraining, which does not begin where the usual one ends.
             generator, _, metrics = run(by_likelihood(name, base, changes), task)
         figures = {"seconds": time.perf_counter() - begun}
@@ -260,17 +279,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--seeds", type=int, nargs="*", default=[1, 2, 3])
     parser.add_argument("--updates", type=int, default=60)
-    parser.add_argument("--only", nargs="*", default=compared(), choices=compared(), metavar="NAME")
+    parser.add_argument("--only", nargs="*", choices=[*compared(), *OF_PAIRS], metavar="NAME")
+    parser.add_argument("--pairs", action="store_true", help="in a world of pairs")
     parser.add_argument("--join", type=Path, nargs="*", default=[], metavar="FILE", help="what earlier calls printed")
     add_changes(parser)
     arguments = parser.parse_args()
+    there = OF_PAIRS if arguments.pairs else compared()
+    names: Sequence[str] = there if arguments.only is None else arguments.only
+    if unknown := [name for name in names if name not in there]:
+        parser.error(f"--only {' '.join(unknown)}: not compared {'with' if arguments.pairs else 'without'} --pairs")
+    world: TaskSettings = SMALL_PAIRS if arguments.pairs else SMALL_ORACLE
     rows: dict[str, dict[int, dict[str, float]]] = {}
     for file in arguments.join:
         for seed, name, figures in lines(file.read_text("utf-8")):
             rows.setdefault(name, {})[seed] = figures
     print(machine())
     for seed in arguments.seeds:
-        for name, figures in one_seed(arguments.only, arguments.updates, seed, dict(arguments.set)):
+        for name, figures in one_seed(names, arguments.updates, seed, dict(arguments.set), world):
             rows.setdefault(name, {})[seed] = figures
             print(line(seed, name, figures), flush=True)
     print(f"\n{arguments.updates} generator updates\n\n{table(rows)}")

@@ -88,8 +88,10 @@ def test_a_benchmark_runs(
 
 
 def test_presets_that_are_compared_fit_the_world_of_the_comparison() -> None:
-    from benchmarks.presets import OWN_GENERATORS, compared, small
+    from benchmarks.presets import OF_PAIRS, OWN_GENERATORS, SMALL_PAIRS, compared, small
 
     forms = {name: small(name, 2, 1) for name in compared()}
     assert set(OWN_GENERATORS) <= set(forms) and "organ" not in forms
     assert {name for name, config in forms.items() if config.generator != forms["quick"].generator} == {*OWN_GENERATORS}
+    pairs = {name: small(name, 2, 1, SMALL_PAIRS) for name in OF_PAIRS}
+    assert {name for name, config in pairs.items() if config.generator != pairs["quick"].generator} == {*OWN_GENERATORS}
