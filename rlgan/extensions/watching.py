@@ -49,7 +49,9 @@ class in_time:  # read as a function: `with in_time(...)`; it is called for ever
         PluginError: the block took longer, with the line where it stood.
     """
 
-    __slots__ = ("_error", "_fired_at", "_is_reported", "_late", "_path", "_thread", "_timeout_s", "ends_at")
+    __slots__ = (
+        "_error", "_fired_at", "_is_reported", "_late", "_path", "_thread", "_timeout_s", "ends_at", "was_thrown_at",
+    )  # fmt: skip
 
     def __init__(
         self, timeout_s: float, late: Callable[[], str], path: str, error: type[PluginError] = PluginError
@@ -58,6 +60,7 @@ class in_time:  # read as a function: `with in_time(...)`; it is called for ever
         self._thread = threading.get_ident()
         self._fired_at: float | None = None
         self._is_reported = False
+        self.was_thrown_at = False
 
     def __enter__(self) -> None:
         self.ends_at = time.monotonic() + self._timeout_s
@@ -84,7 +87,7 @@ class in_time:  # read as a function: `with in_time(...)`; it is called for ever
             self._is_reported = True
             self._tell()
         self.ends_at = now + _INTERRUPTS_EVERY_S
-        _WATCHER.interrupt(self._thread)
+        _WATCHER.interrupt(self)
 
     @property
     def is_late(self) -> bool:
@@ -103,6 +106,25 @@ class in_time:  # read as a function: `with in_time(...)`; it is called for ever
         print(message, file=sys.stderr, flush=True)
         for listener in list(_WATCHER.listeners):
             listener()
+
+
+def _throw_at(thread: int) -> None:
+    """Let a thread meet `TimeIsUp` at its next line."""
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(TimeIsUp))
+
+
+def _catch_what_is_thrown() -> None:
+    """Leave nothing on its way to this thread.
+
+    Python can also take back what was thrown. But then it still believes that something is on its way, and goes round
+    in circles for ever as soon as functions are traced, by a debugger or for coverage (seen with 3.11).
+    """
+    try:
+        _throw_at(threading.get_ident())
+        while True:
+            pass
+    except TimeIsUp:
+        pass
 
 
 class _Watcher:
@@ -132,14 +154,15 @@ class _Watcher:
         if self._has_handler and call.thread == main and not any(one.thread == main for one in self._open):
             signal.signal(signal.SIGALRM, self._before)
             self._has_handler = False
-        if call.is_late:
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(call.thread), None)
+        if call.was_thrown_at:
+            _catch_what_is_thrown()
 
-    def interrupt(self, thread: int) -> None:
-        if self._has_handler and thread == threading.main_thread().ident:
-            signal.pthread_kill(thread, signal.SIGALRM)
+    def interrupt(self, call: in_time) -> None:
+        if self._has_handler and call.thread == threading.main_thread().ident:
+            signal.pthread_kill(call.thread, signal.SIGALRM)
         else:
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(TimeIsUp))
+            call.was_thrown_at = True
+            _throw_at(call.thread)
 
     def _interrupted(self, number: int, frame: FrameType | None) -> None:
         main = threading.main_thread().ident

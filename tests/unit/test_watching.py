@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -137,3 +139,41 @@ def test_what_cannot_be_interrupted_is_told_and_nothing_is_lost(
 def test_the_error_is_the_one_that_was_asked_for(tmp_path: Path) -> None:
     with pytest.raises(CallbackError), in_time(0.05, late, str(tmp_path), CallbackError):
         sleeps()
+
+
+INTERRUPTED_AND_TRACED = """
+import faulthandler, sys, threading
+from rlgan.base.errors import PluginError
+from rlgan.extensions import in_time
+
+def hang():
+    while True:
+        pass
+
+def call():
+    try:
+        with in_time(0.05, lambda: "mine: is late.", ""):
+            hang()
+    except PluginError:
+        print("interrupted")
+
+def traced():
+    return 1
+
+call()
+other = threading.Thread(target=call)
+other.start()
+other.join()
+faulthandler.dump_traceback_later(10, exit=True)  # else it would go round for ever
+sys.settrace(lambda *_: None)
+traced()
+sys.settrace(None)
+print("traced")
+"""
+
+
+def test_a_process_can_be_traced_after_something_was_interrupted() -> None:
+    found = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_AND_TRACED], check=False, capture_output=True, text=True, timeout=120
+    )
+    assert found.stdout.split() == ["interrupted", "interrupted", "traced"], found.stderr
