@@ -28,7 +28,6 @@ import re
 import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +38,7 @@ from rlgan.config.config import Config
 from rlgan.config.paths import flatten, override, to_dict
 from rlgan.envs.tasks import Task, TaskSettings, TransductionTask, build_task
 from rlgan.envs.tasks.transduction import Reverse
-from rlgan.evaluation.evaluator import Evaluator
+from rlgan.evaluation.evaluator import Evaluator, selection_view
 from rlgan.generators import Generator
 from rlgan.policy.teacher_forcing import MixedPrefix
 from rlgan.presets.controls import control
@@ -168,7 +167,7 @@ class Judge:
     def __init__(self, config: Config, task: Task) -> None:
         settings = config.evaluation
         self._number = settings.final_sequences
-        self._validation = Evaluator(replace(task, test=task.valid), settings, config.seed, "selection")
+        self._validation = Evaluator(selection_view(task), settings, config.seed, "selection")
         self._test = Evaluator(task, settings, config.seed)
 
     def __call__(self, generator: Generator) -> dict[str, float]:
