@@ -194,8 +194,9 @@ class RankRescaled(Normalisation):
     centres: ClassVar[bool] = True
 
     def scale(self, batch: Scalable) -> tuple[Tensor, float]:
-        """See `Normalisation.scale`."""
-        members = grouped(held(batch.advantages, batch.mask), batch.group)
+        """See `Normalisation.scale`; a sequence of which nothing was drawn is compared with no other."""
+        is_there = batch.mask.any(1, keepdim=True)
+        members = grouped(held(batch.advantages, batch.mask).masked_fill(~is_there, float("nan")), batch.group)
         number = (~members.isnan()).sum(1, keepdim=True).clamp_min(1)
         rank = mean_ranks(members)
         return torch.sigmoid(self.steepness * (0.5 - (rank - 0.5) / number)).sub(0.5).flatten(0, 1), batch.moving_scale

@@ -11,7 +11,7 @@ import dataclasses
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -213,6 +213,14 @@ def weights_of(found: Learnable, prefix_length: int) -> Tensor:
     baseline=st.sampled_from(MEANS + OTHERS),
     normalisation=st.sampled_from(NORMALISATIONS),
     updates=st.integers(0, 3),
+)
+@example(  # the second of the group ends within what it was given
+    batch=Batch([5, 1, 4], 3, 1, -50.0, 0),
+    reward=Ratio(),
+    credit=Terminal(),
+    baseline=ImportanceWeights(ramp_to=0.0),
+    normalisation=RankRescaled(),
+    updates=0,
 )
 def test_equal_rewards_of_a_batch_teach_nothing(
     batch: Batch,

@@ -155,6 +155,7 @@ def test_metrics_by_hand() -> None:
             # 1 / (9/16 + 1/16)
             "generator/effective_sample_size": 1.6,
             "generator/effective_sample_share": 0.8,
+            "reward/equal_share": 0.0,
         },
         abs=1e-6,
     )

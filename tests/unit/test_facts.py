@@ -37,6 +37,7 @@ EXPECTED: dict[type, set[str]] = {
         "task.input.data", "task.input.valid", "task.input.test", "task.input.source", "task.input.target",
         "task.input.valid_source", "task.input.valid_target", "task.input.test_source", "task.input.test_target",
         "task.demonstrations", "task.model.path", "generator.weights.path",  # new
+        "task.language_model.path",  # filled in, of a plug-in's task
         "generator.pretrained.path", "discriminator.pretrained.path", "discriminator.weights.path",
         "discriminator.network.weights.path", "discriminator.network.pretrained.path",  # new: any generator's network
         "evaluation.language_model.network.pretrained.path",  # new: the lists had forgotten it; it is refused there

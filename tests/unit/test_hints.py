@@ -108,7 +108,7 @@ def test_advice_of_contradictions_exists(every: int) -> None:
             if match[1] in SHORT:
                 continue
             if match[1] not in known:  # what could not be built for want of it
-                assert f"{match[1]}: is not set" in described
+                assert f"{match[1].replace('-', '_')}: is not set" in described
                 continue
             follows = re.match(r" ([a-z]\w*)", described[match.end() :])
             if variants := variants_at(known[match[1]]):
