@@ -160,6 +160,11 @@ def sentences(folder: Path) -> list[str]:
 
 
 DOMAINS = {"captions": read_captions, "dialogue": read_dialogue}
+LIMITS: dict[str, dict[str, Any]] = {
+    "captions": {},
+    "dialogue": {"max_prompt_length": 64, "max_length": 64},  # replies have up to 445 tokens, models read 128
+}
+"""Tokens of prompts and answers; what is longer is left out."""
 
 
 @dataclass(frozen=True)
@@ -226,7 +231,7 @@ class Starts:
 
     def _told(self) -> dict[str, Any]:
         held_out = {name: str(self._files[name]) for name in ("valid", "test")}
-        return held_out | {"template": "plain"}
+        return {**held_out, "template": "plain", **LIMITS[self._arguments.domain]}
 
     def _written(self, name: str, records: Iterable[Mapping[str, str]]) -> Path:
         path = self._folder / f"{name}.jsonl"
