@@ -252,7 +252,7 @@ class EqualRewardWatch:
         if self._num_equal == EQUAL_UPDATES and self._warns and not self._warned:
             self._warned = True
             logger.warning(
-                "in the last %d updates the reward was the same for all samples %s, so nothing was learned from it; "
+                "in the last %d updates the reward was the same for all samples %s, so it teaches nothing; "
                 "its mean is %.3g. Look at the samples (`rlgan sample`), and at what the reward says of them",
                 EQUAL_UPDATES,
                 self._compared,

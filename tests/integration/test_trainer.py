@@ -205,6 +205,32 @@ def test_the_baseline_remembers_all_generator_updates_of_the_run(task: Task) -> 
         assert trainer.state()["memory"]["baseline"]["num_updates"] == 6
 
 
+def test_rewards_that_are_equal_are_told_of_across_a_resume_and_not_of_a_control(
+    task: Task, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = tiny_config(
+        {"mle_epochs": 0, "discriminator_rounds": 0, "d_steps": 0, "adversarial_updates": 5},
+        discriminator=None,
+        reward=ConstantReward(value=1.0),
+        credit=Terminal(),
+    )
+
+    def told() -> int:
+        return sum("so it teaches nothing" in record.message for record in caplog.records)
+
+    with trainer_of(config, task) as trainer:
+        while trainer.position.adversarial_updates < 3:
+            assert trainer.step(measure=False).metrics["reward/equal_share"] == 1.0
+        state, start = trainer.state(), trainer.mle_start
+    with trainer_of(config, task) as resumed:
+        resumed.restore(state)
+        finish(resumed)
+    assert told() == 1
+    with trainer_of(config, task, start) as of_a_control:
+        finish(of_a_control)
+    assert told() == 1
+
+
 def test_a_run_can_begin_without_pretraining(task: Task) -> None:
     with trainer_of(tiny_config({"mle_epochs": 0, "discriminator_rounds": 0}), task) as trainer:
         assert trainer.mle_start is not None
