@@ -33,6 +33,8 @@ class Stage:
         done: how many are done.
         before: how many of them were done before the stage began, by a process that was stopped.
         scale: how many times as long the whole takes as what was left of it then.
+        first: how many were done when something of it was done for the first time.
+        first_ended: seconds of the clock then; None before.
     """
 
     kind: str
@@ -43,6 +45,8 @@ class Stage:
     done: int = 0
     before: int = 0
     scale: float = 1.0
+    first: int = 0
+    first_ended: float | None = None
 
     @property
     def share(self) -> float | None:
@@ -50,6 +54,21 @@ class Stage:
         return (
             (self.done - self.before) / (self.total - self.before) if self.total and self.done > self.before else None
         )
+
+    def lasts(self, now: float) -> tuple[float, float] | None:
+        """Seconds of this stage by what it has done so far, and of one that begins warm; None before anything is done.
+
+        The first of what it counts loads libraries and fills caches, which no later one does again. So the pace is that
+        of the others, as soon as there are any.
+        """
+        if self.share is None or self.total is None or self.first_ended is None:
+            return None
+        total, first, others = self.total - self.before, self.first - self.before, self.done - self.first
+        if not others:
+            whole = (now - self.began) / self.share
+            return whole, whole
+        pace = (now - self.first_ended) / others
+        return self.first_ended - self.began + pace * (total - first), pace * total
 
     def __str__(self) -> str:
         counted = f"{self.item} {min(self.done + 1, self.total)} of {self.total}" if self.total else ""
@@ -89,7 +108,10 @@ class Activity:
     def advance(self, number: int = 1) -> None:
         """See `advance`."""
         if self._open:
-            self._open[-1].done += number
+            inner = self._open[-1]
+            inner.done += number
+            if inner.first_ended is None:
+                inner.first, inner.first_ended = inner.done, self.clock()
 
     @contextmanager
     def listening(self, listener: Callable[[str, float], None]) -> Iterator[None]:

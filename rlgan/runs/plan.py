@@ -22,8 +22,7 @@ _LIKELIHOOD, _SAMPLE, _JUDGE, _TEXT = 0.25, 0.5, 0.6, 1.0
 # Stage of building networks and starting actors: with actors it takes seconds, whatever the sizes of batches.
 _PARTS = "parts"
 _RECENT = 10  # of a kind, how many of the last count
-# Below it a share that is done says nothing yet; nor does one of few seconds, for the first steps of a process load
-# libraries and fill caches.
+# Below it a share that is done says nothing yet. One of a few seconds must be larger.
 _LEAST_SHARE, _SURE_SHARE, _LEAST_S = 0.02, 0.1, 20.0
 
 
@@ -36,12 +35,14 @@ class Item:
         work: guess at its size, in sequences learned.
         like: path of work that takes alike long, for as long as this has not been done; None for work by its size.
         took: seconds of the last times.
+        is_cold: that the only one of them is the first of this process, which loads libraries and fills caches.
     """
 
     number: int
     work: float
     like: str | None = None
     took: deque[float] = field(default_factory=lambda: deque(maxlen=_RECENT))
+    is_cold: bool = False
 
     @property
     def seconds(self) -> float | None:
@@ -63,6 +64,9 @@ class Plan:
         """One piece of work is done; a listener of `Activity.listening`."""
         if (item := self._items.get(path)) is not None:
             item.number = max(0, item.number - 1)
+            if item.is_cold:
+                item.took.clear()
+            item.is_cold = not item.took and not item.is_cold
             item.took.append(seconds)
 
     def expect(self, smaller: Plan) -> None:
@@ -107,8 +111,9 @@ class Plan:
 
     def _left(self, stages: Sequence[Stage], now: float) -> tuple[float, float] | None:
         """Seconds to the end of what has been measured, and of what has not; None while nothing has been."""
-        path, elapsed, expected = self._running(tuple(stages), now)
-        pace = self._pace(path, expected)
+        path, elapsed, lasts = self._running(tuple(stages), now)
+        expected, usual = lasts or (None, None)
+        pace = self._pace(path, usual)
         measured, guessed = 0.0, 0.0
         for name, item in self._items.items():
             if not item.number:
@@ -132,28 +137,34 @@ class Plan:
             return self._items[item.like].seconds or 0.0
         return None if pace is None else item.work * pace
 
-    def _running(self, stages: tuple[Stage, ...], now: float) -> tuple[str | None, float, float | None]:
-        """Path of the item that is being done, for how long it has been, and how long it takes by what it counts."""
+    def _running(self, stages: tuple[Stage, ...], now: float) -> tuple[str | None, float, tuple[float, float] | None]:
+        """Path of the item that is being done, for how long it has been, and how long it and others take.
+
+        The last are by what it counts (`Stage.lasts`).
+        """
         for depth in range(len(stages), 0, -1):
             path = path_of(stages[:depth])
             if path not in self._items:
                 continue
             began = stages[depth - 1].began
             for inner in stages[depth - 1 :]:
-                share = inner.share
-                if share is not None and share >= (_LEAST_SHARE if now - inner.began >= _LEAST_S else _SURE_SHARE):
-                    rest = (now - inner.began) / share
-                    earlier = rest * (inner.scale - 1.0)  # what a process that was stopped had done
-                    return path, now - began + earlier, inner.began - began + rest + earlier
+                share, lasts, is_short = inner.share, inner.lasts(now), now - inner.began < _LEAST_S
+                if share is None or lasts is None or share < (_SURE_SHARE if is_short else _LEAST_SHARE):
+                    continue
+                if is_short and inner.done == inner.first:  # the first one alone
+                    continue
+                earlier = lasts[0] * (inner.scale - 1.0)  # what a process that was stopped had done
+                before = inner.began - began + earlier
+                return path, now - began + earlier, (before + lasts[0], before + lasts[1])
             return path, now - began, None
         return None, 0.0, None
 
-    def _pace(self, path: str | None, expected: float | None) -> float | None:
+    def _pace(self, path: str | None, usual: float | None) -> float | None:
         """Seconds for a sequence learned, over all that has been measured; before that, over what is being done."""
         items = [item for item in self._items.values() if item.work]
         measured = [(item.seconds, item.work) for item in items if item.seconds is not None]
-        if not measured and path is not None and expected is not None:
-            measured = [(expected, self._items[path].work)]
+        if not measured and path is not None and usual is not None:
+            measured = [(usual, self._items[path].work)]
         work = sum(work for _, work in measured)
         return sum(seconds for seconds, _ in measured) / work if work else None
 

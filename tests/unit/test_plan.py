@@ -46,11 +46,37 @@ def test_the_first_of_all_is_estimated_from_its_own_count() -> None:
     with activity.stage("mle", "MLE epoch 1"):
         clock.now = 2.0
         with activity.stage("learn", item="batch", total=100):
-            clock.now = 10.0
-            assert plan.seconds_left(activity.stages, clock.now) is None
-            activity.advance(10)
-            # 2 s before, 8 s for a tenth: 82 s an epoch, 72 of the first to go, and half an epoch's size measured.
-            assert plan.seconds_left(activity.stages, clock.now) == pytest.approx(72 + 2 * 82 + 41)
+            clock.now = 6.0
+            activity.advance()
+            clock.now = 15.5
+            activity.advance(19)
+            # 2 s before, 4 s for the first batch, half a second for each of the other 99; the next epochs begin warm:
+            # 2 s before and half a second for each of 100, and half an epoch's size is measured.
+            left = plan.seconds_left(activity.stages, clock.now)
+            assert left == pytest.approx(2 + 4 + 49.5 - 15.5 + 2 * 52 + 26)
+
+
+def test_the_first_batch_which_loads_libraries_is_not_taken_for_what_follows() -> None:
+    clock = Clock()
+    activity, plan = Activity(clock), Plan({"mle": Item(60, 10.0)})
+    with activity.listening(plan.finished):
+        with activity.stage("mle"), activity.stage("learn", item="batch", total=8):
+            clock.now = 7.0
+            activity.advance()
+            assert plan.seconds_left(activity.stages, clock.now) is None  # an eighth of it, but the first
+            clock.now = 7.5
+            activity.advance(2)
+            # Of this epoch 5 batches of a quarter of a second, and 59 epochs of 8.
+            assert plan.seconds_left(activity.stages, clock.now) == pytest.approx(5 * 0.25 + 59 * 2.0)
+            clock.now = 8.75
+            activity.advance(5)
+        with activity.stage("mle"), activity.stage("learn", item="batch", total=8):
+            clock.now = 10.75
+            activity.advance(8)
+    # The first epoch counts no longer once there is another.
+    assert plan.seconds_left() == pytest.approx(58 * 2.0)
+    plan.finished("mle", 4.0)
+    assert plan.seconds_left() == pytest.approx(57 * 3.0)
 
 
 def test_a_few_steps_of_a_few_seconds_show_nothing_yet() -> None:
