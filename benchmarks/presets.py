@@ -16,8 +16,8 @@ With `--pairs` the world is of pairs instead: sequences of 8 of 50 tokens, each 
 tenth of the tokens replaced at random. `leakgan`, `relgan` and `rankgan` take their networks of pairs.
 
 Figures are means over seeds, with half-widths of 95 % t intervals. Each row stands at the temperature that is best for
-it on validation data, and at temperature 1, both on test data. Seeds may be run in several calls: `--seeds --join` and
-the files that they were printed to makes one table of them.
+it on validation data, and at temperature 1, both on test data. It may be done in several calls: `--join` and the files
+that they were printed to takes what is there, and only the other rows are run (`--seeds` alone: none).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import math
 import re
 import statistics
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -189,17 +189,37 @@ def by_likelihood(name: str, base: Config, changes: Mapping[str, Any]) -> Config
 
 
 def one_seed(
-    names: Sequence[str], updates: int, seed: int, changes: Mapping[str, Any], world: TaskSettings = SMALL_ORACLE
+    names: Sequence[str],
+    updates: int,
+    seed: int,
+    changes: Mapping[str, Any],
+    world: TaskSettings = SMALL_ORACLE,
+    done: Collection[str] = (),
 ) -> Iterator[tuple[str, dict[str, float]]]:
-    """(row, its figures) of one seed; `changes` are settings of every run."""
+    """(row, its figures) of one seed.
+
+    Args:
+        names: presets.
+        updates: of the generator.
+        seed: of data and runs.
+        changes: settings of every run.
+        world: task.
+        done: rows that are there already. The start of `quick` is trained where one of the others begins there.
+    """
     base = override(small("quick", updates, seed, world), changes)
     task = build_task(base.task)
     judge = Judge(base, task)
-    generator, start, _ = run(by_likelihood("mle", base, changes), task)
-    yield "MLE", judge(generator)
-    for name in ("mle_continued", "oracle_ratio"):
-        generator, _, _ = run(control(base, name), task, start)
-        yield name, judge(generator)
+    names = [name for name in names if not {name, *_control_rows(name)} <= {*done}]
+    common = [name for name in ("MLE", "mle_continued", "oracle_ratio") if name not in done]
+    start = None
+    if common or any(name not in OWN_GENERATORS and preset(name).schedule.adversarial_updates for name in names):
+        generator, start, _ = run(by_likelihood("mle", base, changes), task)
+        if "MLE" in common:
+            yield "MLE", judge(generator)
+    for name in common:
+        if name != "MLE":
+            generator, _, _ = run(control(base, name), task, start)
+            yield name, judge(generator)
     for name in names:
         begun = time.perf_counter()
         if name in OWN_GENERATORS:
@@ -214,9 +234,14 @@ def one_seed(
             if figure in metrics:
                 figures[column] = metrics[figure]
         yield name, judge(generator) | figures
-        if name in OWN_GENERATORS:
+        for row in _control_rows(name):
             generator, _, _ = run(control(config, "mle_continued"), task, its_start)
-            yield f"{name}, likelihood", judge(generator)
+            yield row, judge(generator)
+
+
+def _control_rows(name: str) -> tuple[str, ...]:
+    """Rows beside that of a preset, of its own start."""
+    return (f"{name}, likelihood",) if name in OWN_GENERATORS else ()
 
 
 def interval(values: Sequence[float], digits: int = 3) -> str:
@@ -294,7 +319,8 @@ def main() -> None:
             rows.setdefault(name, {})[seed] = figures
     print(machine())
     for seed in arguments.seeds:
-        for name, figures in one_seed(names, arguments.updates, seed, dict(arguments.set), world):
+        done = [name for name, found in rows.items() if seed in found]
+        for name, figures in one_seed(names, arguments.updates, seed, dict(arguments.set), world, done):
             rows.setdefault(name, {})[seed] = figures
             print(line(seed, name, figures), flush=True)
     print(f"\n{arguments.updates} generator updates\n\n{table(rows)}")

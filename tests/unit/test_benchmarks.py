@@ -12,13 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import lm_rivals, measures, null_runs, numbering, reading, toy_mixture
+from benchmarks import lm_rivals, measures, null_runs, numbering, presets, reading, toy_mixture
 from benchmarks.common import ratios, spread
-from benchmarks.presets import compared, line, lines, small, table
+from benchmarks.presets import compared, line, lines, one_seed, small, table
 from benchmarks.processes import Census, Usage, parse_rollup, role
 from benchmarks.silences import Line, corpus, report, silences
 from benchmarks.soak import Sample, stage_tenths, tenths_gain, theil_sen, trend
 from benchmarks.tiny_world import divergences
+from rlgan.config.config import Config
 from rlgan.envs.tasks import TextTask
 from rlgan.presets.registry import preset
 
@@ -318,3 +319,31 @@ def test_a_generated_corpus_is_numbered_and_measured(
     assert found["num_train"] == number - 2 * round(number / 10) or task == "pairs"
     assert found["peak_bytes"] >= found["before_bytes"] > 0 and found["seconds"] > 0
     assert numbering.row(task, 0.02, number, found).startswith(f"| {task} | 0.02 | {number} | ")
+
+
+def test_rows_that_are_joined_are_not_run_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor is the start, where no other row begins there."""
+    begun: list[object] = []
+
+    def noted(config: Config, task: object, start: object = None) -> tuple[None, str, dict[str, float]]:
+        begun.append(start)
+        return None, "a start", {}
+
+    monkeypatch.setattr(presets, "run", noted)
+    monkeypatch.setattr(presets, "Judge", lambda config, task: lambda generator: {"sum": 0.0})
+    few = {"task.num_train": 20, "task.num_valid": 20, "task.num_test": 20}
+
+    def rows(names: list[str], done: list[str]) -> list[str]:
+        begun.clear()
+        return [row for row, _ in one_seed(names, 1, 1, few, done=done)]
+
+    common = ["MLE", "mle_continued", "oracle_ratio"]
+    assert rows(["quick", "relgan"], []) == [*common, "quick", "relgan", "relgan, likelihood"]
+    assert begun == [None, "a start", "a start", "a start", None, "a start"]
+    assert rows(["quick", "relgan"], [*common, "quick", "relgan", "relgan, likelihood"]) == []
+    assert begun == []
+    # What was broken off before its control is run again, and what has a start of its own needs no other.
+    assert rows(["quick", "relgan"], [*common, "quick", "relgan"]) == ["relgan", "relgan, likelihood"]
+    assert begun == [None, "a start"]
+    assert rows(["quick"], ["MLE", "oracle_ratio"]) == ["mle_continued", "quick"]
+    assert begun == [None, "a start", "a start"]
