@@ -71,7 +71,7 @@ _ELSEWHERE = ("mle", "mle_continued", "oracle_ratio", "seqgan-quick", "quick_dis
 _OF_MOLECULES = ("molecule_mle", "organ", "organ_grpo", "reinvent")
 
 OWN_GENERATORS: dict[str, dict[str, Any]] = {
-    "relgan": {"generator.head_size": 32, "discriminator.embedding": 32, "discriminator.representations": 32},
+    "relgan": {"generator.head_size": 32, "discriminator.embedding": 32, "discriminator.representations": 8},
     "leakgan": {
         "generator.feature_embedding": 32,
         "generator.feature_windows": "1,2,3,4",
