@@ -44,7 +44,7 @@ from rlgan.generators import LSTM, build_generator
 from rlgan.layers.optimizers import Adam, build_optimizer, clip_gradients
 from rlgan.layers.prefix_features import SEQGAN_FILTERS, SEQGAN_WINDOWS
 from rlgan.policy.credit import MonteCarlo, monte_carlo_values
-from rlgan.policy.objectives import policy_gradient_weights, weighted_nll
+from rlgan.policy.loss_terms import policy_gradient_weights, weighted_nll
 from rlgan.rollouts.collecting import RolloutPlan, Shard, collect
 from rlgan.sampling.sampler import sampler_of
 

@@ -23,7 +23,8 @@ from rlgan.generators import Seq2SeqLSTM, build_generator
 from rlgan.layers.optimizers import Adam
 from rlgan.policy.credit import CreditSettings, MonteCarlo, Prefix, Terminal
 from rlgan.policy.experience import Memory, learnable
-from rlgan.policy.objectives import Reinforce, weighted_nll
+from rlgan.policy.loss_terms import weighted_nll
+from rlgan.policy.objectives import Reinforce
 from rlgan.policy.rewards import ConstantReward
 from rlgan.policy.teacher_forcing import InterleavedTeacherForcing
 from rlgan.presets.registry import preset

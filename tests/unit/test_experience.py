@@ -32,7 +32,8 @@ from rlgan.policy.credit import CreditSettings, LambdaReturn, MonteCarlo, Prefix
 from rlgan.policy.experience import Learnable, Memory, by_example, learnable, token_values
 from rlgan.policy.kl_penalty import LossPenalty, RewardPenalty
 from rlgan.policy.logit_maps import Logit, Probability, Ratio, SignedProbability
-from rlgan.policy.objectives import PPO, LossNormaliser, Reinforce
+from rlgan.policy.loss_terms import LossNormaliser
+from rlgan.policy.objectives import PPO, Reinforce
 from rlgan.policy.rewards import (
     ConstantReward,
     LogRatio,
