@@ -37,7 +37,8 @@ from benchmarks.reference import (
     train_generator_batch,
 )
 from rlgan.adversary.minibatches import Pairs
-from rlgan.adversary.training import Adversary, AdversarySettings, Round
+from rlgan.adversary.settings import AdversarySettings
+from rlgan.adversary.training import Adversary, Round
 from rlgan.discriminators import CnnHighway, CnnHighwayDiscriminator
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.generators import LSTM, build_generator

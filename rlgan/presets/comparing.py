@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rlgan.adversary.losses import Ranking, Relativistic
-from rlgan.adversary.training import AdversarySettings
+from rlgan.adversary.settings import AdversarySettings
 from rlgan.config.config import Config, Optimizers
 from rlgan.discriminators import MultiRepresentation, PairMultiRepresentation, PairRanker, Ranker
 from rlgan.envs.tasks import OracleTask, TaskSettings

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rlgan.adversary.losses import BradleyTerry, CrossEntropy, Relativistic
-from rlgan.adversary.training import AdversarySettings
+from rlgan.adversary.settings import AdversarySettings
 from rlgan.adversary.verdict_losses import VerdictGradient
 from rlgan.config.config import Config, Control, Optimizers, Workers
 from rlgan.discriminators import Logistic, SequenceClassifier, VerdictWriter

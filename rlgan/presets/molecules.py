@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rlgan.adversary.training import AdversarySettings
+from rlgan.adversary.settings import AdversarySettings
 from rlgan.config.config import Config, Control, Optimizers
 from rlgan.discriminators import CnnHighway, PairCnn
 from rlgan.envs.tasks import PluginTask, TaskSettings

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rlgan.adversary.training import AdversarySettings
+from rlgan.adversary.settings import AdversarySettings
 from rlgan.config.config import Config, Optimizers
 from rlgan.discriminators import HierarchicalLSTM, InteractionCnn, PairCnn, TripleLSTM
 from rlgan.envs.tasks import TaskSettings, TransductionTask

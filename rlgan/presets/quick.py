@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rlgan.adversary.losses import PrefixCrossEntropy
-from rlgan.adversary.training import AdversarySettings
+from rlgan.adversary.settings import AdversarySettings
 from rlgan.config.config import Config, Optimizers, Workers
 from rlgan.discriminators import CnnHighway, PairCnn
 from rlgan.envs.tasks import OracleTask, TaskSettings

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rlgan.adversary.losses import CrossEntropy, Likelihood, PrefixCrossEntropy, Wasserstein
 from rlgan.adversary.regularisers import InterpolatedPenalty
-from rlgan.adversary.training import AdversarySettings
+from rlgan.adversary.settings import AdversarySettings
 from rlgan.config.config import Config, Optimizers
 from rlgan.discriminators import CausalLSTM, CnnHighway, DensityRatio, LanguageModel, PairCnn, ResConv
 from rlgan.envs.tasks import OracleTask, TaskSettings

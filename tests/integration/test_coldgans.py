@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from rlgan.adversary.losses import PrefixCrossEntropy
-from rlgan.adversary.training import AdversarySettings
+from rlgan.adversary.settings import AdversarySettings
 from rlgan.base.weights import weights_of
 from rlgan.config.paths import override
 from rlgan.envs.categorical import truncate_weights

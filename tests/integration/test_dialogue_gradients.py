@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from rlgan.adversary.minibatches import Pairs, one_prefix_each
-from rlgan.adversary.training import Adversary, AdversarySettings, Round
+from rlgan.adversary.settings import AdversarySettings
+from rlgan.adversary.training import Adversary, Round
 from rlgan.discriminators import HierarchicalLSTM
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.tasks import Task, TransductionTask, build_task

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from rlgan.adversary.training import AdversarySettings
+from rlgan.adversary.settings import AdversarySettings
 from rlgan.config.config import Config, Optimizers, Workers
 from rlgan.config.paths import override
 from rlgan.discriminators import PairCnn

@@ -9,7 +9,7 @@ import pytest
 
 from rlgan import extensions
 from rlgan.adversary.regularisers import InterpolatedPenalty
-from rlgan.adversary.training import AdversarySettings
+from rlgan.adversary.settings import AdversarySettings
 from rlgan.config.config import Config, Workers
 from rlgan.discriminators import PluginDiscriminator
 from rlgan.envs.tasks import Task, build_task

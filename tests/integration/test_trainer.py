@@ -16,7 +16,8 @@ from torch import Tensor
 
 from rlgan.adversary.losses import Likelihood, Wasserstein
 from rlgan.adversary.regularisers import InterpolatedPenalty
-from rlgan.adversary.training import AdversarySettings, Round
+from rlgan.adversary.settings import AdversarySettings
+from rlgan.adversary.training import Round
 from rlgan.base.errors import ConfigError, DataError
 from rlgan.config.config import Config, Control, Optimizers
 from rlgan.config.paths import override

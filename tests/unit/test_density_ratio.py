@@ -11,7 +11,8 @@ from torch import Tensor
 
 from rlgan.adversary.losses import PrefixCrossEntropy, cross_entropy, excess_nll, prefix_log_ratios
 from rlgan.adversary.minibatches import Pairs
-from rlgan.adversary.training import Adversary, AdversarySettings, Round
+from rlgan.adversary.settings import AdversarySettings
+from rlgan.adversary.training import Adversary, Round
 from rlgan.base.errors import ConfigError
 from rlgan.base.weights import weights_of
 from rlgan.config.paths import override

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from rlgan import extensions
 from rlgan.adversary.regularisers import InterpolatedPenalty
-from rlgan.adversary.training import AdversarySettings
+from rlgan.adversary.settings import AdversarySettings
 from rlgan.base.errors import ConfigError, PluginError
 from rlgan.base.problems import ContradictionError
 from rlgan.discriminators import Ensemble, PluginDiscriminator, build_discriminator

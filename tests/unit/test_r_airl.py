@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from rlgan.adversary.losses import CrossEntropy, Hinge, LeastSquares
 from rlgan.adversary.minibatches import Minibatches, Pairs
 from rlgan.adversary.perturbed_copies import perturbed_copies
-from rlgan.adversary.training import AdversarySettings
+from rlgan.adversary.settings import AdversarySettings
 from rlgan.base.devices import CPU
 from rlgan.base.errors import ShapeError
 from rlgan.base.seeding import stream

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from rlgan.adversary.losses import BradleyTerry
 from rlgan.adversary.replay_buffer import ReplayBuffer
-from rlgan.adversary.training import AdversarySettings
+from rlgan.adversary.settings import AdversarySettings
 from rlgan.base.errors import ShapeError
 from rlgan.base.seeding import stream
 from rlgan.config.config import Config

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from rlgan.adversary.losses import Wasserstein
 from rlgan.adversary.regularisers import InterpolatedPenalty
-from rlgan.adversary.training import AdversarySettings
+from rlgan.adversary.settings import AdversarySettings
 from rlgan.base.errors import ConfigError
 from rlgan.discriminators import ResConv
 from rlgan.envs.tasks import PairsTask, TransductionTask

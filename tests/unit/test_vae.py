@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from rlgan.adversary.losses import PrefixCrossEntropy
-from rlgan.adversary.training import AdversarySettings
+from rlgan.adversary.settings import AdversarySettings
 from rlgan.base.errors import ConfigError, ShapeError
 from rlgan.base.weights import load_weights
 from rlgan.config.config import Config

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from rlgan.adversary.minibatches import Minibatches, Pairs
 from rlgan.adversary.replay_buffer import ReplayBuffer
-from rlgan.adversary.training import Adversary, AdversarySettings, Round
+from rlgan.adversary.settings import AdversarySettings
+from rlgan.adversary.training import Adversary, Round
 from rlgan.adversary.verdict_losses import (
     VerdictGradient,
     expected_loss,
