@@ -25,7 +25,7 @@ from rlgan.generators import LSTM, Seq2SeqLSTM, build_generator
 from rlgan.layers.optimizers import Adam
 from rlgan.policy.baselines import PerStepMean
 from rlgan.policy.credit import RewardToGo
-from rlgan.policy.rewards import LogitIncrement, LogRatio
+from rlgan.policy.discriminator_rewards import LogitIncrement, LogRatio
 from rlgan.presets.registry import preset
 from rlgan.sampling.records import Rollouts
 from rlgan.training.trainer import Trainer

@@ -22,8 +22,8 @@ from rlgan.envs.tasks import ToyTask, build_task
 from rlgan.policy.advantage_scaling import NoScaling
 from rlgan.policy.baselines import BaselineState, GroupMean, advantages
 from rlgan.policy.credit import MonteCarlo, RewardToGo, Terminal
+from rlgan.policy.discriminator_rewards import PairVerdict
 from rlgan.policy.logit_maps import Ratio
-from rlgan.policy.rewards import PairVerdict
 from rlgan.training.trainer import Trainer
 from rlgan.workers.assembly import build_parts
 from tests.support.errors import refused

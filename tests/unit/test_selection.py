@@ -19,9 +19,9 @@ from rlgan.envs.tasks.text import TextTask
 from rlgan.envs.tasks.transduction import Copy, RandomTable
 from rlgan.evaluation.evaluator import EvaluationSettings
 from rlgan.generators import LatentConv
+from rlgan.policy.control_rewards import ConstantReward
 from rlgan.policy.credit import Terminal
 from rlgan.policy.objectives import Soft
-from rlgan.policy.rewards import ConstantReward
 from rlgan.schedule.model_selection import (
     BestGenerator,
     Measure,
