@@ -21,7 +21,7 @@ from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.transition import sequence_mask
 from rlgan.generators import CausalLM, build_generator
 from rlgan.layers.pretrained import FreshWeights
-from rlgan.policy.objectives import logprob_gap
+from rlgan.policy.learner_loss import logprob_gap
 from rlgan.sampling.sampler import sampler_of
 
 TINY_MARKS = ("heavy",)

@@ -26,7 +26,7 @@ from rlgan.config.paths import override
 from rlgan.envs.tasks import OracleTask, build_task
 from rlgan.generators import LSTM, build_generator
 from rlgan.layers.optimizers import Adam, build_optimizer, clip_gradients
-from rlgan.policy.objectives import weighted_nll
+from rlgan.policy.loss_terms import weighted_nll
 from rlgan.presets.sequences import seqgan
 from rlgan.sampling.records import Experience
 from rlgan.training.iteration import Iteration

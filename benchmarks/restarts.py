@@ -32,7 +32,8 @@ import torch
 from benchmarks.common import machine, spread
 from benchmarks.processes import command_line
 from rlgan.adversary.minibatches import Pairs
-from rlgan.adversary.training import AdversarySettings, Round
+from rlgan.adversary.settings import AdversarySettings
+from rlgan.adversary.training import Round
 from rlgan.base.weights import weights_of
 from rlgan.discriminators import CnnHighway, build_discriminator
 from rlgan.envs.sequence_space import SequenceSpace

@@ -31,7 +31,7 @@ import ray
 
 from benchmarks.common import machine
 from benchmarks.processes import Census, Usage
-from rlgan.adversary.training import AdversarySettings
+from rlgan.adversary.settings import AdversarySettings
 from rlgan.config.config import Config, Workers
 from rlgan.config.paths import to_dict
 from rlgan.discriminators import CnnHighway

@@ -37,14 +37,15 @@ from benchmarks.reference import (
     train_generator_batch,
 )
 from rlgan.adversary.minibatches import Pairs
-from rlgan.adversary.training import Adversary, AdversarySettings, Round
+from rlgan.adversary.settings import AdversarySettings
+from rlgan.adversary.training import Adversary, Round
 from rlgan.discriminators import CnnHighway, CnnHighwayDiscriminator
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.generators import LSTM, build_generator
 from rlgan.layers.optimizers import Adam, build_optimizer, clip_gradients
 from rlgan.layers.prefix_features import SEQGAN_FILTERS, SEQGAN_WINDOWS
 from rlgan.policy.credit import MonteCarlo, monte_carlo_values
-from rlgan.policy.objectives import policy_gradient_weights, weighted_nll
+from rlgan.policy.loss_terms import policy_gradient_weights, weighted_nll
 from rlgan.rollouts.collecting import RolloutPlan, Shard, collect
 from rlgan.sampling.sampler import sampler_of
 

@@ -13,7 +13,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
-from rlgan.adversary.training import AdversarySettings
+from rlgan.adversary.settings import AdversarySettings
 from rlgan.base.declarations import tells_log_odds
 from rlgan.base.errors import ConfigError
 from rlgan.base.problems import ContradictionError, Problem

@@ -1,8 +1,9 @@
 """A language model in the discriminator's place: what it says of a token is its log-probability, and no verdict.
 
-Less the generator's own log-probability that is a reward for every token (`rlgan.policy.rewards.LogRatio`). Trained on
-reals it is the LM-ratio discriminator (docs/algorithms.md §7); on reals and fakes alike, the mediator of Cooperative
-Training (Lu et al. 2019). Its weight decay is its optimiser's, `optimizers.discriminator.weight_decay`.
+Less the generator's own log-probability that is a reward for every token
+(`rlgan.policy.discriminator_rewards.LogRatio`). Trained on reals it is the LM-ratio discriminator (docs/algorithms.md
+§7); on reals and fakes alike, the mediator of Cooperative Training (Lu et al. 2019). Its weight decay is its
+optimiser's, `optimizers.discriminator.weight_decay`.
 """
 
 from __future__ import annotations

@@ -23,7 +23,8 @@ from .best_sequences import BestSequences
 from .credit import Credit, CreditSettings, Rewards, log_ratios
 from .groups import equal_share
 from .kl_penalty import Penalised, ReferenceSettings
-from .objectives import LossNormaliser, ObjectiveSettings, policy_gradient_weights, share_of_batch
+from .loss_terms import LossNormaliser, policy_gradient_weights, share_of_batch
+from .objectives import ObjectiveSettings
 from .reward_base import Reward
 from .rewards import RewardSettings
 from .shuffled_verdicts import with_shuffled_verdicts

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rlgan.adversary.losses import Ranking, Relativistic
-from rlgan.adversary.training import AdversarySettings
+from rlgan.adversary.settings import AdversarySettings
 from rlgan.config.config import Config, Optimizers
 from rlgan.discriminators import MultiRepresentation, PairMultiRepresentation, PairRanker, Ranker
 from rlgan.envs.tasks import OracleTask, TaskSettings
@@ -12,10 +12,10 @@ from rlgan.generators import RelationalMemory, Seq2SeqRelationalMemory
 from rlgan.layers.optimizers import Adam
 from rlgan.layers.relaxation_temperatures import RisingInverse
 from rlgan.policy.baselines import PerStepMean
+from rlgan.policy.control_rewards import ConstantReward
 from rlgan.policy.credit import Terminal
 from rlgan.policy.logit_maps import Logit
 from rlgan.policy.objectives import Gumbel
-from rlgan.policy.rewards import ConstantReward
 from rlgan.schedule.phases import Schedule
 
 from .controls import controls_of

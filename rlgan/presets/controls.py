@@ -13,10 +13,10 @@ from rlgan.layers.optimizers import Adam
 from rlgan.policy.advantage_scaling import NoScaling
 from rlgan.policy.baselines import LeaveOneOut, NoBaseline, PerStepMean
 from rlgan.policy.behaviour import OwnPolicy
+from rlgan.policy.control_rewards import ConstantReward, LengthReward, OracleRatio, RandomReward
 from rlgan.policy.credit import RewardToGo, Terminal
 from rlgan.policy.kl_penalty import NoReference
 from rlgan.policy.objectives import NoPolicyGradient, Reinforce
-from rlgan.policy.rewards import ConstantReward, LengthReward, OracleRatio, RandomReward
 from rlgan.policy.teacher_forcing import (
     InterleavedTeacherForcing,
     MixedTeacherForcing,

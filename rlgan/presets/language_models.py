@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rlgan.adversary.losses import BradleyTerry, CrossEntropy, Relativistic
-from rlgan.adversary.training import AdversarySettings
+from rlgan.adversary.settings import AdversarySettings
 from rlgan.adversary.verdict_losses import VerdictGradient
 from rlgan.config.config import Config, Control, Optimizers, Workers
 from rlgan.discriminators import Logistic, SequenceClassifier, VerdictWriter
@@ -20,25 +20,22 @@ from rlgan.layers.pretrained import FreshWeights
 from rlgan.policy.advantage_scaling import BestOfGroup, GroupDeviation, NoScaling, SelfNormalised
 from rlgan.policy.baselines import BatchMean, GroupMean, NoBaseline, RunningMoments
 from rlgan.policy.behaviour import Beams, ColdMixture
+from rlgan.policy.control_rewards import ConstantReward
 from rlgan.policy.credit import RewardToGo, Terminal
-from rlgan.policy.implicit_losses import Bernoulli, ImplicitLossSettings, PairLogistic
-from rlgan.policy.kl_penalty import LossPenalty, NoReference
-from rlgan.policy.logit_maps import Logit, LogProbability, Probability
-from rlgan.policy.objectives import PPO, Implicit, InverseSoftQ, ObjectiveSettings, Reinforce, WeightedLikelihood
-from rlgan.policy.reward_functions import PluginReward
-from rlgan.policy.rewards import (
-    Bleu,
-    ConstantReward,
-    Mixed,
+from rlgan.policy.discriminator_rewards import (
     PairVerdict,
-    ReferenceBleu,
-    ReferenceMatch,
     RelativeProbability,
-    RewardSettings,
     StandardisedLogit,
     TurnIncrement,
     WrittenVerdict,
 )
+from rlgan.policy.implicit_losses import Bernoulli, ImplicitLossSettings, PairLogistic
+from rlgan.policy.kl_penalty import LossPenalty, NoReference
+from rlgan.policy.logit_maps import Logit, LogProbability, Probability
+from rlgan.policy.metric_rewards import Bleu, Mixed, ReferenceBleu, ReferenceMatch
+from rlgan.policy.objectives import PPO, Implicit, InverseSoftQ, ObjectiveSettings, Reinforce, WeightedLikelihood
+from rlgan.policy.reward_functions import PluginReward
+from rlgan.policy.rewards import RewardSettings
 from rlgan.policy.teacher_forcing import TeacherForcingByExample
 from rlgan.schedule.phases import Schedule
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rlgan.adversary.losses import CrossEntropy
-from rlgan.adversary.training import AdversarySettings
+from rlgan.adversary.settings import AdversarySettings
 from rlgan.config.config import Config
 from rlgan.discriminators import CnnHighway, WindowCnn
 from rlgan.envs.tasks import OracleTask, TaskSettings

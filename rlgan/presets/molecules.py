@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rlgan.adversary.training import AdversarySettings
+from rlgan.adversary.settings import AdversarySettings
 from rlgan.config.config import Config, Control, Optimizers
 from rlgan.discriminators import CnnHighway, PairCnn
 from rlgan.envs.tasks import PluginTask, TaskSettings
@@ -18,6 +18,7 @@ from rlgan.generators import LSTM, Seq2SeqLSTM
 from rlgan.layers.optimizers import Adam
 from rlgan.policy.advantage_scaling import NoScaling
 from rlgan.policy.baselines import GroupMean, LeaveOneOut, NoBaseline
+from rlgan.policy.control_rewards import ConstantReward
 from rlgan.policy.credit import Terminal
 from rlgan.policy.kl_penalty import LossPenalty, RewardPenalty
 from rlgan.policy.logit_maps import Probability
@@ -25,7 +26,6 @@ from rlgan.policy.objectives import PPO, AugmentedLikelihood, Reinforce
 from rlgan.policy.reward_filters import RewardFilter
 from rlgan.policy.reward_forms import WeightedFunction
 from rlgan.policy.reward_functions import PluginReward
-from rlgan.policy.rewards import ConstantReward
 from rlgan.schedule.phases import Schedule
 
 from .named import shipped

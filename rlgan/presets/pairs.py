@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rlgan.adversary.training import AdversarySettings
+from rlgan.adversary.settings import AdversarySettings
 from rlgan.config.config import Config, Optimizers
 from rlgan.discriminators import HierarchicalLSTM, InteractionCnn, PairCnn, TripleLSTM
 from rlgan.envs.tasks import TaskSettings, TransductionTask
@@ -13,8 +13,8 @@ from rlgan.layers.optimizers import SGD, Adadelta, Adam, RMSProp
 from rlgan.policy.baselines import ConstantBaseline, CriticBaseline, ExponentialMean
 from rlgan.policy.credit import CreditSettings, MonteCarlo, Prefix, Terminal
 from rlgan.policy.logit_maps import NegLogComplement, Probability
+from rlgan.policy.metric_rewards import Mixed, ReferenceBleu
 from rlgan.policy.objectives import Reinforce
-from rlgan.policy.rewards import Mixed, ReferenceBleu
 from rlgan.policy.teacher_forcing import InterleavedTeacherForcing, TeacherForcingByExample
 from rlgan.sampling.beam_search import BeamsAndSamples
 from rlgan.schedule.phases import Schedule

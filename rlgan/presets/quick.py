@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rlgan.adversary.losses import PrefixCrossEntropy
-from rlgan.adversary.training import AdversarySettings
+from rlgan.adversary.settings import AdversarySettings
 from rlgan.config.config import Config, Optimizers, Workers
 from rlgan.discriminators import CnnHighway, PairCnn
 from rlgan.envs.tasks import OracleTask, TaskSettings
@@ -13,10 +13,11 @@ from rlgan.evaluation.evaluator import EvaluationSettings
 from rlgan.generators import LSTM, Seq2SeqLSTM
 from rlgan.layers.optimizers import Adam
 from rlgan.policy.baselines import ImportanceWeights, NoBaseline
+from rlgan.policy.control_rewards import ConstantReward, OracleLikelihood
 from rlgan.policy.credit import MonteCarlo, Terminal
 from rlgan.policy.logit_maps import Ratio
+from rlgan.policy.metric_rewards import Bleu
 from rlgan.policy.objectives import Reinforce
-from rlgan.policy.rewards import Bleu, ConstantReward, OracleLikelihood
 from rlgan.policy.teacher_forcing import (
     MixedTeacherForcing,
     NoTeacherForcing,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rlgan.adversary.losses import CrossEntropy, Likelihood, PrefixCrossEntropy, Wasserstein
 from rlgan.adversary.regularisers import InterpolatedPenalty
-from rlgan.adversary.training import AdversarySettings
+from rlgan.adversary.settings import AdversarySettings
 from rlgan.config.config import Config, Optimizers
 from rlgan.discriminators import CausalLSTM, CnnHighway, DensityRatio, LanguageModel, PairCnn, ResConv
 from rlgan.envs.tasks import OracleTask, TaskSettings
@@ -22,11 +22,12 @@ from rlgan.policy.baselines import (
     LogPartition,
     PerStepMean,
 )
+from rlgan.policy.control_rewards import ConstantReward
 from rlgan.policy.credit import LambdaReturn, MonteCarlo, Prefix, RewardToGo, Terminal
+from rlgan.policy.discriminator_rewards import LogRatio
 from rlgan.policy.kl_penalty import LossPenalty, NoReference, RewardPenalty
 from rlgan.policy.logit_maps import Logit, Probability, Ratio, SignedProbability
 from rlgan.policy.objectives import PPO, GoalDirected, Gumbel, Reinforce, Soft
-from rlgan.policy.rewards import ConstantReward, LogRatio
 from rlgan.policy.teacher_forcing import (
     InterleavedTeacherForcing,
     MixedPrefix,

@@ -186,7 +186,7 @@ class Experience:
         square_targets: (B,) float32 nats, what the sum of its tokens' log-probabilities should be.
         square_mask: (B, T) float32, 1 on those tokens, and 0.
         residual_weights: (B, T) float32, not negative, of the squares of the rewards that the generator's logits imply
-            (`rlgan.policy.objectives.implied_rewards`); not 0 on the tokens of a sequence that has some.
+            (`rlgan.policy.loss_terms.implied_rewards`); not 0 on the tokens of a sequence that has some.
         goal_weights: (B, T) float32, what it weighs how far goals were met that are judged at a token
             (`GoalDistribution.goal_cosines`).
     """

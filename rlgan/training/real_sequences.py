@@ -22,7 +22,7 @@ from rlgan.config.config import Config
 from rlgan.envs.tasks import Task
 from rlgan.envs.transition import sequence_mask
 from rlgan.policy.experience import by_example
-from rlgan.policy.objectives import likelihood_weights
+from rlgan.policy.loss_terms import likelihood_weights
 from rlgan.rollouts.shards import Beginnings, beginnings_of
 from rlgan.sampling.records import Experience
 from rlgan.schedule.example_weights import tf_idf_weights

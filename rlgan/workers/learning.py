@@ -25,7 +25,7 @@ from rlgan.generators import Distribution, Generator, build_generator
 from rlgan.layers.micro_batches import micro_batches
 from rlgan.layers.optimizers import build_optimizer, clip_gradients, optimizer_state, restore_optimizer_state
 from rlgan.layers.relaxation import Relaxation
-from rlgan.policy.objectives import learner_loss, logprob_gap, pair_ratios
+from rlgan.policy.learner_loss import learner_loss, logprob_gap, pair_ratios
 from rlgan.sampling.sampler import mixed_inputs
 from rlgan.training.parts import LearnerPhase
 

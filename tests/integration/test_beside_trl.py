@@ -23,8 +23,9 @@ from rlgan.policy.baselines import GroupMean
 from rlgan.policy.credit import Terminal
 from rlgan.policy.experience import Memory, Recipe, learnable
 from rlgan.policy.kl_penalty import LossPenalty, NoReference
-from rlgan.policy.objectives import PPO, LossNormaliser, Reinforce
-from rlgan.policy.rewards import ReferenceBleu
+from rlgan.policy.loss_terms import LossNormaliser
+from rlgan.policy.metric_rewards import ReferenceBleu
+from rlgan.policy.objectives import PPO, Reinforce
 from rlgan.sampling.records import Rollouts
 from rlgan.workers.learner import GeneratorLearners
 from tests.support.language_models import require, write_model, write_tokenizer

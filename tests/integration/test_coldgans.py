@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from rlgan.adversary.losses import PrefixCrossEntropy
-from rlgan.adversary.training import AdversarySettings
+from rlgan.adversary.settings import AdversarySettings
 from rlgan.base.weights import weights_of
 from rlgan.config.paths import override
 from rlgan.envs.categorical import truncate_weights
@@ -24,8 +24,9 @@ from rlgan.policy.credit import MonteCarlo, Terminal
 from rlgan.policy.experience import Memory, learnable
 from rlgan.policy.feature_matching import FeatureMatching
 from rlgan.policy.kl_penalty import LossPenalty
+from rlgan.policy.learner_loss import learner_loss
 from rlgan.policy.logit_maps import Ratio
-from rlgan.policy.objectives import NoPolicyGradient, Reinforce, learner_loss
+from rlgan.policy.objectives import NoPolicyGradient, Reinforce
 from rlgan.policy.teacher_forcing import InterleavedTeacherForcing, MixedPrefix
 from rlgan.presets.controls import control
 from rlgan.presets.registry import preset

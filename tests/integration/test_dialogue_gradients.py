@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from rlgan.adversary.minibatches import Pairs, one_prefix_each
-from rlgan.adversary.training import Adversary, AdversarySettings, Round
+from rlgan.adversary.settings import AdversarySettings
+from rlgan.adversary.training import Adversary, Round
 from rlgan.discriminators import HierarchicalLSTM
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.tasks import Task, TransductionTask, build_task
@@ -21,10 +22,11 @@ from rlgan.envs.testing import all_sequences, random_sequences
 from rlgan.envs.transition import sequence_mask
 from rlgan.generators import Seq2SeqLSTM, build_generator
 from rlgan.layers.optimizers import Adam
+from rlgan.policy.control_rewards import ConstantReward
 from rlgan.policy.credit import CreditSettings, MonteCarlo, Prefix, Terminal
 from rlgan.policy.experience import Memory, learnable
-from rlgan.policy.objectives import Reinforce, weighted_nll
-from rlgan.policy.rewards import ConstantReward
+from rlgan.policy.loss_terms import weighted_nll
+from rlgan.policy.objectives import Reinforce
 from rlgan.policy.teacher_forcing import InterleavedTeacherForcing
 from rlgan.presets.registry import preset
 from rlgan.rollouts.collecting import RolloutPlan, Shard, prefix_logits

@@ -19,10 +19,10 @@ from rlgan.envs.tasks import Task, TextTask, build_task
 from rlgan.envs.transition import sequence_mask
 from rlgan.metrics import PROBES, probe_aucs, surface_of
 from rlgan.policy.baselines import GroupMean
+from rlgan.policy.control_rewards import ConstantReward
 from rlgan.policy.credit import RewardToGo, Terminal
 from rlgan.policy.logit_maps import Logit
 from rlgan.policy.objectives import Gumbel, Reinforce
-from rlgan.policy.rewards import ConstantReward
 from rlgan.presets.controls import control, trained_again
 from rlgan.runs.comparison import compare
 from rlgan.schedule.discriminator_balance import Band, CriticWarmup, Equilibrium

@@ -17,9 +17,11 @@ from rlgan.envs.tasks import build_task
 from rlgan.envs.transition import sequence_mask
 from rlgan.generators import LSTM, CausalLM, build_generator
 from rlgan.layers.pretrained import FreshWeights
+from rlgan.policy.control_rewards import ConstantReward
 from rlgan.policy.credit import Terminal
-from rlgan.policy.objectives import InverseSoftQ, Reinforce, implied_rewards, learner_loss, likelihood_weights
-from rlgan.policy.rewards import ConstantReward
+from rlgan.policy.learner_loss import learner_loss
+from rlgan.policy.loss_terms import implied_rewards, likelihood_weights
+from rlgan.policy.objectives import InverseSoftQ, Reinforce
 from rlgan.policy.teacher_forcing import InterleavedTeacherForcing, MixedPrefix, MixedTeacherForcing
 from rlgan.presets.controls import control
 from rlgan.presets.registry import preset

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from rlgan.adversary.losses import BradleyTerry
-from rlgan.adversary.training import AdversarySettings
+from rlgan.adversary.settings import AdversarySettings
 from rlgan.config.config import Config, Optimizers, Workers
 from rlgan.discriminators import SequenceClassifier
 from rlgan.envs.tasks import DemonstrationsTask, Task, build_task

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from rlgan.adversary.training import AdversarySettings
+from rlgan.adversary.settings import AdversarySettings
 from rlgan.config.config import Config, Optimizers, Workers
 from rlgan.config.paths import override
 from rlgan.discriminators import PairCnn
@@ -20,8 +20,8 @@ from rlgan.generators import CausalLM
 from rlgan.layers.optimizers import SGD, Adam
 from rlgan.policy.credit import MonteCarlo, Terminal
 from rlgan.policy.kl_penalty import LossPenalty
+from rlgan.policy.metric_rewards import ReferenceBleu
 from rlgan.policy.objectives import Reinforce
-from rlgan.policy.rewards import ReferenceBleu
 from rlgan.presets.registry import preset
 from rlgan.storage.export import Decoding, load_run_generator, save_run_generator
 from rlgan.training.trainer import Trainer

@@ -16,7 +16,8 @@ from rlgan.envs.testing import random_sequences
 from rlgan.envs.transition import sequence_mask
 from rlgan.generators import LSTM, GeneratorSettings, Seq2SeqLSTM
 from rlgan.layers.optimizers import SGD
-from rlgan.policy.objectives import PPO, logprob_gap
+from rlgan.policy.learner_loss import logprob_gap
+from rlgan.policy.objectives import PPO
 from rlgan.sampling.records import Experience
 from rlgan.training.generator_updates import require_one_policy
 from rlgan.training.trainer import Trainer

@@ -9,14 +9,14 @@ import pytest
 
 from rlgan import extensions
 from rlgan.adversary.regularisers import InterpolatedPenalty
-from rlgan.adversary.training import AdversarySettings
+from rlgan.adversary.settings import AdversarySettings
 from rlgan.config.config import Config, Workers
 from rlgan.discriminators import PluginDiscriminator
 from rlgan.envs.tasks import Task, build_task
 from rlgan.generators import PluginGenerator
+from rlgan.policy.control_rewards import ConstantReward
 from rlgan.policy.credit import Terminal
 from rlgan.policy.objectives import Gumbel
-from rlgan.policy.rewards import ConstantReward
 from rlgan.training.trainer import Trainer
 from rlgan.workers.assembly import build_parts
 from tests.support import plugin_networks

@@ -20,13 +20,9 @@ from rlgan.generators import Generator, build_generator
 from rlgan.layers.embeddings import with_embeddings_of
 from rlgan.policy.baselines import BaselineState, CriticBaseline
 from rlgan.policy.experience import Learnable, Memory, learnable
-from rlgan.policy.objectives import (
-    PPO,
-    Reinforce,
-    learner_loss,
-    likelihood_weights,
-    weighted_nll,
-)
+from rlgan.policy.learner_loss import learner_loss
+from rlgan.policy.loss_terms import likelihood_weights, weighted_nll
+from rlgan.policy.objectives import PPO, Reinforce
 from rlgan.policy.reward_base import Finished
 from rlgan.policy.value_function import ValueFunction
 from rlgan.presets.registry import PRESETS, preset

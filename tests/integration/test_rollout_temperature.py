@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rlgan.adversary.losses import PrefixCrossEntropy
-from rlgan.adversary.training import AdversarySettings
+from rlgan.adversary.settings import AdversarySettings
 from rlgan.base.weights import weights_of
 from rlgan.config.config import Config
 from rlgan.config.paths import override
@@ -18,7 +18,8 @@ from rlgan.envs.tasks import build_task
 from rlgan.generators import LSTM, Draw, build_generator
 from rlgan.policy.credit import MonteCarlo, Terminal
 from rlgan.policy.kl_penalty import LossPenalty
-from rlgan.policy.objectives import PPO, Gumbel, NoPolicyGradient, Reinforce, learner_loss
+from rlgan.policy.learner_loss import learner_loss
+from rlgan.policy.objectives import PPO, Gumbel, NoPolicyGradient, Reinforce
 from rlgan.policy.teacher_forcing import InterleavedTeacherForcing, MixedPrefix, MixedTeacherForcing
 from rlgan.presets.controls import control
 from rlgan.presets.registry import preset

@@ -14,7 +14,7 @@ from rlgan.generators import build_generator
 from rlgan.metrics import reference_bleu
 from rlgan.policy.baselines import ConstantBaseline, LeaveOneOut
 from rlgan.policy.logit_maps import Probability
-from rlgan.policy.rewards import Mixed, ReferenceBleu
+from rlgan.policy.metric_rewards import Mixed, ReferenceBleu
 from rlgan.presets.registry import preset
 from rlgan.rollouts.collecting import RolloutPlan, collect
 from rlgan.rollouts.shards import Beginnings, cut_into_shards

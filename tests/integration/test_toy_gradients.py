@@ -35,11 +35,15 @@ from rlgan.policy.baselines import (
     NoBaseline,
 )
 from rlgan.policy.credit import CreditSettings, MonteCarlo, RewardToGo, Terminal, at_the_end, lambda_returns, log_ratios
+from rlgan.policy.discriminator_rewards import LogRatio
 from rlgan.policy.experience import Memory, by_example, learnable
 from rlgan.policy.kl_penalty import penalised
+from rlgan.policy.learner_loss import learner_loss
 from rlgan.policy.logit_maps import DiscriminatorReward, Logit, Probability, Ratio, SignedProbability
-from rlgan.policy.objectives import PPO, Reinforce, learner_loss, likelihood_weights, reference_penalty, weighted_nll
-from rlgan.policy.rewards import Bleu, LogRatio, Mixed, ReferenceBleu, RewardSettings
+from rlgan.policy.loss_terms import likelihood_weights, reference_penalty, weighted_nll
+from rlgan.policy.metric_rewards import Bleu, Mixed, ReferenceBleu
+from rlgan.policy.objectives import PPO, Reinforce
+from rlgan.policy.rewards import RewardSettings
 from rlgan.rollouts.collecting import RolloutPlan, Shard
 from rlgan.sampling.records import Experience, Rollouts
 from tests.support import reference_metrics as twin

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from rlgan.adversary.losses import Likelihood, Wasserstein
 from rlgan.adversary.regularisers import InterpolatedPenalty
-from rlgan.adversary.training import AdversarySettings, Round
+from rlgan.adversary.settings import AdversarySettings
+from rlgan.adversary.training import Round
 from rlgan.base.errors import ConfigError, DataError
 from rlgan.config.config import Config, Control, Optimizers
 from rlgan.config.paths import override
@@ -38,12 +39,13 @@ from rlgan.policy.baselines import (
     NoBaseline,
     PerStepMean,
 )
+from rlgan.policy.control_rewards import ConstantReward, OracleRatio, RandomReward
 from rlgan.policy.credit import LambdaReturn, MonteCarlo, Prefix, RewardToGo, Terminal
+from rlgan.policy.discriminator_rewards import LogRatio
 from rlgan.policy.feature_matching import FeatureMatching
 from rlgan.policy.kl_penalty import RewardPenalty, adapted
 from rlgan.policy.logit_maps import Logit, NegLogComplement, Ratio
 from rlgan.policy.objectives import PPO, Gumbel, NoPolicyGradient, Reinforce, Soft
-from rlgan.policy.rewards import ConstantReward, LogRatio, OracleRatio, RandomReward
 from rlgan.policy.teacher_forcing import (
     InterleavedTeacherForcing,
     MixedPrefix,

@@ -29,7 +29,8 @@ from rlgan.policy.credit import MonteCarlo
 from rlgan.policy.experience import Memory, learnable
 from rlgan.policy.kl_penalty import LossPenalty
 from rlgan.policy.logit_maps import Probability, Ratio
-from rlgan.policy.objectives import PPO, LossNormaliser, ObjectiveSettings, Reinforce, Soft, likelihood_weights
+from rlgan.policy.loss_terms import LossNormaliser, likelihood_weights
+from rlgan.policy.objectives import PPO, ObjectiveSettings, Reinforce, Soft
 from rlgan.sampling.records import Experience, concatenate, stacked
 from rlgan.training.parts import LearnerPhase
 from rlgan.training.trainer import Trainer

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlgan.adversary.training import AdversarySettings
+from rlgan.adversary.settings import AdversarySettings
 from rlgan.base.weights import weights_of
 from rlgan.config.config import Config, Workers
 from rlgan.discriminators import build_discriminator

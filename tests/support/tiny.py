@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from rlgan.adversary.training import AdversarySettings, Round
+from rlgan.adversary.settings import AdversarySettings
+from rlgan.adversary.training import Round
 from rlgan.base.weights import Weights
 from rlgan.config.config import Config, Optimizers, Workers
 from rlgan.discriminators import CnnHighway, Tabular

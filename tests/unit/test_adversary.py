@@ -28,7 +28,8 @@ from rlgan.adversary.losses import (
 from rlgan.adversary.minibatches import Pairs, one_prefix_each
 from rlgan.adversary.mismatched_pairs import derangement
 from rlgan.adversary.regularisers import InterpolatedPenalty, NoGradientPenalty, gradient_penalty
-from rlgan.adversary.training import Adversary, AdversarySettings, Round
+from rlgan.adversary.settings import AdversarySettings
+from rlgan.adversary.training import Adversary, Round
 from rlgan.discriminators import (
     CausalLSTM,
     CnnHighway,

@@ -21,7 +21,9 @@ from rlgan.policy.best_sequences import BestSequences
 from rlgan.policy.credit import Terminal
 from rlgan.policy.experience import Learnable, Memory, Recipe, learnable
 from rlgan.policy.kl_penalty import RewardPenalty
-from rlgan.policy.objectives import AugmentedLikelihood, Objective, Reinforce, learner_loss, squared_distances
+from rlgan.policy.learner_loss import learner_loss
+from rlgan.policy.loss_terms import squared_distances
+from rlgan.policy.objectives import AugmentedLikelihood, Objective, Reinforce
 from rlgan.policy.reward_functions import PluginReward
 from rlgan.sampling.records import Rollouts
 from rlgan.training.trainer import Trainer

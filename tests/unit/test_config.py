@@ -36,21 +36,13 @@ from rlgan.generators import LSTM, CausalLM, LatentConv, Seq2SeqLSTM, Seq2SeqTra
 from rlgan.layers.embeddings import WordVectors
 from rlgan.policy.advantage_scaling import GroupDeviation, Whiten
 from rlgan.policy.baselines import CriticBaseline, ImportanceWeights, LeaveOneOut, LogPartition, NoBaseline
+from rlgan.policy.control_rewards import ConstantReward, OracleRatio, RandomReward
 from rlgan.policy.credit import LambdaReturn, MonteCarlo, Prefix, RewardToGo, Terminal
+from rlgan.policy.discriminator_rewards import LogitIncrement, LogRatio
 from rlgan.policy.kl_penalty import LossPenalty, RewardPenalty
 from rlgan.policy.logit_maps import Logit, LogProbability, NegLogComplement, Probability, Ratio, SignedProbability
+from rlgan.policy.metric_rewards import Bleu, Mixed, ReferenceBleu, ReferenceRouge
 from rlgan.policy.objectives import PPO, AugmentedLikelihood, Gumbel, NoPolicyGradient, Soft
-from rlgan.policy.rewards import (
-    Bleu,
-    ConstantReward,
-    LogitIncrement,
-    LogRatio,
-    Mixed,
-    OracleRatio,
-    RandomReward,
-    ReferenceBleu,
-    ReferenceRouge,
-)
 from rlgan.policy.teacher_forcing import (
     InterleavedTeacherForcing,
     MixedPrefix,

@@ -18,7 +18,7 @@ from rlgan.envs.transition import sequence_mask
 from rlgan.layers.optimizers import Adam
 from rlgan.policy.baselines import CriticBaseline
 from rlgan.policy.experience import Memory, learnable
-from rlgan.policy.objectives import weighted_nll
+from rlgan.policy.loss_terms import weighted_nll
 from rlgan.policy.value_function import ValueFunction, explained_variance, value_loss
 from rlgan.sampling.records import Rollouts
 from tests.support.recipes import recipe

@@ -17,10 +17,11 @@ from rlgan.policy.baselines import BaselineSettings, BaselineState, ConstantBase
 from rlgan.policy.credit import CreditSettings
 from rlgan.policy.kl_penalty import ReferenceSettings
 from rlgan.policy.logit_maps import Ratio
+from rlgan.policy.metric_rewards import Mixed
 from rlgan.policy.objectives import Gumbel, ObjectiveSettings
 from rlgan.policy.reward_base import Reward
 from rlgan.policy.reward_functions import PluginReward
-from rlgan.policy.rewards import Mixed, RewardSettings
+from rlgan.policy.rewards import RewardSettings
 
 
 def variants(union: Any) -> list[Any]:

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from rlgan.adversary.losses import PrefixCrossEntropy, cross_entropy, excess_nll, prefix_log_ratios
 from rlgan.adversary.minibatches import Pairs
-from rlgan.adversary.training import Adversary, AdversarySettings, Round
+from rlgan.adversary.settings import AdversarySettings
+from rlgan.adversary.training import Adversary, Round
 from rlgan.base.errors import ConfigError
 from rlgan.base.weights import weights_of
 from rlgan.config.paths import override
@@ -24,7 +25,7 @@ from rlgan.generators import LSTM, Seq2SeqLSTM, build_generator
 from rlgan.layers.optimizers import Adam
 from rlgan.policy.baselines import PerStepMean
 from rlgan.policy.credit import RewardToGo
-from rlgan.policy.rewards import LogitIncrement, LogRatio
+from rlgan.policy.discriminator_rewards import LogitIncrement, LogRatio
 from rlgan.presets.registry import preset
 from rlgan.sampling.records import Rollouts
 from rlgan.training.trainer import Trainer

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from rlgan.adversary.minibatches import Pairs
-from rlgan.adversary.training import AdversarySettings, Round
+from rlgan.adversary.settings import AdversarySettings
+from rlgan.adversary.training import Round
 from rlgan.base.devices import CPU, device_of
 from rlgan.base.errors import ConfigError
 from rlgan.envs.tasks import build_task

@@ -16,7 +16,8 @@ from rlgan.envs.tasks import TextTask, ToyTask, build_task
 from rlgan.envs.transition import sequence_mask
 from rlgan.policy.baselines import GroupMean
 from rlgan.policy.credit import RewardToGo, rewards_to_go
-from rlgan.policy.rewards import TurnIncrement, ends_of_turns, turn_increments
+from rlgan.policy.discriminator_rewards import TurnIncrement
+from rlgan.policy.token_rewards import ends_of_turns, turn_increments
 from rlgan.training.trainer import Trainer
 from rlgan.workers.assembly import build_parts
 from tests.support.errors import refused

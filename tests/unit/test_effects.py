@@ -12,8 +12,8 @@ from rlgan.base.errors import ConfigError
 from rlgan.config.config import Config
 from rlgan.config.paths import override, to_dict
 from rlgan.envs.tasks import build_task
+from rlgan.policy.control_rewards import ConstantReward
 from rlgan.policy.credit import Terminal
-from rlgan.policy.rewards import ConstantReward
 from rlgan.presets.effects import require_effect, unread
 from rlgan.presets.registry import preset
 from rlgan.training.trainer import Trainer

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from rlgan.adversary.minibatches import Pairs
-from rlgan.adversary.training import Adversary, AdversarySettings, Round
+from rlgan.adversary.settings import AdversarySettings
+from rlgan.adversary.training import Adversary, Round
 from rlgan.base.errors import DataError
 from rlgan.base.weights import load_weights, weights_of
 from rlgan.discriminators import CausalLSTM, build_discriminator

@@ -35,7 +35,7 @@ from rlgan.generators import (
     build_generator,
 )
 from rlgan.policy.credit import MonteCarlo, Prefix, Terminal
-from rlgan.policy.rewards import BesideTargets, ReferenceBleu
+from rlgan.policy.metric_rewards import BesideTargets, ReferenceBleu
 from rlgan.rollouts.collecting import RolloutPlan, Shard
 from rlgan.sampling import environment
 from rlgan.sampling.environment import WRITERS

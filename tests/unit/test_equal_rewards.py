@@ -40,11 +40,13 @@ from rlgan.policy.baselines import (
     NoBaseline,
     PerStepMean,
 )
+from rlgan.policy.control_rewards import ConstantReward
 from rlgan.policy.credit import CreditSettings, LambdaReturn, MonteCarlo, Prefix, RewardToGo, Terminal
 from rlgan.policy.experience import Learnable, Memory, learnable
 from rlgan.policy.logit_maps import Logit, LogProbability, NegLogComplement, Probability, Ratio, SignedProbability
+from rlgan.policy.metric_rewards import Mixed, ReferenceBleu, ReferenceRouge
 from rlgan.policy.objectives import PPO, Reinforce
-from rlgan.policy.rewards import ConstantReward, Mixed, ReferenceBleu, ReferenceRouge, RewardSettings
+from rlgan.policy.rewards import RewardSettings
 from rlgan.policy.value_function import explained_variance
 from rlgan.sampling.records import Rollouts
 from tests.support.recipes import recipe

@@ -11,7 +11,7 @@ from torch import Tensor
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.testing import random_sequences
 from rlgan.envs.transition import sequence_mask
-from rlgan.policy.objectives import likelihood_weights, weighted_nll
+from rlgan.policy.loss_terms import likelihood_weights, weighted_nll
 from rlgan.schedule.example_weights import tf_idf_weights
 
 SPACE = SequenceSpace(5, 4, end_id=0)

@@ -28,21 +28,16 @@ from rlgan.policy.baselines import (
     NoBaseline,
     PerStepMean,
 )
+from rlgan.policy.control_rewards import ConstantReward, OracleRatio, RandomReward
 from rlgan.policy.credit import CreditSettings, LambdaReturn, MonteCarlo, Prefix, RewardToGo, Terminal
+from rlgan.policy.discriminator_rewards import LogRatio
 from rlgan.policy.experience import Learnable, Memory, by_example, learnable, token_values
 from rlgan.policy.kl_penalty import LossPenalty, RewardPenalty
 from rlgan.policy.logit_maps import Logit, Probability, Ratio, SignedProbability
-from rlgan.policy.objectives import PPO, LossNormaliser, Reinforce
-from rlgan.policy.rewards import (
-    ConstantReward,
-    LogRatio,
-    Mixed,
-    OracleRatio,
-    RandomReward,
-    ReferenceBleu,
-    ReferenceRouge,
-    RewardSettings,
-)
+from rlgan.policy.loss_terms import LossNormaliser
+from rlgan.policy.metric_rewards import Mixed, ReferenceBleu, ReferenceRouge
+from rlgan.policy.objectives import PPO, Reinforce
+from rlgan.policy.rewards import RewardSettings
 from rlgan.presets.controls import control
 from rlgan.sampling.records import Experience, Rollouts
 from tests.support.recipes import recipe

@@ -17,8 +17,9 @@ from rlgan.policy.baselines import GroupMean
 from rlgan.policy.credit import Terminal
 from rlgan.policy.experience import Memory, learnable
 from rlgan.policy.kl_penalty import RewardPenalty
+from rlgan.policy.learner_loss import learner_loss
 from rlgan.policy.logit_maps import Logit, Probability
-from rlgan.policy.objectives import WeightedLikelihood, learner_loss
+from rlgan.policy.objectives import WeightedLikelihood
 from rlgan.policy.rewards import RewardSettings
 from rlgan.sampling.records import Experience, Rollouts
 from rlgan.training.trainer import Trainer

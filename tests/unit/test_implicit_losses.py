@@ -23,7 +23,8 @@ from rlgan.policy.implicit_losses import (
     RatioLoss,
     log_ratios_of,
 )
-from rlgan.policy.objectives import Implicit, Reinforce, learner_loss
+from rlgan.policy.learner_loss import learner_loss
+from rlgan.policy.objectives import Implicit, Reinforce
 from rlgan.sampling.records import Experience, stacked
 from tests.support.errors import refused
 

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from rlgan.adversary.losses import LossSettings
 from rlgan.adversary.minibatches import Pairs
-from rlgan.adversary.training import Adversary, AdversarySettings, Round
+from rlgan.adversary.settings import AdversarySettings
+from rlgan.adversary.training import Adversary, Round
 from rlgan.base.errors import MemoryShortError
 from rlgan.base.weights import trained_of, weights_of
 from rlgan.discriminators import (

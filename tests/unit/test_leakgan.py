@@ -23,7 +23,8 @@ from rlgan.envs.transition import sequence_mask
 from rlgan.generators import LSTM, ManagerWorker, ManagerWorkerGenerator
 from rlgan.generators.testing import check_generator
 from rlgan.policy.experience import Memory, learnable
-from rlgan.policy.objectives import GoalDirected, Reinforce, learner_loss
+from rlgan.policy.learner_loss import learner_loss
+from rlgan.policy.objectives import GoalDirected, Reinforce
 from rlgan.presets.controls import control
 from rlgan.presets.registry import preset
 from rlgan.sampling.records import Rollouts

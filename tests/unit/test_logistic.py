@@ -11,7 +11,8 @@ from torch import Tensor
 
 from rlgan.adversary.losses import CrossEntropy
 from rlgan.adversary.minibatches import Pairs
-from rlgan.adversary.training import Adversary, AdversarySettings, Round
+from rlgan.adversary.settings import AdversarySettings
+from rlgan.adversary.training import Adversary, Round
 from rlgan.base.errors import ShapeError
 from rlgan.config.config import Config
 from rlgan.discriminators import Logistic, LogisticDiscriminator

@@ -17,7 +17,7 @@ from rlgan.envs.tasks.pairs import SeparateVocabularies, SharedVocabulary
 from rlgan.envs.tasks.pieces import Words
 from rlgan.evaluation.adversarial import FreshEvaluator
 from rlgan.layers.optimizers import SGD
-from rlgan.policy.rewards import Mixed, ReferenceBleu
+from rlgan.policy.metric_rewards import Mixed, ReferenceBleu
 from rlgan.policy.teacher_forcing import InterleavedTeacherForcing
 from rlgan.presets.registry import preset
 from tests.support.errors import refused

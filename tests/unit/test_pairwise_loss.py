@@ -14,7 +14,8 @@ from rlgan.adversary.losses import BradleyTerry, CrossEntropy, Relativistic, bra
 from rlgan.adversary.margins import margin_health
 from rlgan.adversary.minibatches import Minibatches, Pairs
 from rlgan.adversary.replay_buffer import ReplayBuffer
-from rlgan.adversary.training import Adversary, AdversarySettings, Round
+from rlgan.adversary.settings import AdversarySettings
+from rlgan.adversary.training import Adversary, Round
 from rlgan.base.devices import CPU
 from rlgan.base.errors import ShapeError
 from rlgan.base.seeding import stream

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from rlgan import extensions
 from rlgan.adversary.regularisers import InterpolatedPenalty
-from rlgan.adversary.training import AdversarySettings
+from rlgan.adversary.settings import AdversarySettings
 from rlgan.base.errors import ConfigError, PluginError
 from rlgan.base.problems import ContradictionError
 from rlgan.discriminators import Ensemble, PluginDiscriminator, build_discriminator
@@ -37,9 +37,9 @@ from rlgan.generators import (
 )
 from rlgan.generators.plugin import require_sound as require_sound_generator
 from rlgan.generators.testing import check_generator
+from rlgan.policy.control_rewards import ConstantReward
 from rlgan.policy.credit import Terminal
 from rlgan.policy.objectives import Gumbel
-from rlgan.policy.rewards import ConstantReward
 from rlgan.sampling.beam_search import beam_search
 from rlgan.sampling.sampler import sample
 from tests.support import plugin_networks

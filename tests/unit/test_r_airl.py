@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from rlgan.adversary.losses import CrossEntropy, Hinge, LeastSquares
 from rlgan.adversary.minibatches import Minibatches, Pairs
 from rlgan.adversary.perturbed_copies import perturbed_copies
-from rlgan.adversary.training import AdversarySettings
+from rlgan.adversary.settings import AdversarySettings
 from rlgan.base.devices import CPU
 from rlgan.base.errors import ShapeError
 from rlgan.base.seeding import stream
@@ -24,11 +24,13 @@ from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.tasks import ToyTask, build_task
 from rlgan.envs.transition import sequence_mask
 from rlgan.policy.baselines import GroupMean, NoBaseline
+from rlgan.policy.control_rewards import ConstantReward
 from rlgan.policy.credit import RewardToGo, rewards_to_go
+from rlgan.policy.discriminator_rewards import LogRatio, StandardisedLogit
 from rlgan.policy.experience import rewards_of
 from rlgan.policy.logit_maps import Logit, Ratio
 from rlgan.policy.objectives import Gumbel
-from rlgan.policy.rewards import ConstantReward, LogRatio, StandardisedLogit, standardised
+from rlgan.policy.token_rewards import standardised
 from rlgan.presets.controls import control
 from rlgan.training.trainer import Trainer
 from rlgan.workers.assembly import build_parts

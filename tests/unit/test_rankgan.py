@@ -12,7 +12,8 @@ from torch.nn import functional
 
 from rlgan.adversary.losses import Ranking, ranking
 from rlgan.adversary.minibatches import Pairs
-from rlgan.adversary.training import Adversary, AdversarySettings, Round
+from rlgan.adversary.settings import AdversarySettings
+from rlgan.adversary.training import Adversary, Round
 from rlgan.base.errors import ShapeError
 from rlgan.base.weights import load_weights, weights_of
 from rlgan.config.checks import problems

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from rlgan.adversary.losses import BradleyTerry
 from rlgan.adversary.replay_buffer import ReplayBuffer
-from rlgan.adversary.training import AdversarySettings
+from rlgan.adversary.settings import AdversarySettings
 from rlgan.base.errors import ShapeError
 from rlgan.base.seeding import stream
 from rlgan.config.config import Config
@@ -22,8 +22,8 @@ from rlgan.envs.tasks import ToyTask, build_task
 from rlgan.policy.advantage_scaling import NoScaling
 from rlgan.policy.baselines import BaselineState, GroupMean, advantages
 from rlgan.policy.credit import MonteCarlo, RewardToGo, Terminal
+from rlgan.policy.discriminator_rewards import PairVerdict
 from rlgan.policy.logit_maps import Ratio
-from rlgan.policy.rewards import PairVerdict
 from rlgan.training.trainer import Trainer
 from rlgan.workers.assembly import build_parts
 from tests.support.errors import refused

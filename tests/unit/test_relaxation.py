@@ -8,7 +8,7 @@ from torch import Tensor
 
 from rlgan.layers.relaxation import gumbel_noise, relaxed_rows, uniform_of_rows
 from rlgan.policy.baselines import BaselineState, ConstantBaseline, advantages
-from rlgan.policy.objectives import policy_gradient_weights, weighted_nll
+from rlgan.policy.loss_terms import policy_gradient_weights, weighted_nll
 
 LOGITS = torch.tensor([0.2, -0.1, 0.4])
 PROBS = torch.tensor([0.337585, 0.250089, 0.412327])

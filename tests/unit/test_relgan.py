@@ -12,7 +12,8 @@ from torch.nn import functional
 
 from rlgan.adversary.losses import BradleyTerry, Relativistic, relativistic
 from rlgan.adversary.minibatches import Pairs
-from rlgan.adversary.training import Adversary, AdversarySettings, Round
+from rlgan.adversary.settings import AdversarySettings
+from rlgan.adversary.training import Adversary, Round
 from rlgan.base.errors import ShapeError
 from rlgan.base.weights import weights_of
 from rlgan.discriminators import (

@@ -13,6 +13,7 @@ from rlgan.base.errors import ShapeError
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.tasks import Task
 from rlgan.envs.transition import sequence_mask
+from rlgan.policy.control_rewards import ConstantReward, OracleLikelihood, OracleRatio, RandomReward
 from rlgan.policy.logit_maps import (
     DiscriminatorReward,
     Logit,
@@ -22,18 +23,9 @@ from rlgan.policy.logit_maps import (
     Ratio,
     SignedProbability,
 )
+from rlgan.policy.metric_rewards import Bleu, Mixed, ReferenceBleu, ReferenceRouge
 from rlgan.policy.reward_base import Finished, Reward
-from rlgan.policy.rewards import (
-    Bleu,
-    ConstantReward,
-    Mixed,
-    OracleLikelihood,
-    OracleRatio,
-    RandomReward,
-    ReferenceBleu,
-    ReferenceRouge,
-    log_ratio,
-)
+from rlgan.policy.token_rewards import log_ratio
 from rlgan.sampling.records import Rollouts
 from tests.support.drawn import drawn_in
 from tests.support.errors import refused

@@ -17,8 +17,8 @@ from rlgan.metrics import reference_bleu, reference_rouge_l
 from rlgan.policy.credit import CreditSettings, MonteCarlo, Prefix, Terminal, monte_carlo_values
 from rlgan.policy.experience import token_values
 from rlgan.policy.logit_maps import Probability
+from rlgan.policy.metric_rewards import BesideTargets, ReferenceBleu, ReferenceRouge
 from rlgan.policy.reward_base import Finished, Scored
-from rlgan.policy.rewards import BesideTargets, ReferenceBleu, ReferenceRouge
 from rlgan.rollouts.collecting import RolloutPlan, Shard
 from rlgan.sampling.records import Rollouts, concatenate
 from rlgan.workers.rollout import LocalRollouts, RolloutWorker

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from rlgan.adversary.losses import Wasserstein
 from rlgan.adversary.regularisers import InterpolatedPenalty
-from rlgan.adversary.training import AdversarySettings
+from rlgan.adversary.settings import AdversarySettings
 from rlgan.base.errors import ConfigError
 from rlgan.discriminators import ResConv
 from rlgan.envs.tasks import PairsTask, TransductionTask
@@ -19,9 +19,9 @@ from rlgan.envs.tasks.text import TextTask
 from rlgan.envs.tasks.transduction import Copy, RandomTable
 from rlgan.evaluation.evaluator import EvaluationSettings
 from rlgan.generators import LatentConv
+from rlgan.policy.control_rewards import ConstantReward
 from rlgan.policy.credit import Terminal
 from rlgan.policy.objectives import Soft
-from rlgan.policy.rewards import ConstantReward
 from rlgan.schedule.model_selection import (
     BestGenerator,
     Measure,

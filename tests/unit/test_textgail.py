@@ -20,9 +20,10 @@ from rlgan.envs.tasks import ToyTask, build_task
 from rlgan.envs.transition import sequence_mask
 from rlgan.policy.baselines import BaselineState, RunningMoments, advantages
 from rlgan.policy.credit import MonteCarlo, RewardToGo, Terminal
+from rlgan.policy.discriminator_rewards import RelativeProbability
 from rlgan.policy.logit_maps import Probability
-from rlgan.policy.objectives import PPO, clipped_surrogate
-from rlgan.policy.rewards import RelativeProbability
+from rlgan.policy.loss_terms import clipped_surrogate
+from rlgan.policy.objectives import PPO
 from rlgan.policy.teacher_forcing import TeacherForcingByExample
 from rlgan.training.trainer import Trainer
 from rlgan.workers.assembly import build_parts

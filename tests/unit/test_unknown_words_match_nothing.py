@@ -41,7 +41,7 @@ from rlgan.metrics import (
     share_unique,
     strip,
 )
-from rlgan.policy.rewards import Bleu, ReferenceBleu, ReferenceRouge
+from rlgan.policy.metric_rewards import Bleu, ReferenceBleu, ReferenceRouge
 from tests.support import reference_metrics as twin
 from tests.support.drawn import drawn_in
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from rlgan.adversary.losses import PrefixCrossEntropy
-from rlgan.adversary.training import AdversarySettings
+from rlgan.adversary.settings import AdversarySettings
 from rlgan.base.errors import ConfigError, ShapeError
 from rlgan.base.weights import load_weights
 from rlgan.config.config import Config
@@ -28,8 +28,8 @@ from rlgan.layers.optimizers import SGD
 from rlgan.metrics import active_units, mean_rank
 from rlgan.metrics.latents import central_differences
 from rlgan.policy.behaviour import Beams, ColdMixture
+from rlgan.policy.control_rewards import OracleRatio
 from rlgan.policy.objectives import Implicit, InverseSoftQ
-from rlgan.policy.rewards import OracleRatio
 from rlgan.policy.teacher_forcing import MixedPrefix, MixedTeacherForcing, ScheduledSampling, TeacherForcingByExample
 from rlgan.presets.controls import control
 from rlgan.sampling.records import Experience, stacked

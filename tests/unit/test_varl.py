@@ -14,7 +14,7 @@ from rlgan.envs.tasks import ToyTask, build_task
 from rlgan.policy.baselines import GroupMean, NoBaseline
 from rlgan.policy.credit import MonteCarlo, Terminal
 from rlgan.policy.logit_maps import Logit
-from rlgan.policy.rewards import Mixed, ReferenceMatch
+from rlgan.policy.metric_rewards import Mixed, ReferenceMatch
 from rlgan.training.trainer import Trainer
 from rlgan.workers.assembly import build_parts
 from tests.support.errors import refused

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from rlgan.adversary.minibatches import Minibatches, Pairs
 from rlgan.adversary.replay_buffer import ReplayBuffer
-from rlgan.adversary.training import Adversary, AdversarySettings, Round
+from rlgan.adversary.settings import AdversarySettings
+from rlgan.adversary.training import Adversary, Round
 from rlgan.adversary.verdict_losses import (
     VerdictGradient,
     expected_loss,
@@ -40,7 +41,7 @@ from rlgan.layers.pretrained import FreshWeights
 from rlgan.policy.advantage_scaling import NoScaling
 from rlgan.policy.baselines import GroupMean
 from rlgan.policy.credit import MonteCarlo, Terminal
-from rlgan.policy.rewards import PairVerdict, WrittenVerdict
+from rlgan.policy.discriminator_rewards import PairVerdict, WrittenVerdict
 from rlgan.policy.shuffled_verdicts import with_shuffled_verdicts
 from rlgan.rollouts.collecting import written_verdicts
 from rlgan.training.trainer import Trainer

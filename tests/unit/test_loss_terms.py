@@ -1,4 +1,4 @@
-"""The generator's loss as weights: normalisers by hand, and that the learner's sum is the loss of the papers."""
+"""The terms of the generator's loss: normalisers by hand, and that the learner's sum is the loss of the papers."""
 
 from __future__ import annotations
 
@@ -9,19 +9,18 @@ import torch
 from torch import Tensor
 
 from rlgan.base.errors import ShapeError
-from rlgan.policy.objectives import (
-    PPO,
+from rlgan.policy.learner_loss import learner_loss
+from rlgan.policy.loss_terms import (
     LossNormaliser,
-    Reinforce,
     clipped_surrogate,
     clipped_tokens,
-    learner_loss,
     likelihood_weights,
     policy_gradient_weights,
     reference_penalty,
     share_of_batch,
     weighted_nll,
 )
+from rlgan.policy.objectives import PPO, Reinforce
 from rlgan.policy.teacher_forcing import TeacherForcingByExample
 from tests.support.errors import refused
 
