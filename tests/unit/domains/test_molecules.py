@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
 import re
@@ -474,6 +475,48 @@ def test_a_file_is_cleaned_and_what_was_left_out_is_counted(tmp_path: Path) -> N
     check_task(task)
 
 
+@pytest.mark.parametrize(
+    ("content", "options"),
+    [
+        ("SMILES,SPLIT\n{rows}", {}),  # as MOSES has it
+        ("id,canonical_smiles\n{rows}", {}),
+        ("0\t{rows}", {"column": 1, "format": "table", "header": False}),
+        ("x;{rows}", {"column": "1", "separator": ";"}),
+        ("name of it\n{rows}", {"header": True}),
+    ],
+)
+def test_tables_are_read_as_their_options_say(content: str, options: dict[str, Any], tmp_path: Path) -> None:
+    before, _, _ = content.partition("{rows}")
+    start = before.rpartition("\n")[2]
+    heads, cells = before[: len(before) - len(start)], [f"{'C' * number}N" for number in range(1, 21)]
+    rows = [f"{cell},train" if "SPLIT" in heads else f"7,{cell}" if "id" in heads else start + cell for cell in cells]
+    path = tmp_path / "my.csv" if "," in rows[0] else tmp_path / "my.txt"
+    path.write_text(heads + "\n".join(rows), "utf-8")
+    task = molecules(str(path), **options)
+    assert {text for part in (task.train, task.valid, task.test) for text in task.decode(part)} == set(cells)
+    assert any("20 molecules; left out: 0 rows without a molecule, 0 salts" in one for one in task.notes)
+
+
+def test_every_option_that_is_advised_for_a_file_is_one_of_the_task(tmp_path: Path) -> None:
+    path = tmp_path / "my.tsv"
+    path.write_text("CCO\tethanol\nCCN\tamine\n", "utf-8")
+    with pytest.raises(DataError) as raised:
+        molecules(str(path))
+    path.with_suffix(".smi").write_text("smiles\n" + "".join(f"{'C' * n}O\n" for n in range(1, 21)), "utf-8")
+    advice = " ".join([str(raised.value), *molecules(str(path.with_suffix(".smi"))).notes])
+    named = set(re.findall(r"--task\.options\.(\w+)", advice))
+    assert {"column", "format", "header"} <= named <= inspect.signature(molecules).parameters.keys()
+
+
+def test_what_selfies_cannot_write_is_left_out_and_counted(tmp_path: Path) -> None:
+    path = tmp_path / "my.smi"
+    path.write_text(FILE + "O=I(=O)c1ccccc1\n", "utf-8")
+    task = molecules(str(path), notation="selfies")
+    where = FILE.count("\n") + 1
+    left_out = f"2 rows without a molecule (lines 1, 6), 1 molecule that cannot be written as SELFIES (line {where})"
+    assert any(f"22 molecules; left out: {left_out}, 1 salt, 2 repeated" in one for one in task.notes)
+
+
 def test_without_a_file_molecules_are_put_together() -> None:
     task = molecules(held_out=0.1, max_length=48)
     assert len(task.train) == 2360 and len(task.test) == 294
@@ -501,6 +544,14 @@ def test_as_selfies_every_sequence_of_tokens_is_a_molecule(tmp_path: Path) -> No
         ({"held_out": 0.0}, "molecules_held_out"),
         ({"path": "x.smi", "notation": "inchi"}, "molecules_option"),
         ({"path": "x.smi", "salts": "maybe"}, "molecules_option"),
+        ({"path": "x.smi", "format": "xml"}, "molecules_option"),
+        ({"path": "x.smi", "encoding": "utf-9"}, "unknown_encoding"),
+        ({"max_length": 1}, "molecules_number"),
+        ({"split_seed": -1}, "molecules_number"),
+        ({"column": "smiles"}, "molecules_no_file"),
+        ({"column": 1}, "molecules_no_file"),
+        ({"header": False}, "molecules_no_file"),
+        ({"encoding": "latin-1"}, "molecules_no_file"),
     ],
 )
 def test_wrong_options_are_refused(options: dict[str, Any], code: str) -> None:
