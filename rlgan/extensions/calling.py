@@ -15,7 +15,7 @@ from typing import Any, Literal, Optional, Union, get_args, get_origin, get_type
 import numpy as np
 import torch
 
-from rlgan.base.errors import ConfigError, PluginError, nearest
+from rlgan.base.errors import ConfigError, PluginError, RlganError, nearest
 from rlgan.base.threads import torch_threads
 
 from .loading import Loaded
@@ -72,6 +72,16 @@ def call_in_time(call: Callable[[], Any], timeout_s: float, late: Callable[[], s
         frame = sys._current_frames().get(thread.ident or 0)
         raise PluginError(f"{late()}{lines_of(frame, __file__)}", code="plugin_too_slow")
     return outcome["returned"]
+
+
+def refusal(who: str, error: BaseException) -> PluginError | None:
+    """What code of the user's own refuses with an error of rlgan, as its own words; None of any other error.
+
+    Such an error says what is wrong and what to do, so there is nothing to fix in the code that raised it.
+    """
+    if not isinstance(error, RlganError):
+        return None
+    return PluginError(f"{who}: {error}", code=error.code, fields=error.fields)
 
 
 def brief(value: Any, most: int = 200) -> str:
@@ -148,6 +158,9 @@ def bound(plugin: Plugin, loaded: Loaded) -> Callable[..., Any]:
         return partial(memory.built[key])
     try:
         built: Any = loaded.object(**plugin.options)
+    except RlganError as error:
+        who = f"{plugin.plugin_kind} plug-in {plugin.name!r}"
+        raise ConfigError(f"{who}: {error}", code=error.code, fields=error.fields) from error
     except Exception as error:  # a user's own code may raise anything
         raise PluginError(
             f"{plugin.plugin_kind} plug-in {plugin.name!r}: building it raised {type(error).__name__}: {error}. "

@@ -79,6 +79,7 @@ def images(
         ("decay", decay, 0.0 < decay < 1.0, "above 0 and below 1"),
         ("codebook", codebook, codebook in ("ema", "gradient"), "ema or gradient"),
         ("held_out", held_out, 0.0 < held_out < 0.5, "above 0 and below 0.5"),
+        ("split_seed", split_seed, split_seed >= 0, "at least 0"),
     ):
         if not is_good:
             raise refuse(name, value, allowed, "images_option")

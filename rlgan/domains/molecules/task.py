@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
@@ -62,12 +62,16 @@ def molecules(
         DataError: the file cannot be read, or has too few molecules.
     """
     require_rdkit("task molecules")
-    _check_choices(notation=(notation, ("smiles", "selfies")), salts=(salts, ("drop", "keep")),
-                   format=(format, get_args(FileFormat)))  # fmt: skip
+    _check_choices(
+        notation=(notation, ("smiles", "selfies")),
+        salts=(salts, ("drop", "keep")),
+        format=(format, get_args(FileFormat)),
+    )
     _check_numbers(held_out, max_length=(max_length, 2), split_seed=(split_seed, 0))
     if not path:
-        _refuse_of_files(column=None if column == "" else column, format=None if format == "auto" else format, separator=separator,
-                         encoding=None if encoding == "utf-8" else encoding, quotes=quotes, header=header)  # fmt: skip
+        given = {"column": (column, ""), "format": (format, "auto"), "encoding": (encoding, "utf-8")}
+        given |= {"separator": (separator, None), "quotes": (quotes, None), "header": (header, None)}
+        _refuse_of_files(given)
     separator = {"\\t": "\t", "tab": "\t"}.get(separator or "", separator)
     read = _read(
         path, column, How(known_encoding(encoding), format, separator, quotes, header, options="--task.options.")
@@ -140,10 +144,10 @@ def _check_numbers(held_out: float, **options: tuple[int, int]) -> None:
             )
 
 
-def _refuse_of_files(**options: str | int | None) -> None:
-    """Refuse what says how a file is read, for there is none."""
-    for name, value in options.items():
-        if value is not None:
+def _refuse_of_files(options: Mapping[str, tuple[object, object]]) -> None:
+    """Refuse what says how a file is read, for there is none: of each option its value and its default."""
+    for name, (value, default) in options.items():
+        if value != default:
             raise ConfigError(
                 f"task.options.{name}={value!r}: has no effect without a file. Set task.options.path, or remove it.",
                 code="molecules_no_file",

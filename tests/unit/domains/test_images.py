@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from rlgan.base.errors import CheckpointError, ConfigError, DataError, ShapeError
+from rlgan.base.errors import CheckpointError, ConfigError, DataError, PluginError, ShapeError
 from rlgan.base.weights import weights_of
 from rlgan.config.config import Config, Workers
 from rlgan.config.paths import override
+from rlgan.discriminators import build_discriminator
 from rlgan.discriminators.plugin import PluginDiscriminator, require_sound
 from rlgan.domains.images import Images, PairPixelCritic, PixelCritic, critic, images, perplexity, vq_vae
 from rlgan.domains.images.codes import ImageCodes, codes_of, drawing
@@ -36,6 +37,7 @@ from rlgan.domains.images.vq_vae import (
 from rlgan.envs.drawing import drawing_of, kept_drawing
 from rlgan.envs.tasks import Task, build_task
 from rlgan.envs.testing import check_task
+from rlgan.evaluation.own_metrics import OwnMetric, OwnMetrics
 from rlgan.generators import LSTM, build_generator
 from rlgan.report.picture_grid import grid_of, write_grid
 from rlgan.storage.export import save_run_generator
@@ -306,11 +308,21 @@ def test_folders_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
         made(write_pngs(tmp_path / "plain"), tmp_path, conditional=True)
 
 
-@pytest.mark.parametrize("option", [{"codes": 1}, {"scale": 3}, {"epochs": 0}, {"decay": 1.0}, {"codebook": "none"}])
+@pytest.mark.parametrize(
+    "option", [{"codes": 1}, {"scale": 3}, {"epochs": 0}, {"decay": 1.0}, {"codebook": "none"}, {"split_seed": -1}]
+)
 def test_wrong_options_are_refused(option: dict[str, Any]) -> None:
     ((name, value),) = option.items()
     with refused(ConfigError, "images_option", {f"task.options.{name}": value}):
         images(**option)
+
+
+def test_what_needs_images_says_so_of_other_sequences() -> None:
+    task = build_task(TASK)
+    with refused(PluginError, "images_no_task", match=r"Use it with task images\.$"):
+        OwnMetrics([OwnMetric(name="images")], task)
+    with refused(ConfigError, "images_no_task", match=r"Use it with task images\.$"):
+        build_discriminator(PluginDiscriminator(name="pixels"), task.space)
 
 
 def test_without_a_package_it_is_told_how_to_get_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
