@@ -99,6 +99,13 @@ def images(
             code="images_too_few",
             fields={"path": path, "task.options.held_out": held_out},
         )
+    if bool((found.pixels == found.pixels[0]).all()):
+        raise DataError(
+            f"{path}: its {len(found.pixels)} images all have the same pixels, so there is nothing to learn. Give "
+            "different images.",
+            code="images_all_equal",
+            fields={"path": path},
+        )
     order = torch.from_numpy(np.random.default_rng(split_seed).permutation(len(found.pixels)))
     rows = {"test": order[:number], "valid": order[number : 2 * number], "train": order[2 * number :]}
     channels, height, width = found.pixels.shape[1:]
@@ -122,7 +129,11 @@ def images(
         valid=tokens["valid"],
         test=tokens["test"],
         token_names=tuple(map(str, range(codes))),
-        notes=(f"images: {len(rows['train'])} for training, {number} for validation, {number} for testing", *notes),
+        notes=(
+            f"images: {len(rows['train'])} for training, {number} for validation, {number} for testing",
+            *found.notes,
+            *notes,
+        ),
         conditions=conditions,
         measures=frozenset({"text"}),
         drawing=trained,
@@ -173,8 +184,11 @@ def _key(images: Images, sizes: Sizes, how: Training) -> str:
 
 def _quality(codes: ImageCodes, pixels: torch.Tensor) -> list[str]:
     """How much the tokens keep of held-out images."""
+    variance = float(pixels.var(correction=0))
+    if not variance:
+        return ["images: held-out images have one colour only, so what tokens lose of them cannot be said"]
     rebuilt = codes.network.pixels_of(codes.network.tokens_of(pixels))
-    error = float((rebuilt - pixels).square().mean() / pixels.var(correction=0).clamp_min(1e-12))
+    error = float((rebuilt - pixels).square().mean()) / variance
     return [f"images: tokens lose {error:.1%} of the pixel variance of held-out images"]
 
 
