@@ -2,6 +2,9 @@
 
     pip install --no-deps modlamp==4.3.3
     python examples/proteins.py
+    rlgan train seqgan_rloo --task examples/proteins.py:peptides --task.options.path mine.fasta
+
+The second command takes sequences of a FASTA file of your own.
 
 A domain is a task, a few metrics and a reward, each a function. Here the task is the antimicrobial peptides of that
 table; a token is an amino acid. Antimicrobial peptides tend to have a positive charge, so charge is rewarded beside the
@@ -23,26 +26,33 @@ from statistics import fmean
 
 import rlgan
 from rlgan.envs import Task
+from rlgan.envs.reading import How, Wanted, read_texts
 from rlgan.envs.tasks import text_task
 
+FASTA = How(format="fasta")
 CHARGE = {"K": 1.0, "R": 1.0, "D": -1.0, "E": -1.0}  # at pH 7
 HYDROPATHY = dict(zip("ARNDCQEGHILKMFPSTWYV", (
     1.8, -4.5, -3.5, -3.5, 2.5, -3.5, -3.5, -0.4, -3.2, 4.5, 3.8, -3.9, 1.9, 2.8, -1.6, -0.8, -0.7, -0.9, -1.3, 4.2,
 ), strict=True))  # fmt: skip
 
 
-def peptides(longest: int = 40) -> Task:
-    """Antimicrobial peptides of at most `longest` amino acids; every tenth is held out."""
+def peptides(longest: int = 40, path: str = "") -> Task:
+    """Peptides of at most `longest` amino acids, of a FASTA file or else antimicrobial; every tenth is held out."""
+    found = sorted(set(read_texts(path, FASTA, Wanted("text", ""), "FASTA").strings)) if path else antimicrobial()
+    held_out = [text for number, text in enumerate(found) if number % 10 == 0]
+    train = [text for number, text in enumerate(found) if number % 10]
+    half = len(held_out) // 2
+    return text_task("peptides", train, held_out[:half], held_out[half:], tokens="characters", max_length=longest + 1)
+
+
+def antimicrobial() -> list[str]:
+    """The peptides of the package."""
     package = find_spec("modlamp")
     if package is None or package.origin is None:
         raise SystemExit("The peptides come with the package modlamp: pip install --no-deps modlamp==4.3.3")
     with (Path(package.origin).parent / "data" / "AMPvsUniProt.csv").open(newline="") as file:
         rows = list(csv.reader(file))[1:]
-    found = sorted({row[0].strip() for row in rows if row[1].strip() == "1"})
-    held_out = [text for number, text in enumerate(found) if number % 10 == 0]
-    train = [text for number, text in enumerate(found) if number % 10]
-    half = len(held_out) // 2
-    return text_task("peptides", train, held_out[:half], held_out[half:], tokens="characters", max_length=longest + 1)
+    return sorted({row[0].strip() for row in rows if row[1].strip() == "1"})
 
 
 def kmer_js(texts: Sequence[str], references: Sequence[str]) -> float:

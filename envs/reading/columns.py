@@ -74,11 +74,13 @@ class Wanted:
         side: what it is called: "source", "target", "text".
         option: what names its column where it is typed: "--task.input.source".
         column: where it stands; None: by a well-known name.
+        known: names that are known besides, where no column is given; they go before the well-known ones.
     """
 
     side: str
     option: str
     column: Column | None = None
+    known: tuple[str, ...] = ()
 
 
 def folded(names: Sequence[str]) -> dict[str, str]:
@@ -89,10 +91,10 @@ def folded(names: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def well_known_text(names: Sequence[str]) -> str | None:
-    """The column that is a text; None if none is known to be."""
+def well_known_text(names: Sequence[str], before: Sequence[str] = ()) -> str | None:
+    """The column that is a text, by its name; names in `before` are tried first. None if none is known to be."""
     known = folded(names)
-    return next((known[name] for name in WELL_KNOWN_TEXTS if name in known), None)
+    return next((known[name] for name in (*before, *WELL_KNOWN_TEXTS) if name in known), None)
 
 
 def well_known_source(names: Sequence[str]) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, cast
 
 from rlgan.base.errors import DataError
@@ -94,7 +95,7 @@ def read_texts(
     Raises:
         DataError: the file cannot be read, its records have no such text, or there is none.
     """
-    well_known = well_known_source if lists else well_known_text
+    well_known = well_known_source if lists else partial(well_known_text, before=wanted.known)
     if chats:
         well_known = well_known_prompt
     opened = open_file(path, how, description, lambda cells: well_known(cells) is not None, always_table=False)

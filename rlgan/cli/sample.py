@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from rlgan.base.errors import ConfigError
 
@@ -16,6 +16,12 @@ from .runs import LATEST_HELP, named
 if TYPE_CHECKING:
     from rlgan.envs.tasks.sources import Source
     from rlgan.storage.export import ExportedGenerator
+
+Drawing: TypeAlias = Callable[[Sequence[str]], str]
+"""Texts → an SVG."""
+
+_DRAWS = "molecules"
+"""Name of the metric that draws where none is named."""
 
 FORMATS = ("auto", "lines", "table", "jsonl", "json", "parquet", "fasta")
 """Of files, as `rlgan.envs.reading.how.FileFormat` has them: known here, for its import takes seconds."""
@@ -121,7 +127,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--draw",
         default=None,
         metavar="FILE.svg",
-        help="also draw the sequences, which are SMILES or SELFIES, into this SVG (needs rdkit)",
+        help="also draw the sequences into this SVG, by the metric of --draw-by",
+    )
+    data.add_argument(
+        "--draw-by",
+        default=None,
+        metavar="NAME",
+        help=(
+            "with --draw: metric with a method draw, such as FILE.py:NAME (default molecules, which draws SMILES and "
+            "SELFIES and needs rdkit)"
+        ),
     )
     data.add_argument(
         "--out",
@@ -194,8 +209,7 @@ def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
             f"--stream: has no effect with {other}, which needs whole sequences. Remove one of them.",
             code="stream_beside_beam",
         )
-    if options.draw is not None:
-        _require_drawable(options)
+    drawing = _drawing_of(options)
     if options.out is not None and not options.out.lower().endswith(".png"):
         raise ConfigError(
             f"--out {options.out}: must end with .png. Give the name of a PNG file.",
@@ -207,23 +221,28 @@ def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
             "--out: has no effect with --stream, which prints. Remove one of them.", code="out_beside_stream"
         )
     if options.model is None:
-        _of_run(options)
+        _of_run(options, drawing)
     else:
-        _of_model(options)
+        _of_model(options, drawing)
     return 0
 
 
-def _require_drawable(options: argparse.Namespace) -> None:
-    """See to it, before anything is sampled, that a picture can be drawn and written."""
-    from rlgan.domains.molecules.chemistry import require_rdkit
-
+def _drawing_of(options: argparse.Namespace) -> Drawing | None:
+    """What draws sequences into --draw; made before anything is sampled, so that what cannot be drawn costs nothing."""
+    if options.draw is None:
+        if options.draw_by is not None:
+            raise ConfigError(
+                "--draw-by: has no effect without --draw. Give the name of an SVG file with --draw, or remove it.",
+                code="draw_by_without_draw",
+            )
+        return None
     if options.stream:
         raise ConfigError(
             "--draw: needs whole sequences, but --stream prints tokens. Remove one of them.", code="draw_beside_stream"
         )
     if options.out is not None:
         raise ConfigError(
-            "--draw: draws molecules, and --out pixels; no generator writes both. Remove one of them.",
+            "--draw: has no effect with --out, which writes the pictures of the task. Remove one of them.",
             code="draw_beside_out",
         )
     if not options.draw.lower().endswith(".svg"):
@@ -232,29 +251,21 @@ def _require_drawable(options: argparse.Namespace) -> None:
             code="draw_no_svg",
             fields={"--draw": options.draw},
         )
-    require_rdkit("--draw")
+    from rlgan.evaluation.own_metrics import MetricDrawing, OwnMetric
+
+    return MetricDrawing(OwnMetric(name=options.draw_by or _DRAWS))
 
 
-def _draw(lines: Sequence[str], path: Path) -> None:
-    """Draw sequences as molecules."""
+def _draw(drawing: Drawing, lines: Sequence[str], path: Path) -> None:
+    """Draw sequences into a file."""
     from rlgan.base.files import write_atomically
-    from rlgan.domains.molecules.chemistry import canonical
-    from rlgan.domains.molecules.drawing import grid
 
-    number = sum(canonical(line) is not None for line in lines)
-    if not number:
-        raise ConfigError(
-            f"--draw: none of {len(lines)} sequences is a molecule, so there is nothing to draw. Remove it, or "
-            "raise --num.",
-            code="draw_no_molecule",
-            fields={"--draw": str(path)},
-        )
-    text = grid(lines)
+    text = drawing(lines)
     write_atomically(path, lambda beside: beside.write_text(text, "utf-8"))
-    print(f"{path}: {number} of {len(lines)} sequences are molecules", file=sys.stderr)
+    print(f"{path}: {len(lines)} sequences drawn", file=sys.stderr)
 
 
-def _write(options: argparse.Namespace, folder: Path, temperature: float) -> None:
+def _write(options: argparse.Namespace, folder: Path, temperature: float, drawing: Drawing | None) -> None:
     """Print what the generator of a folder writes: for sources, or for nothing."""
     from rlgan.base.seeding import stream
     from rlgan.envs.vocabulary import one_line
@@ -295,8 +306,8 @@ def _write(options: argparse.Namespace, folder: Path, temperature: float) -> Non
         return
     for line in lines:
         print(one_line(line))
-    if options.draw is not None:
-        _draw(lines, Path(options.draw))
+    if drawing is not None:
+        _draw(drawing, lines, Path(options.draw))
 
 
 def _sources(
@@ -347,7 +358,7 @@ def _has_text(text: str | list[str]) -> bool:
     return any(part.strip() for part in ([text] if isinstance(text, str) else text))
 
 
-def _of_run(options: argparse.Namespace) -> None:
+def _of_run(options: argparse.Namespace, drawing: Drawing | None) -> None:
     from rlgan.storage.export import GENERATOR_FILES, GENERATOR_FOLDERS
     from rlgan.storage.places import as_folder
 
@@ -359,17 +370,17 @@ def _of_run(options: argparse.Namespace) -> None:
     temperature = 1.0 if options.temperature is None else options.temperature
     asked = named(options.run, "--run")
     with as_folder(asked, GENERATOR_FILES, if_there=GENERATOR_FOLDERS) as run_dir:
-        _write(options, run_dir, temperature)
+        _write(options, run_dir, temperature, drawing)
     _tell(options, asked, temperature)
 
 
-def _of_model(options: argparse.Namespace) -> None:
+def _of_model(options: argparse.Namespace, drawing: Drawing | None) -> None:
     from rlgan.tracking import fetch, find_generator
 
     found = find_generator(options.tracking_uri, options.model)
     temperature = found.temperature if options.temperature is None else options.temperature
     with fetch(found.uri, found.address) as folder:  # by its version: an alias may be moved meanwhile
-        _write(options, folder, temperature)
+        _write(options, folder, temperature, drawing)
     _tell(options, found.address, temperature)
 
 

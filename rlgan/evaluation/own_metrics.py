@@ -35,6 +35,7 @@ from rlgan.extensions import (
     call_in_time,
     check_options,
     own_lines,
+    refusal,
     signature_of,
 )
 from rlgan.metrics.quantity import Better, Quantity
@@ -241,8 +242,7 @@ class OwnMetrics:
             PluginError: drawing raises, hangs, or returns no SVG.
         """
         for metric, function, path in zip(self._metrics, self._functions, self._paths, strict=True):
-            draw = getattr(function.func if isinstance(function, partial) else function, "draw", None)
-            if callable(draw):
+            if (draw := _draw_of(function)) is not None:
                 return _picture(metric, partial(draw, list(texts), legends), path)
         return None
 
@@ -286,6 +286,44 @@ class OwnMetrics:
             arguments = {name: offers[name]() for name in named if name not in metric.options}
             found.append(_called(metric, partial(function, list(texts), **arguments), path, len(texts)))
         return found
+
+
+class MetricDrawing:
+    """A metric as what draws texts, without a run.
+
+    Args:
+        metric: its settings.
+
+    Raises:
+        ConfigError: it cannot be loaded, has no method draw, or refuses to be built.
+        PluginError: building it raises.
+    """
+
+    def __init__(self, metric: OwnMetric) -> None:
+        loaded = metric.load()
+        draw = _draw_of(bound(metric, loaded))
+        if draw is None:
+            raise ConfigError(
+                f"{_described(metric)}: has no method draw. Name a class with __call__(texts) and draw(texts, "
+                "legends), which returns an SVG.",
+                code="metric_draws_nothing",
+                fields={"metric": metric.name},
+            )
+        self._metric, self._draw, self._path = metric, draw, loaded.path
+
+    def __call__(self, texts: Sequence[str]) -> str:
+        """An SVG of texts, at least one.
+
+        Raises:
+            PluginError: drawing raises, hangs, or returns no SVG.
+        """
+        return _picture(self._metric, partial(self._draw, list(texts), None), self._path)
+
+
+def _draw_of(function: Callable[..., Any]) -> Callable[..., Any] | None:
+    """The method that draws, of a metric that has one."""
+    draw = getattr(function.func if isinstance(function, partial) else function, "draw", None)
+    return draw if callable(draw) else None
 
 
 def _signature(metric: OwnMetric, target: Any) -> inspect.Signature:
@@ -334,7 +372,7 @@ def _picture(metric: OwnMetric, call: Callable[[], Any], path: str) -> str:
         )
     except RaisedError as raised:
         error = raised.error
-        raise PluginError(
+        raise refusal(who, error) or PluginError(
             f"{who}: draw raised {type(error).__name__}: {error}. Fix it.{own_lines(error, path)}",
             code="metric_draw_raised",
             fields={"plugin": who},
@@ -363,7 +401,7 @@ def _called(metric: OwnMetric, call: Callable[[], Any], path: str, number: int) 
         )
     except RaisedError as raised:
         error = raised.error
-        raise PluginError(
+        raise refusal(who, error) or PluginError(
             f"{who}: raised {type(error).__name__}: {error} for {number} texts. Fix it.{own_lines(error, path)}",
             code="metric_raised",
             fields={"plugin": who},

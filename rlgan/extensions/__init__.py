@@ -17,7 +17,7 @@ configuration is read without executing anything, and `admit` is the one gate fo
 refuses is executed only where the user says `--trust-code`.
 """
 
-from .calling import RaisedError, as_number, bound, brief, call_in_time, check_options, signature_of
+from .calling import RaisedError, as_number, bound, brief, call_in_time, check_options, refusal, signature_of
 from .dependencies import Dependencies, dependencies_of
 from .keeping import ACCEPT_CHANGED, FOLDER, changed, keep_sources, kept_text, packed, require_unchanged, unpack
 from .loading import PLUGIN_TIMEOUT, Loaded, import_timeout_s, load, too_slow
@@ -88,6 +88,7 @@ __all__ = [
     "packed",
     "plugins_in",
     "reading_a_folder",
+    "refusal",
     "register",
     "require_no_namesake",
     "require_unchanged",

@@ -7,14 +7,15 @@ import json
 import math
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Any
+from types import UnionType
+from typing import Any, Literal, Optional, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 import torch
 
-from rlgan.base.errors import ConfigError, PluginError, nearest
+from rlgan.base.errors import ConfigError, PluginError, RlganError, nearest
 from rlgan.base.threads import torch_threads
 
 from .loading import Loaded
@@ -71,6 +72,16 @@ def call_in_time(call: Callable[[], Any], timeout_s: float, late: Callable[[], s
         frame = sys._current_frames().get(thread.ident or 0)
         raise PluginError(f"{late()}{lines_of(frame, __file__)}", code="plugin_too_slow")
     return outcome["returned"]
+
+
+def refusal(who: str, error: BaseException) -> PluginError | None:
+    """What code of the user's own refuses with an error of rlgan, as its own words; None of any other error.
+
+    Such an error says what is wrong and what to do, so there is nothing to fix in the code that raised it.
+    """
+    if not isinstance(error, RlganError):
+        return None
+    return PluginError(f"{who}: {error}", code=error.code, fields=error.fields)
 
 
 def brief(value: Any, most: int = 200) -> str:
@@ -147,6 +158,9 @@ def bound(plugin: Plugin, loaded: Loaded) -> Callable[..., Any]:
         return partial(memory.built[key])
     try:
         built: Any = loaded.object(**plugin.options)
+    except RlganError as error:
+        who = f"{plugin.plugin_kind} plug-in {plugin.name!r}"
+        raise ConfigError(f"{who}: {error}", code=error.code, fields=error.fields) from error
     except Exception as error:  # a user's own code may raise anything
         raise PluginError(
             f"{plugin.plugin_kind} plug-in {plugin.name!r}: building it raised {type(error).__name__}: {error}. "
@@ -167,7 +181,8 @@ def check_options(plugin: Plugin, signature: inspect.Signature, given: Iterable[
         given: names of the parameters that are handed over besides.
 
     Raises:
-        ConfigError: an option that there is no parameter for, or a parameter that nothing is handed to.
+        ConfigError: an option that there is no parameter for, one whose value is not of the parameter's type, or a
+            parameter that nothing is handed to.
     """
     parameters = signature.parameters
     taken = {name for name, one in parameters.items() if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)}
@@ -189,6 +204,8 @@ def check_options(plugin: Plugin, signature: inspect.Signature, given: Iterable[
                 code="plugin_option_unknown",
                 fields={"plugin": who},
             )
+        if name in taken:
+            _require_type(who, parameters[name], plugin.options[name])
     for name, one in parameters.items():
         is_needed = one.default is one.empty and one.kind not in (one.VAR_KEYWORD, one.VAR_POSITIONAL)
         if is_needed and name not in given and name not in plugin.options:
@@ -197,3 +214,62 @@ def check_options(plugin: Plugin, signature: inspect.Signature, given: Iterable[
                 code="plugin_option_missing",
                 fields={"plugin": who},
             )
+
+
+_PLAIN: Mapping[type, str] = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    type(None): "null",
+}
+"""Types of options that are checked, and what their values are called."""
+_NAMES = {"bool": bool, "int": int, "float": float, "str": str, "Literal": Literal, "Optional": Optional}
+
+
+def _require_type(who: str, parameter: inspect.Parameter, value: object) -> None:
+    """See to it that an option has the type that its parameter is annotated with, where that is a plain one.
+
+    Raises:
+        ConfigError: it has another one.
+    """
+    allowed = _types_of(parameter.annotation)
+    # A default may be of another type than the annotation says: None is a frequent one.
+    if allowed is None or value == parameter.default or any(_is_of(value, one) for one in allowed):
+        return
+    literals = [one for one in allowed if not isinstance(one, type)]
+    names = [_PLAIN[one] for one in allowed if isinstance(one, type)]
+    names += [f"one of {', '.join(map(str, literals))}"] if literals else []
+    quoted = f" Put it in quotes twice: '\"{json.dumps(value)}\"'." if str in allowed else ""
+    raise ConfigError(
+        f"{who}: options.{parameter.name}={value!r}: must be {' or '.join(names)}.{quoted}",
+        code="plugin_option_type",
+        fields={"plugin": who, parameter.name: value},
+    )
+
+
+def _types_of(annotation: Any) -> tuple[Any, ...] | None:
+    """Types and values that a parameter takes; None where its annotation is of anything that is not checked."""
+    if isinstance(annotation, str):
+        stand_in = type("Options", (), {"__annotations__": {"it": annotation}})
+        try:
+            annotation = get_type_hints(stand_in, globalns=_NAMES)["it"]
+        except Exception:  # names that are not plain ones, or that only a type checker knows
+            return None
+    if annotation is None or annotation in _PLAIN:
+        return (type(None) if annotation is None else annotation,)
+    origin = get_origin(annotation)
+    if origin is Literal:
+        return get_args(annotation)
+    if origin in (Union, UnionType):
+        parts = [_types_of(one) for one in get_args(annotation)]
+        return None if None in parts else tuple(one for part in parts if part is not None for one in part)
+    return None
+
+
+def _is_of(value: object, one: Any) -> bool:
+    if not isinstance(one, type):
+        return type(value) is type(one) and value == one
+    if one is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, one) and (one is not int or not isinstance(value, bool))

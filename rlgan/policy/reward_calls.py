@@ -31,6 +31,7 @@ from rlgan.extensions import (
     brief,
     call_in_time,
     own_lines,
+    refusal,
 )
 
 from .reward_base import Finished
@@ -235,6 +236,8 @@ class RewardCall:
         try:
             returned = self._in_time(rows, texts, timeout_s, log)
         except RaisedError as raised:
+            if (refused := refusal(self.described, raised.error)) is not None:
+                raise refused from raised.error
             row = self._row_that_raises(rows, texts, timeout_s)
             where = (
                 "no single row was found for which it raises"

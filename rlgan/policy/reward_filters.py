@@ -37,6 +37,7 @@ from rlgan.extensions import (
     call_in_time,
     check_options,
     own_lines,
+    refusal,
     signature_of,
 )
 from rlgan.sampling.records import Rollouts
@@ -176,7 +177,7 @@ class Filter:
             )
         except RaisedError as raised:
             error = raised.error
-            raise PluginError(
+            raise refusal(who, error) or PluginError(
                 f"{who}: {method} raised {type(error).__name__}: {error}. Fix it.{own_lines(error, self._path)}",
                 code="filter_raised",
                 fields={"plugin": self._plugin.name},

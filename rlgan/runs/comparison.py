@@ -180,18 +180,26 @@ def compare(config: Config, task: Task, trainer: Trainer, say: Callable[[str], N
 def _pictures(
     evaluator: Evaluator, task: Task, final: Measurement, best: Sequence[Rewarded]
 ) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Pictures of samples by names of files, where a metric draws any; and why there are none, where it raises.
+    """Pictures of samples by names of files, where a metric draws any; and why one is not there, where it raises.
 
     The table is made by then, and is not to be lost for a picture.
     """
-    try:
-        drawn = {DRAWN_SAMPLES: evaluator.drawn(task.decode(final.tokens[:_NUM_DRAWN]))}
-        if best:
-            legends = [f"{one.reward:.3f}  {one.text}" for one in best]
-            drawn[DRAWN_BEST] = evaluator.drawn([one.text for one in best], legends)
-    except PluginError as error:
-        return {}, (f"warning: there are no pictures. {error}",)
-    return {name: picture for name, picture in drawn.items() if picture is not None}, ()
+    wanted: list[tuple[str, list[str], list[str] | None]] = [
+        (DRAWN_SAMPLES, task.decode(final.tokens[:_NUM_DRAWN]), None)
+    ]
+    if best:
+        wanted.append(
+            (DRAWN_BEST, [one.text for one in best], [f"{one.reward:.3f}  {one.text}" for one in best]),
+        )
+    drawn, undrawn = dict[str, str](), list[str]()
+    for name, texts, legends in wanted:
+        try:
+            picture = evaluator.drawn(texts, legends)
+        except PluginError as error:
+            undrawn.append(f"warning: {name} is not drawn. {error}")
+        else:
+            drawn |= {} if picture is None else {name: picture}
+    return drawn, tuple(undrawn)
 
 
 def _warnings(found: Sequence[str]) -> list[str]:

@@ -136,6 +136,15 @@ def test_peptides_are_a_domain_of_their_own(say: Say, tmp_path: Path, monkeypatc
     assert run.table["own_gravy"].notna().all()
 
 
+def test_peptides_of_a_fasta_file_are_a_task(tmp_path: Path) -> None:
+    texts = [f"{a}{b}KKRLL" for a in "ACDEFG" for b in "HIKLMN"]
+    fasta = "".join(f">sp|{number}\n{text[:4]}\n{text[4:]}\n" for number, text in enumerate([*texts, texts[0]]))
+    (tmp_path / "mine.fasta").write_text(fasta)
+    task = module_of(EXAMPLES / "proteins.py").peptides(path=str(tmp_path / "mine.fasta"))
+    splits = [task.decode(part) for part in (task.train, task.valid, task.test)]
+    assert sorted(sum(splits, [])) == sorted(texts) and [len(part) for part in splits] == [32, 2, 2]
+
+
 def test_measures_of_peptides_are_what_is_worked_by_hand() -> None:
     proteins = module_of(EXAMPLES / "proteins.py")
     assert proteins.kmer_js(["KRLA"], ["KRLA"]) == 0.0 and proteins.kmer_js(["KRLA"], ["DEDE"]) == 1.0

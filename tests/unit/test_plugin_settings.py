@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,45 @@ def test_options_are_set_by_path_and_read_back(file: Path) -> None:
 def test_an_option_that_the_plug_in_does_not_take_is_refused(is_there_already: bool, file: Path) -> None:
     with refused(ConfigError, "plugin_option_unknown", match="Did you mean 'width'"):
         override(of(file), {"generator.options.widht": 3}) if is_there_already else of(file, widht=3)
+
+
+TYPED = """{future}
+from typing import Literal, Optional
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, space, width: int = 8, slope: float = 0.0, deep: bool = False, name: str = "",
+                 form: Literal["a", "b"] = "a", seed: int | None = None, rate: Optional[float] = None,
+                 late: int = None, other: "Unknown" = 0):
+        super().__init__()
+        self.out = nn.Linear(width, space.vocab_size)
+
+    def forward(self, tokens):
+        return self.out(tokens)
+"""
+
+
+@pytest.mark.parametrize("future", ["", "from __future__ import annotations"])
+def test_an_option_of_another_type_than_its_parameter_is_refused(future: str, tmp_path: Path) -> None:
+    file = tmp_path / "typed.py"
+    file.write_text(TYPED.replace("{future}", future))
+    good = [("width", 3), ("slope", 1), ("slope", 0.5), ("deep", True), ("name", '"16"'), ("form", "b"), ("seed", None)]
+    good += [("seed", 3), ("rate", 0.5), ("late", None), ("other", "anything")]
+    for name, value in good:
+        of(file, **{name: value if isinstance(value, str) else json.dumps(value)})
+    for name, value, message in (
+        ("width", "0.5", "options.width=0.5: must be a whole number"),
+        ("width", "true", "options.width=True: must be a whole number"),
+        ("slope", "steep", "options.slope='steep': must be a number"),
+        ("deep", "maybe", "options.deep='maybe': must be true or false"),
+        ("deep", "1", "options.deep=1: must be true or false"),
+        ("name", "16", "options.name=16: must be text. Put it in quotes twice: '\"16\"'"),
+        ("form", "c", "options.form='c': must be one of a, b"),
+        ("seed", "0.5", "options.seed=0.5: must be a whole number or null"),
+        ("rate", "fast", "options.rate='fast': must be a number or null"),
+    ):
+        with refused(ConfigError, "plugin_option_type", match=re.escape(message)):
+            of(file, **{name: value})
 
 
 def test_another_name_is_another_plug_in(file: Path) -> None:

@@ -106,6 +106,8 @@ def import_complaints(path: str, text: str) -> list[str]:
         top = name.split(".")[0]
         if top in ("envs", "tuning", "tests", "benchmarks"):
             complaints.append(f"{path}: imports {name}; the packages are rlgan, rlgan.envs and rlgan.tuning")
+        if name.startswith("rlgan.domains") and room_of(here) != "domains":
+            complaints.append(f"{path}: imports {name}; a domain is plug-ins, which are loaded by their names")
         above, below = room_of(here), room_of(name)
         if above is not None and below is not None and order.index(below) < order.index(above):
             complaints.append(f"{path}: imports {name}; {below} lies above {above}")

@@ -226,6 +226,23 @@ def test_exception_names_function_row_and_the_users_own_lines(plain: Task, write
     assert "threading.py" not in message and "reward_functions.py" not in message
 
 
+def test_what_a_function_refuses_is_told_in_its_own_words(plain: Task, write: Write) -> None:
+    plugin = write(
+        "from rlgan.base.errors import ConfigError\ndef f(completions):\n"
+        "    raise ConfigError('options.x=3: must be 2.', code='of_f', fields={'x': 3})"
+    )
+    with refused(PluginError, "of_f", {"x": 3}) as raised:
+        functions(plain, plugin)(rows_of(plain))
+    assert str(raised.value).endswith(": options.x=3: must be 2.")  # no "Fix it", no lines of the file
+    built = write(
+        "from rlgan.base.errors import ConfigError\nclass f:\n    def __init__(self, x=3):\n"
+        "        raise ConfigError('options.x=3: must be 2.', code='of_f')\n"
+        "    def __call__(self, completions):\n        return []"
+    )
+    with refused(ConfigError, "of_f", match="reward plug-in .*: options.x=3: must be 2.$"):
+        functions(plain, built)(rows_of(plain))
+
+
 def test_exception_of_the_batch_says_that_it_is_of_no_row(plain: Task, write: Write) -> None:
     plugin = write("def f(completions):\n    assert len(completions) == 1\n    return [1.0]")
     with refused(PluginError, "reward_raised"):

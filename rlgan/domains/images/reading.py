@@ -13,6 +13,7 @@ from torch import Tensor
 
 from rlgan.base.errors import ConfigError, DataError, nearest
 from rlgan.base.extras import require_package
+from rlgan.envs.reading import count
 
 EXTRA = "images"
 """The extra with what reads images."""
@@ -29,11 +30,13 @@ class Images:
         pixels: (n, C, H, W) float32 from 0 to 1.
         labels: (n,) int64; None where there are no classes.
         classes: their names.
+        notes: lines for the log: what was left out.
     """
 
     pixels: Tensor
     labels: Tensor | None
     classes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def digits() -> Images:
@@ -53,12 +56,19 @@ def digits() -> Images:
 def folder(path: str) -> Images:
     """PNG files of one size and mode: in the folder itself, or in a subfolder for each class.
 
+    Hidden files and folders, which systems and editors leave behind (`._1.png`, `.ipynb_checkpoints`, `__MACOSX`), are
+    left out and counted.
+
     Raises:
         ConfigError: pillow is not installed.
         DataError: there is no such folder, it has no PNG files, or files differ in size or mode or cannot be read.
     """
     require_package("PIL", "task images", EXTRA)
     root = Path(path).expanduser()
+    if root.is_file():
+        raise DataError(
+            f"{path}: is a file. Give the folder of the PNG files.", code="images_no_folder", fields={"path": path}
+        )
     if not root.is_dir():
         there = [one.name for one in root.parent.iterdir()] if root.parent.is_dir() else []
         raise DataError(
@@ -66,7 +76,10 @@ def folder(path: str) -> Images:
             code="images_no_folder",
             fields={"path": path},
         )
-    files = sorted(one for one in root.rglob("*") if one.suffix.lower() == ".png" and one.is_file())
+    found = sorted(one for one in root.rglob("*") if one.suffix.lower() == ".png" and one.is_file())
+    files = [file for file in found if not any(map(_is_hidden, file.relative_to(root).parts))]
+    num_hidden = len(found) - len(files)
+    notes = (f"images: left out {count(num_hidden, 'hidden PNG file')} in {path}",) if num_hidden else ()
     if not files:
         raise DataError(
             f"{path}: contains no PNG files. Give a folder of them, or one with a subfolder of them for each class.",
@@ -80,9 +93,13 @@ def folder(path: str) -> Images:
     pixels = stacked.unsqueeze(1) if stacked.dim() == 3 else stacked.permute(0, 3, 1, 2).contiguous()
     classes = tuple(dict.fromkeys(places))
     if classes == (".",):
-        return Images(pixels, None, ())
+        return Images(pixels, None, (), notes)
     _require_classes(classes, files, path)
-    return Images(pixels, torch.tensor([classes.index(place) for place in places]), classes)
+    return Images(pixels, torch.tensor([classes.index(place) for place in places]), classes, notes)
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name == "__MACOSX"
 
 
 def _arrays(files: Sequence[Path], path: str) -> list[np.ndarray]:
@@ -169,7 +186,7 @@ def scaled(images: Images, scale: int) -> Images:
     if missing == (0, 0):
         return images
     pixels = torch.nn.functional.pad(images.pixels, (0, missing[1], 0, missing[0]))
-    return Images(pixels, images.labels, images.classes)
+    return Images(pixels, images.labels, images.classes, images.notes)
 
 
 def refuse(option: str, value: object, allowed: str, code: str) -> ConfigError:

@@ -79,6 +79,7 @@ def images(
         ("decay", decay, 0.0 < decay < 1.0, "above 0 and below 1"),
         ("codebook", codebook, codebook in ("ema", "gradient"), "ema or gradient"),
         ("held_out", held_out, 0.0 < held_out < 0.5, "above 0 and below 0.5"),
+        ("split_seed", split_seed, split_seed >= 0, "at least 0"),
     ):
         if not is_good:
             raise refuse(name, value, allowed, "images_option")
@@ -97,6 +98,13 @@ def images(
             f"of {held_out:g} each. Give more images, or raise held_out.",
             code="images_too_few",
             fields={"path": path, "task.options.held_out": held_out},
+        )
+    if bool((found.pixels == found.pixels[0]).all()):
+        raise DataError(
+            f"{path}: its {len(found.pixels)} images all have the same pixels, so there is nothing to learn. Give "
+            "different images.",
+            code="images_all_equal",
+            fields={"path": path},
         )
     order = torch.from_numpy(np.random.default_rng(split_seed).permutation(len(found.pixels)))
     rows = {"test": order[:number], "valid": order[number : 2 * number], "train": order[2 * number :]}
@@ -121,7 +129,11 @@ def images(
         valid=tokens["valid"],
         test=tokens["test"],
         token_names=tuple(map(str, range(codes))),
-        notes=(f"images: {len(rows['train'])} for training, {number} for validation, {number} for testing", *notes),
+        notes=(
+            f"images: {len(rows['train'])} for training, {number} for validation, {number} for testing",
+            *found.notes,
+            *notes,
+        ),
         conditions=conditions,
         measures=frozenset({"text"}),
         drawing=trained,
@@ -172,8 +184,10 @@ def _key(images: Images, sizes: Sizes, how: Training) -> str:
 
 def _quality(codes: ImageCodes, pixels: torch.Tensor) -> list[str]:
     """How much the tokens keep of held-out images."""
+    if bool(pixels.min() == pixels.max()):  # whose variance rounding may leave above 0
+        return ["images: held-out images have one colour only, so what tokens lose of them cannot be said"]
     rebuilt = codes.network.pixels_of(codes.network.tokens_of(pixels))
-    error = float((rebuilt - pixels).square().mean() / pixels.var(correction=0).clamp_min(1e-12))
+    error = float((rebuilt - pixels).square().mean() / pixels.var(correction=0))
     return [f"images: tokens lose {error:.1%} of the pixel variance of held-out images"]
 
 

@@ -16,7 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rlgan.base.errors import DataError
 from rlgan.base.extras import require_package
+from rlgan.envs.reading import count
 from rlgan.metrics import frechet
 
 from .chemistry import canonical, fingerprints, fragments, molecule, require_rdkit, scaffold, tanimoto
@@ -26,6 +28,7 @@ from .rewards import logp_of, qed_of, sa_of, weight_of
 _ATOMS = frozenset({"C", "N", "S", "O", "F", "Cl", "Br", "H"})
 _MOST_IN_RING = 7
 _CHUNK = 1000
+_FIRST = {"unique_1k": 1_000, "unique_10k": 10_000}
 _PROPERTIES: Mapping[str, Callable[[str], float]] = {"logp": logp_of, "sa": sa_of, "qed": qed_of, "weight": weight_of}
 
 
@@ -34,16 +37,17 @@ class Molecules:
 
     Args:
         fcd: whether the Fréchet ChemNet distance is measured, too, by fcd_torch: it costs most of the time.
+        guacamol: whether GuacaMol's score of ten properties is measured, too.
 
     Raises:
         ConfigError: rdkit is not installed, or fcd_torch where it is asked for.
     """
 
-    def __init__(self, fcd: bool = False) -> None:
+    def __init__(self, fcd: bool = False, guacamol: bool = False) -> None:
         require_rdkit("metric molecules")
         if fcd:
             require_package("fcd_torch", "metric molecules with fcd", "molecules")
-        self._fcd = fcd
+        self._fcd, self._guacamol = fcd, guacamol
 
     def __call__(
         self, texts: Sequence[str], references: Sequence[str], training: Sequence[str] = ()
@@ -56,12 +60,15 @@ class Molecules:
             training: molecules that the generator learned from; novelty is measured beside them.
 
         Returns:
-            validity: share of texts that are molecules. unique: share of different ones among those. novelty: share of
+            validity: share of texts that are molecules. unique: share of different ones among those; unique_1k and
+            unique_10k: among the first 1,000 and 10,000 of them, or all where there are fewer. novelty: share of
             different ones that are not in `training`. int_div: see `internal_diversity`. snn: see
             `nearest_similarity`. frag, scaf: cosine of the counts of BRICS fragments, of Murcko scaffolds with two or
             more rings. filters: share that passes `passes_filters`. w1_logp, w1_sa, w1_qed, w1_weight: 1-Wasserstein
-            distances, in the unit of the property. fcd_score: see `fcd_score`. Where there is no valid molecule,
-            shares, similarities and scores are 0, and distances are the mean size of the property of references.
+            distances, in the unit of the property. fcd: see `frechet_distance`, and fcd_score: see `fcd_score`. kl:
+            that of `guacamol_scores`, beside `training`. Where there is no valid molecule, shares, similarities and
+            scores are 0, and distances of properties are the mean size of the property of references. Where there are
+            less than two, fcd is the distance of references from a network's features that are all 0.
         """
         valid = _valid(texts)
         real = _valid(references)
@@ -69,7 +76,8 @@ class Molecules:
         known = {canonical(text) for text in training}
         figures = {
             "validity": _share(len(valid), len(texts)),
-            "unique": _share(len(unique), len(valid)),
+            "unique": uniqueness(valid),
+            **{name: uniqueness(valid[:most]) for name, most in _FIRST.items()},
             "novelty": _share(sum(name not in known for name in unique), len(unique)),
             "int_div": internal_diversity(valid),
             "snn": nearest_similarity(valid, real),
@@ -80,12 +88,30 @@ class Molecules:
         for name, value in _PROPERTIES.items():
             figures[f"w1_{name}"] = wasserstein([value(one) for one in valid], [value(one) for one in real])
         if self._fcd:
-            figures["fcd_score"] = fcd_score(frechet_distance(valid, real))
+            distance = frechet_distance(valid, real)
+            figures["fcd"] = distance if math.isfinite(distance) else _distance_from_nothing(real)
+            figures["fcd_score"] = fcd_score(distance)
+        if self._guacamol:
+            figures["kl"] = guacamol_scores(valid, training)["kl"]
         return figures
 
     def draw(self, texts: Sequence[str], legends: Sequence[str] | None = None) -> str:
-        """The molecules as an SVG; see `rlgan.domains.molecules.drawing.grid`."""
+        """The molecules as an SVG; see `rlgan.domains.molecules.drawing.grid`.
+
+        Raises:
+            DataError: no text is a molecule.
+        """
+        if not _valid(texts):
+            raise DataError(
+                f"none of {count(len(texts), 'text')} is a molecule, so there is nothing to draw. Draw more texts.",
+                code="draw_no_molecule",
+            )
         return grid(texts, legends)
+
+
+def uniqueness(names: Sequence[str]) -> float:
+    """Share of different ones among molecules; 0 without any."""
+    return _share(len(set(names)), len(names))
 
 
 def internal_diversity(names: Sequence[str], power: float = 1.0) -> float:
@@ -158,6 +184,14 @@ def frechet_distance(names: Sequence[str], real: Sequence[str]) -> float:
     return frechet.frechet_distance(ours, theirs)
 
 
+def _distance_from_nothing(real: Sequence[str]) -> float:
+    """Fréchet distance of real molecules from a point at 0, which is finite: what no molecule is worth."""
+    if len(real) < 2:
+        return 0.0
+    found = frechet.gaussian_of(_chemnet().get_predictions(list(real)))
+    return float(found.mean @ found.mean + np.trace(found.covariance))
+
+
 @lru_cache(maxsize=1)
 def _chemnet() -> Any:
     import fcd_torch
@@ -191,7 +225,7 @@ def guacamol_scores(texts: Sequence[str], training: Sequence[str]) -> dict[str, 
     divergences.append(_continuous_kl(_inner_similarities(known), _inner_similarities(unique)))
     return {
         "validity": _share(len(valid), len(texts)),
-        "uniqueness": _share(len(unique), len(valid)),
+        "uniqueness": uniqueness(valid),
         "novelty": _share(len(set(unique) - set(known)), len(unique)),
         "kl": float(np.mean([math.exp(-one) for one in divergences])),
     }

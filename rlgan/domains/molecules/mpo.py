@@ -38,7 +38,7 @@ def mpo(completions: Sequence[str], task: str, log_metric: Log = None, **columns
     """
     if task not in TASKS:
         raise ConfigError(
-            f"task={task!r}: is not an MPO task.{nearest(task, list(TASKS))} Choose one of {', '.join(TASKS)}.",
+            f"options.task={task!r}: is not an MPO task.{nearest(task, list(TASKS))} Choose one of {', '.join(TASKS)}.",
             code="molecule_mpo_task",
             fields={"task": task},
         )

@@ -81,19 +81,19 @@ def rediscovery(completions: Sequence[str], target: str, log_metric: Log = None,
     return of_each(completions, lambda name: 1.0 if name == aim else _similarity(name, aim) / 2, log_metric)
 
 
-def median(completions: Sequence[str], targets: str, log_metric: Log = None, **columns: object) -> list[float]:
+def median(completions: Sequence[str], molecules: str, log_metric: Log = None, **columns: object) -> list[float]:
     """Geometric mean of the similarities to several molecules (GuacaMol's median molecules).
 
     Args:
         completions: SMILES strings.
-        targets: SMILES strings, with a comma between them.
+        molecules: SMILES strings, with a comma between them.
         log_metric: logs a number.
         columns: not read.
 
     Raises:
-        ConfigError: a target is no molecule.
+        ConfigError: one of them is no molecule.
     """
-    aims = [_target(one) for one in targets.split(",")]
+    aims = [_target(one, "molecules") for one in molecules.split(",")]
 
     def of(name: str) -> float:
         return math.prod(_similarity(name, aim) for aim in aims) ** (1.0 / len(aims))
@@ -187,13 +187,13 @@ def _counts(smiles: str) -> dict[str, int]:
 # ---------------------------------------------------------------------------- what users give
 
 
-def _target(smiles: str) -> str:
+def _target(smiles: str, option: str = "target") -> str:
     name = canonical(smiles.strip())
     if name is None:
         raise ConfigError(
-            f"target={smiles!r}: is no molecule. Give a SMILES string that rdkit reads.",
+            f"options.{option}: {smiles!r} is no molecule. Give a SMILES string that rdkit reads.",
             code="molecule_bad_target",
-            fields={"target": smiles},
+            fields={option: smiles},
         )
     return name
 
@@ -202,7 +202,7 @@ def _formula(formula: str) -> dict[str, int]:
     parts = re.findall(r"([A-Z][a-z]?)(\d*)", formula)
     if not parts or "".join(element + number for element, number in parts) != formula:
         raise ConfigError(
-            f"formula={formula!r}: is no formula. Write elements with their numbers, such as C7H8N2O2.",
+            f"options.formula={formula!r}: is no formula. Write elements with their numbers, such as C7H8N2O2.",
             code="molecule_bad_formula",
             fields={"formula": formula},
         )

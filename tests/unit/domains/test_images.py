@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from rlgan.base.errors import CheckpointError, ConfigError, DataError, ShapeError
+from rlgan.base.errors import CheckpointError, ConfigError, DataError, PluginError, ShapeError
 from rlgan.base.weights import weights_of
 from rlgan.config.config import Config, Workers
 from rlgan.config.paths import override
+from rlgan.discriminators import build_discriminator
 from rlgan.discriminators.plugin import PluginDiscriminator, require_sound
 from rlgan.domains.images import Images, PairPixelCritic, PixelCritic, critic, images, perplexity, vq_vae
 from rlgan.domains.images.codes import ImageCodes, codes_of, drawing
@@ -36,6 +37,7 @@ from rlgan.domains.images.vq_vae import (
 from rlgan.envs.drawing import drawing_of, kept_drawing
 from rlgan.envs.tasks import Task, build_task
 from rlgan.envs.testing import check_task
+from rlgan.evaluation.own_metrics import OwnMetric, OwnMetrics
 from rlgan.generators import LSTM, build_generator
 from rlgan.report.picture_grid import grid_of, write_grid
 from rlgan.storage.export import save_run_generator
@@ -282,6 +284,33 @@ def test_images_of_several_sizes_or_modes_are_refused_by_their_names(
         made(tmp_path / "pngs", tmp_path)
 
 
+def test_hidden_files_and_folders_are_no_images_and_no_classes(tmp_path: Path) -> None:
+    for name in ("up", "across", ".ipynb_checkpoints"):
+        write_pngs(tmp_path / "some" / name, number=12)
+    (tmp_path / "some" / "up" / "._0.png").write_text("of a system")
+    (tmp_path / "some" / "__MACOSX").mkdir()
+    (tmp_path / "some" / "__MACOSX" / "1.png").write_text("of a system")
+    task = made(tmp_path / "some", tmp_path, conditional=True)
+    assert task.conditions is not None and task.conditions.token_names == ("across", "up")
+    assert sum(map(len, (task.train, task.valid, task.test))) == 24
+    assert f"images: left out 14 hidden PNG files in {tmp_path / 'some'}" in task.notes
+
+
+def test_images_that_are_all_the_same_are_refused(tmp_path: Path) -> None:
+    folder = write_pngs(tmp_path / "some", number=12)
+    for file in folder.iterdir():
+        file.write_bytes((folder / "000.png").read_bytes())
+    with refused(DataError, "images_all_equal", {"path": str(folder)}):
+        made(folder, tmp_path)
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(folder / "000.png")
+    notes = made(folder, tmp_path).notes  # all held-out images are the same, but have several colours
+    assert any("of the pixel variance" in one for one in notes)
+    for number, file in enumerate(sorted(folder.iterdir())):
+        Image.fromarray(np.full((8, 8), 20 * number, np.uint8)).save(file)
+    notes = made(folder, tmp_path, held_out=0.1).notes  # one held-out image, of one colour
+    assert any("cannot be said" in one for one in notes) and not any("pixel variance" in one for one in notes)
+
+
 def test_folders_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
@@ -291,6 +320,8 @@ def test_folders_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
         made(tmp_path / "emty", tmp_path)
     with refused(DataError, "images_too_few"):
         made(write_pngs(tmp_path / "few", number=5), tmp_path)
+    with refused(DataError, "images_no_folder", match="is a file"):
+        made(tmp_path / "few" / "000.png", tmp_path)
     (tmp_path / "few" / "text.png").write_text("no picture")
     with refused(DataError, "images_unreadable", {"path": tmp_path / "few" / "text.png"}):
         made(tmp_path / "few", tmp_path)
@@ -306,11 +337,21 @@ def test_folders_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
         made(write_pngs(tmp_path / "plain"), tmp_path, conditional=True)
 
 
-@pytest.mark.parametrize("option", [{"codes": 1}, {"scale": 3}, {"epochs": 0}, {"decay": 1.0}, {"codebook": "none"}])
+@pytest.mark.parametrize(
+    "option", [{"codes": 1}, {"scale": 3}, {"epochs": 0}, {"decay": 1.0}, {"codebook": "none"}, {"split_seed": -1}]
+)
 def test_wrong_options_are_refused(option: dict[str, Any]) -> None:
     ((name, value),) = option.items()
     with refused(ConfigError, "images_option", {f"task.options.{name}": value}):
         images(**option)
+
+
+def test_what_needs_images_says_so_of_other_sequences() -> None:
+    task = build_task(TASK)
+    with refused(PluginError, "images_no_task", match=r"Use it with task images\.$"):
+        OwnMetrics([OwnMetric(name="images")], task)
+    with refused(ConfigError, "images_no_task", match=r"Use it with task images\.$"):
+        build_discriminator(PluginDiscriminator(name="pixels"), task.space)
 
 
 def test_without_a_package_it_is_told_how_to_get_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
 import re
@@ -15,6 +16,7 @@ import pytest
 
 import rlgan
 from rlgan.base.errors import ConfigError, DataError, PluginError
+from rlgan.base.weights import weights_of
 from rlgan.cli.sample import _draw
 from rlgan.config.paths import override
 from rlgan.domains.molecules import (
@@ -24,6 +26,7 @@ from rlgan.domains.molecules import (
     auc_top,
     canonical,
     chemistry,
+    distribution,
     isomer,
     logp,
     median,
@@ -63,12 +66,17 @@ from rlgan.domains.molecules.mpo import (
     thresholded,
     tpsa,
 )
+from rlgan.envs.tasks import build_task
 from rlgan.envs.testing import check_task
+from rlgan.evaluation.own_metrics import MetricDrawing, OwnMetric
+from rlgan.generators import LSTM, build_generator
+from rlgan.policy.reward_forms import WeightedFunction
 from rlgan.presets.registry import preset
 from rlgan.report.html import svg_size
+from rlgan.storage.export import save_run_generator
 from tests.support.commands import ask
 from tests.support.errors import refused
-from tests.support.tiny import tiny_config
+from tests.support.tiny import TASK, tiny_config
 
 pytest.importorskip("rdkit")
 
@@ -143,7 +151,7 @@ def test_similarity_is_that_of_fingerprints_and_rediscovery_that_of_names() -> N
     near = similarity([ASPIRIN, again, "CCO", "C("], target=ASPIRIN)
     assert near[0] == near[1] == 1.0 and 0.0 < near[2] < 0.5 and near[3] == 0.0
     assert rediscovery([again, "CCO", "C("], target=ASPIRIN) == [1.0, near[2] / 2, 0.0]
-    both = median(["CCO"], targets=f"{ASPIRIN},CCN")
+    both = median(["CCO"], molecules=f"{ASPIRIN},CCN")
     assert both == [pytest.approx(math.sqrt(near[2] * similarity(["CCO"], target="CCN")[0]))]
 
 
@@ -297,6 +305,36 @@ def test_an_oracle_is_asked_once_for_a_molecule_and_one_that_raises_is_worth_not
     assert oracle(len, one_by_one=True)(["CCO", "C("]) == [3.0, 0.0]
 
 
+@pytest.mark.parametrize(
+    "score", [lambda smiles: 1 / 0, lambda smiles: [math.nan] * len(smiles), lambda smiles: dict.fromkeys(smiles, 1.0)]
+)
+def test_an_oracle_without_a_score_for_any_of_the_first_molecules_is_refused(score: Callable[..., Any]) -> None:
+    four = ["C", "CC", "CCC", "CCCC"]
+    with refused(PluginError, "oracle_always_fails", {"molecules": 4}):
+        oracle(score)(four)
+    assert oracle(score)(four[:3]) == [0.0] * 3
+    later = oracle(lambda smiles: [1.0] if smiles == ["O"] else score(smiles))
+    assert later(["O"]) == [1.0] and later(four) == [0.0] * 4  # it has had a score, so these are bad molecules
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("qed", {}),
+        ("logp", {}),
+        ("penalised_logp", {"invalid": -5.0}),
+        ("synthesisability", {}),
+        ("similarity", {"target": ASPIRIN}),
+        ("rediscovery", {"target": ASPIRIN}),
+        ("median", {"molecules": f"{ASPIRIN},CCN"}),
+        ("isomer", {"formula": "C2H6O"}),
+        ("mpo", {"task": "zaleplon"}),
+    ],
+)
+def test_every_reward_takes_its_options_by_settings(name: str, options: dict[str, Any]) -> None:
+    assert WeightedFunction(name=name, options=options).options == options
+
+
 def test_what_is_no_oracle_is_refused() -> None:
     with refused(ConfigError, "oracle_not_callable"):
         oracle(3)
@@ -388,6 +426,29 @@ def test_the_metric_is_that_of_the_parts() -> None:
     assert same["novelty"] == 1.0  # nothing is known of the training data
 
 
+def test_uniqueness_at_k_is_that_of_the_first_valid_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert distribution._FIRST == {"unique_1k": 1_000, "unique_10k": 10_000}
+    monkeypatch.setattr(distribution, "_FIRST", {"unique_1k": 4, "unique_10k": 100})
+    found = Molecules()(["C", "C(", "CO", "OC", "CC", "N", "N"], REAL)
+    assert found["unique_1k"] == 3 / 4  # methane, methanol twice, ethane
+    assert found["unique_10k"] == found["unique"] == 4 / 6
+
+
+def test_scores_of_the_metric_that_are_asked_for_are_those_of_their_functions() -> None:
+    pytest.importorskip("fcd_torch")
+    others = ["CCO", "c1ccccc1O", "CCN", "CCCC"]
+    found = Molecules(fcd=True, guacamol=True)(others, REAL, REAL)
+    assert found["fcd"] == pytest.approx(frechet_distance(others, REAL))
+    assert found["fcd_score"] == pytest.approx(math.exp(-0.2 * found["fcd"]))
+    assert found["kl"] == guacamol_scores(others, REAL)["kl"] > 0.0
+    assert {"fcd", "fcd_score", "kl"}.isdisjoint(Molecules()(others, REAL, REAL))
+    nothing = Molecules(fcd=True, guacamol=True)(["C("], REAL, REAL)
+    assert (
+        math.isfinite(nothing["fcd"]) and nothing["fcd"] > found["fcd"] and nothing["fcd_score"] == nothing["kl"] == 0.0
+    )
+    assert Molecules(fcd=True)(["C("], [])["fcd"] == 0.0
+
+
 def test_no_valid_molecule_is_the_worst_and_finite() -> None:
     found = Molecules(fcd=True)(["C(", ""], REAL)
     assert all(math.isfinite(value) for value in found.values())
@@ -474,6 +535,48 @@ def test_a_file_is_cleaned_and_what_was_left_out_is_counted(tmp_path: Path) -> N
     check_task(task)
 
 
+@pytest.mark.parametrize(
+    ("content", "options"),
+    [
+        ("SMILES,SPLIT\n{rows}", {}),  # as MOSES has it
+        ("id,canonical_smiles\n{rows}", {}),
+        ("0\t{rows}", {"column": 1, "format": "table", "header": False}),
+        ("x;{rows}", {"column": "1", "separator": ";"}),
+        ("name of it\n{rows}", {"header": True}),
+    ],
+)
+def test_tables_are_read_as_their_options_say(content: str, options: dict[str, Any], tmp_path: Path) -> None:
+    before, _, _ = content.partition("{rows}")
+    start = before.rpartition("\n")[2]
+    heads, cells = before[: len(before) - len(start)], [f"{'C' * number}N" for number in range(1, 21)]
+    rows = [f"{cell},train" if "SPLIT" in heads else f"7,{cell}" if "id" in heads else start + cell for cell in cells]
+    path = tmp_path / "my.csv" if "," in rows[0] else tmp_path / "my.txt"
+    path.write_text(heads + "\n".join(rows), "utf-8")
+    task = molecules(str(path), **options)
+    assert {text for part in (task.train, task.valid, task.test) for text in task.decode(part)} == set(cells)
+    assert any("20 molecules; left out: 0 rows without a molecule, 0 salts" in one for one in task.notes)
+
+
+def test_every_option_that_is_advised_for_a_file_is_one_of_the_task(tmp_path: Path) -> None:
+    path = tmp_path / "my.tsv"
+    path.write_text("CCO\tethanol\nCCN\tamine\n", "utf-8")
+    with pytest.raises(DataError) as raised:
+        molecules(str(path))
+    path.with_suffix(".smi").write_text("smiles\n" + "".join(f"{'C' * n}O\n" for n in range(1, 21)), "utf-8")
+    advice = " ".join([str(raised.value), *molecules(str(path.with_suffix(".smi"))).notes])
+    named = set(re.findall(r"--task\.options\.(\w+)", advice))
+    assert {"column", "format", "header"} <= named <= inspect.signature(molecules).parameters.keys()
+
+
+def test_what_selfies_cannot_write_is_left_out_and_counted(tmp_path: Path) -> None:
+    path = tmp_path / "my.smi"
+    path.write_text(FILE + "O=I(=O)c1ccccc1\n", "utf-8")
+    task = molecules(str(path), notation="selfies")
+    where = FILE.count("\n") + 1
+    left_out = f"2 rows without a molecule (lines 1, 6), 1 molecule that cannot be written as SELFIES (line {where})"
+    assert any(f"22 molecules; left out: {left_out}, 1 salt, 2 repeated" in one for one in task.notes)
+
+
 def test_without_a_file_molecules_are_put_together() -> None:
     task = molecules(held_out=0.1, max_length=48)
     assert len(task.train) == 2360 and len(task.test) == 294
@@ -501,6 +604,14 @@ def test_as_selfies_every_sequence_of_tokens_is_a_molecule(tmp_path: Path) -> No
         ({"held_out": 0.0}, "molecules_held_out"),
         ({"path": "x.smi", "notation": "inchi"}, "molecules_option"),
         ({"path": "x.smi", "salts": "maybe"}, "molecules_option"),
+        ({"path": "x.smi", "format": "xml"}, "molecules_option"),
+        ({"path": "x.smi", "encoding": "utf-9"}, "unknown_encoding"),
+        ({"max_length": 1}, "molecules_number"),
+        ({"split_seed": -1}, "molecules_number"),
+        ({"column": "smiles"}, "molecules_no_file"),
+        ({"column": 1}, "molecules_no_file"),
+        ({"header": False}, "molecules_no_file"),
+        ({"encoding": "latin-1"}, "molecules_no_file"),
     ],
 )
 def test_wrong_options_are_refused(options: dict[str, Any], code: str) -> None:
@@ -578,16 +689,36 @@ def test_a_picture_has_a_place_for_each_text_and_its_size() -> None:
     assert Molecules().draw(["CCO"]) == grid(["CCO"])
 
 
+def test_sequences_of_a_domain_of_ones_own_are_drawn_by_the_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task, settings = build_task(TASK), LSTM(embedding=4, hidden=4)
+    save_run_generator(tmp_path, settings, task, weights_of(build_generator(settings, task.space), 0).complete)
+    plugin = tmp_path / "mine.py"
+    plugin.write_text(
+        "class Lengths:\n    def __call__(self, texts):\n        return 1.0\n"
+        "    def draw(self, texts, legends):\n"
+        '        return f\'<svg width="9" height="9">{len(texts)} of mine</svg>\'\n'
+    )
+    asked = ("sample", "--run", tmp_path, "--num", "3", "--draw", tmp_path / "a.svg", "--draw-by", f"{plugin}:Lengths")
+    answer = ask(capsys, *asked)
+    assert answer.status == 0 and "a.svg: 3 sequences drawn" in answer.err
+    assert "3 of mine" in (tmp_path / "a.svg").read_text("utf-8")
+
+
 def test_sampled_molecules_are_drawn_by_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    _draw(["CCO", "C("], tmp_path / "some.svg")
+    drawing = MetricDrawing(OwnMetric(name="molecules"))
+    _draw(drawing, ["CCO", "C("], tmp_path / "some.svg")
     assert (tmp_path / "some.svg").read_text("utf-8") == grid(["CCO", "C("])
-    with refused(ConfigError, "draw_no_molecule"):
-        _draw(["C(", ""], tmp_path / "none.svg")
+    with refused(PluginError, "draw_no_molecule", match="none of 2 texts is a molecule.*Draw more texts.$"):
+        _draw(drawing, ["C(", ""], tmp_path / "none.svg")
     assert not (tmp_path / "none.svg").exists()
     for options, code in (
         (["--draw", "some.png"], "draw_no_svg"),
         (["--draw", "some.svg", "--stream"], "draw_beside_stream"),
         (["--draw", "some.svg", "--out", "some.png"], "draw_beside_out"),
+        (["--draw-by", "molecules"], "draw_by_without_draw"),
+        (["--draw", "some.svg", "--draw-by", "images"], "metric_draws_nothing"),
     ):
         answer = ask(capsys, "sample", "--run", tmp_path, *options)
         assert answer.status == 2 and f"[{code}]" in answer.err
