@@ -39,7 +39,7 @@ class FromFiles(Settings):
 
     left_out: ClassVar[Mapping[str, str]] = {
         "mode": "a file has a fixed number of sequences{number}, so that this task is always in mode fixed. Remove it; "
-        "or use the task oracle, toy, transduction or teacher, from which sequences can be drawn without end."
+        "or use task oracle, toy, transduction or teacher, from which sequences can be drawn without end."
     }
 
     @classmethod

@@ -20,7 +20,7 @@ from rlgan.envs.tasks import TaskSettings
 from rlgan.extensions import PluginKind, known, register
 from rlgan.presets.effects import require_effect
 from rlgan.presets.own_data import sizes_by_data
-from rlgan.presets.registry import preset as preset_named
+from rlgan.presets.registry import draft, override_draft
 from rlgan.runs.notebook import NotebookProgress, in_notebook
 from rlgan.runs.progress import Progress, Silence
 
@@ -45,7 +45,7 @@ def base_of(preset: str | Callable[..., Any] | Config, task: TaskSettings | None
     if isinstance(preset, Config):
         return preset if task is None else preset.model_copy(update={"task": task})
     name = preset if isinstance(preset, str) else registered("preset", preset)
-    return preset_named(name, task)
+    return draft(name, task)
 
 
 def changed(base: Config, changes: Mapping[str, Any], file: str | Path | None = None) -> Config:
@@ -61,13 +61,13 @@ def changed(base: Config, changes: Mapping[str, Any], file: str | Path | None = 
         ConfigError: anything unknown, contradictory or without effect; says where in the file it stands.
     """
     if file is None:
-        config = override(base, changes)
+        config = override_draft(base, changes)
         require_effect(to_dict(base), config, changes)
         return config
     read = read_settings(Path(file))
     below = flatten(read.values)
     try:
-        config = override(base, merge(below, changes))
+        config = override_draft(base, merge(below, changes))
     except ConfigPathError as error:
         error.reword(f"{error}{read.line_of(f'{error.path}:', changes)}")
         raise

@@ -8,16 +8,18 @@ that this verb has no option for stays as it is. What a message says of the faul
 
 from __future__ import annotations
 
+import functools
 import re
 import shlex
 from collections.abc import Collection, Mapping
 from typing import Any
 
 from rlgan.base.errors import ConfigError
+from rlgan.base.settings import Settings, settings_in
 from rlgan.config.config import Config
-from rlgan.config.paths import ConfigPathError, changed, override, settable_paths, to_dict, variants_at
+from rlgan.config.paths import ConfigPathError, changed, override, settable_paths, to_dict, variants_at, variants_of
 from rlgan.envs.tasks import TaskSettings
-from rlgan.presets.registry import PRESETS, preset
+from rlgan.presets.registry import PRESETS, draft
 
 _BID = (
     "Add|Allow|Bring|Choose|Convert|Did you mean|Give|Increase|Install|Keep|Leave|Lower|Make|Name|Or|Put|Raise|Remove|"
@@ -91,12 +93,25 @@ def _token(match: re.Match[str], known: _Known, subject: list[str], sentence: st
     if variant and variant in known.variants(name):
         return before + _all(known.options(name))
     is_advised = bool(before) and (variant is None or variant in ("to", "or", "and", "below", "beside", "none", "null"))
-    options = known.options(name) if match["is"] or "." in name or "_" in name or is_advised else []
+    is_written_so = match["is"] or "." in name or ("_" in name and name not in _names_of_variants())
+    options = known.options(name) if is_written_so or is_advised else []
     if not options:
         return match.group()
     if match["is"]:
         return before + " and ".join(f"{option} {_text(match['value'])}" for option in options)
     return before + _all(options)
+
+
+@functools.cache
+def _names_of_variants() -> frozenset[str]:
+    """Of all axes: in a list of those to choose from they are names of variants, whatever else is called so."""
+    names: set[str] = set()
+    owners: list[type[Settings]] = [Config]
+    for owner in owners:  # it grows
+        for field in owner.model_fields.values():
+            owners += [one for one in settings_in(field) if one not in owners]
+            names |= variants_of(field).keys()
+    return frozenset(names)
 
 
 def _all(options: list[str]) -> str:
@@ -202,6 +217,6 @@ def _stands(config: Config, changes: Mapping[str, Any]) -> bool:
 
 def _stands_in(name: str, task: TaskSettings, changes: Mapping[str, Any]) -> bool:
     try:
-        return _stands(preset(name, task), changes)
+        return _stands(draft(name, task), changes)
     except ConfigError:
         return False

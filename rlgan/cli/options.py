@@ -304,7 +304,7 @@ def resolved(choices: Choices, overrides: Mapping[str, Any], base: Config | None
     from rlgan.config.paths import ConfigPathError, changed, flatten, merge, override
     from rlgan.config.setting_files import read_settings
     from rlgan.presets.effects import require_effect
-    from rlgan.presets.registry import PRESETS, preset
+    from rlgan.presets.registry import PRESETS, draft, override_draft
 
     from .advice import typeable
     from .hints import tree_with, where_it_belongs
@@ -318,7 +318,7 @@ def resolved(choices: Choices, overrides: Mapping[str, Any], base: Config | None
             code="preset_is_label",
             fields={"preset": label},
         )
-    config = base if base is not None and choices.preset is None else preset(choices.preset or DEFAULT, task)
+    config = base if base is not None and choices.preset is None else draft(choices.preset or DEFAULT, task)
     if base is not None and choices.preset is None and task is not None:
         config = config.model_copy(update={"task": task})
     file = None if choices.config is None else read_settings(choices.config)
@@ -329,7 +329,7 @@ def resolved(choices: Choices, overrides: Mapping[str, Any], base: Config | None
     set_here = merge({}, overrides).keys()
     with typeable(lambda: tree_with(config, asked_for), SHORT):
         try:
-            asked = override(config, asked_for)
+            asked = override_draft(config, asked_for)
         except ConfigPathError as error:
             option = _nearest_option(error.path) if "." not in error.path else ""
             belongs = where_it_belongs(error, config, asked_for)

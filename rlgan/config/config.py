@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -48,6 +50,18 @@ Control = Literal[
     "shuffled_discriminator",
     "length_reward",
 ]
+
+_DRAFTING: ContextVar[bool] = ContextVar("drafting", default=False)
+
+
+@contextmanager
+def drafting() -> Iterator[None]:
+    """Within it, a configuration may contradict itself: it is to be changed before it is used."""
+    token = _DRAFTING.set(True)
+    try:
+        yield
+    finally:
+        _DRAFTING.reset(token)
 
 
 class CallbackPlugin(Plugin):
@@ -201,8 +215,9 @@ class Config(Settings):
 
     @model_validator(mode="after")
     def _cross_checks(self) -> Self:
-        for problem in self.problems():
-            raise ContradictionError(problem)
+        if not _DRAFTING.get():
+            for problem in self.problems():
+                raise ContradictionError(problem)
         return self
 
     def problems(self) -> Iterator[Problem]:

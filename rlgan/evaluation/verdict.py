@@ -51,8 +51,7 @@ Outcome = Annotated[_Outcomes, BeforeValidator(lambda value: _OF_OLD_RUNS.get(va
 
 _SAMPLES_DO_NOT_TELL = "oracle_ratio knows the exact distribution. Training on a fixed data set cannot gain as much."
 _A_STREAM_TELLS = (
-    "Real sequences were drawn anew each time (task.mode=stream): what the run gains less than oracle_ratio is not for "
-    "want of data."
+    "Real sequences were drawn anew each time, so it is not for lack of data if the run gains less than oracle_ratio."
 )
 
 

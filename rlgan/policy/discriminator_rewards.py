@@ -118,9 +118,18 @@ def _of_prefixes(reward: Reward, fields: Fields) -> Iterator[Problem]:
         yield Problem(
             "increment_of_sequences",
             {"reward": reward.kind},
-            f"needs logits of prefixes, but discriminator={network.kind!r} judges whole sequences. Use "
-            "discriminator causal_lstm, or reward logit.",
+            f"needs logits of prefixes, but discriminator={network.kind!r} judges whole sequences. "
+            f"{_judge_of_tokens(fields)}, or use reward logit.",
         )
+
+
+def _judge_of_tokens(fields: Fields) -> str:
+    """What to do for a logit of each token, on the run's task."""
+    if "granularity" in getattr(type(fields.discriminator), "model_fields", {}):
+        return "Set discriminator.granularity to token"
+    if fields.task.gives_conditions:
+        return "Use discriminator sequence_classifier, which can judge tokens"
+    return "Use discriminator causal_lstm"
 
 
 def _prefix_logits(reward: Reward, rollouts: Rollouts) -> Tensor:
@@ -216,7 +225,7 @@ class StandardisedLogit(Reward):
                 {"reward": self.kind},
                 f"needs a logit for each token, but discriminator={network.kind!r} "
                 + ("gives log-probabilities" if network.gives_distribution else "judges whole sequences")
-                + ". Use discriminator causal_lstm, or reward logit.",
+                + f". {_judge_of_tokens(fields)}, or use reward logit.",
             )
         if fields.adversary.loss.within_prompts and schedule.g_group is None:
             yield Problem(

@@ -57,7 +57,9 @@ def _no_own_reward(config: Config) -> str | None:
 
 
 def _no_text(config: Config) -> str | None:
-    return None if "text" in config.task.measures else f"task={config.task.kind!r} has no text"
+    if "text" in config.task.measures:
+        return None
+    return f"task={config.task.kind!r} is not measured as text without conditions is"
 
 
 def _no_texts_of_pairs(config: Config) -> str | None:

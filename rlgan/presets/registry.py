@@ -8,7 +8,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from rlgan.base.errors import ConfigError, nearest
-from rlgan.config.config import Config
+from rlgan.base.problems import ContradictionError
+from rlgan.config.config import Config, drafting
 from rlgan.config.paths import described, flatten, from_dict, override, to_dict
 from rlgan.envs.tasks import TaskSettings
 from rlgan.extensions import is_plugin_name, known, require_no_namesake
@@ -70,6 +71,39 @@ def preset(name: str, task: TaskSettings | None = None, data: DataSummary | None
     if data is None or not follows_data(PRESETS[shipped]):
         return config
     return override(config, sizes_of(data, config))
+
+
+def draft(name: str, task: TaskSettings | None = None) -> Config:
+    """A preset that is about to be changed, which need not stand on `task` before it is; see `override_draft`.
+
+    Args:
+        name: as for `preset`.
+        task: as for `preset`.
+
+    Raises:
+        ConfigError: no such preset; or one of the user's own that cannot stand.
+    """
+    with drafting():
+        return preset(name, task)
+
+
+def override_draft(base: Config, changes: Mapping[str, Any]) -> Config:
+    """The same as `override`, of a configuration that may be a draft.
+
+    Args:
+        base: what `draft` returned, or any configuration.
+        changes: dotted path → value.
+
+    Raises:
+        ConfigError: see `override`; where the changes leave what is wrong with the draft itself, it says that the
+            preset does not fit its task.
+    """
+    try:
+        return override(base, changes)
+    except ContradictionError as error:
+        if error.problem == next(base.problems(), None):
+            preset(base.preset, base.task)  # raises
+        raise
 
 
 def follows(name: str) -> bool:

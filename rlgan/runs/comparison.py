@@ -106,12 +106,14 @@ class _Controls:
         selected: which generator of each was selected, in words.
         trained: name → generator at the end of its training.
         repeats: generators of further trainings of one of them, which differ by their seed; see `trained_again`.
+        streamed: name → sequences that it drew from the task's stream after the start.
     """
 
     rows: list[dict[str, Any]]
     selected: list[str]
     trained: dict[str, Generator]
     repeats: list[Generator]
+    streamed: dict[str, int]
 
 
 class _RowOf(Protocol):
@@ -155,7 +157,8 @@ def compare(config: Config, task: Task, trainer: Trainer, say: Callable[[str], N
         selected = [*selected, f"{config.preset}{OWN}: training was stopped by {trainer.stopped}"]
     if trainer.selected is not None:
         selected = [*selected, f"{config.preset}{OWN}: {trainer.selected}"]
-    concluded = [*([] if verdict is None else verdict.sentences), *selected]
+    sentences = [] if verdict is None else verdict.sentences
+    concluded = [*sentences, *_of_real_sequences(task, trainer, controls), *selected]
     read = [shortcut_sentence(probe, trainer.shortcuts) for probe in shortcuts_in(trainer.shortcuts)]
     warned, at_chance = (_warnings(found) for found in (read, trainer.at_chance))
     probes = _of_probes(trainer.shortcuts, warned)
@@ -244,6 +247,21 @@ def _verdict(config: Config, task: Task, trainer: Trainer, controls: _Controls) 
 
 def _contender(name: str, controls: _Controls) -> Contender | None:
     return Contender(name, controls.trained[name]) if name in controls.trained else None
+
+
+def _of_real_sequences(task: Task, trainer: Trainer, controls: _Controls) -> list[str]:
+    """Whether they were new each time, and how many each generator was given; where they can be drawn without end."""
+    if not task.has_known_distribution:
+        return []
+    if task.stream is None:
+        return [f"Real sequences (mode fixed): the same {len(task.train):,} training sequences throughout."]
+    at_start = trainer.num_streamed_at_start
+    numbers = {
+        "this run": trainer.num_streamed,
+        **{name: at_start + number for name, number in controls.streamed.items()},
+    }
+    given = ", ".join(f"{name} {number:,}" for name, number in numbers.items())
+    return [f"Real sequences (mode stream), new each time; learned from or shown to a discriminator: {given}."]
 
 
 def _tables(task: Task, rows: list[dict[str, Any]]) -> list[str]:
@@ -347,7 +365,7 @@ def _control_rows(config: Config, task: Task, trainer: Trainer, row: _RowOf, say
 
     By further trainings of one of them the verdict knows how much two equal trainings differ.
     """
-    found, evaluator, repeats_s = _Controls([], [], {}, []), trainer.evaluator, 0.0
+    found, evaluator, repeats_s = _Controls([], [], {}, [], {}), trainer.evaluator, 0.0
     for name, repeat in _trainings(config):
         settings = control(config, name)
         if repeat:
@@ -376,6 +394,7 @@ def _control_rows(config: Config, task: Task, trainer: Trainer, row: _RowOf, say
         if other.selected is not None:
             found.selected.append(f"{name}: {other.selected}")
         found.trained[name] = generator
+        found.streamed[name] = other.num_streamed
         took = f"control {name}: {time.perf_counter() - started:.0f} s"
         say(took if lost is None else f"{took}; {lost}")
     if found.repeats:

@@ -6,16 +6,17 @@ oracle: `eval/kl_forward`, `eval/kl_reverse` and the control `oracle_ratio` are 
 
 from __future__ import annotations
 
+import math
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from rlgan.base import seeding
-from rlgan.base.errors import ConfigError
+from rlgan.base.errors import CheckpointError, ConfigError
 from rlgan.base.threads import torch_threads
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.tasks import Task
@@ -95,23 +96,29 @@ def teacher(
         seed: of the sequences of all splits.
 
     Raises:
-        ConfigError: no run, a value out of range, or the teacher's sequences are given something.
+        ConfigError: no run, a value that is not allowed, or the teacher's sequences are given something.
         CheckpointError: the folder has no generator.
     """
+    numbers = {"num_train": num_train, "num_valid": num_valid, "num_test": num_test}
+    _require("mode", mode, mode in ("stream", "fixed"), "stream or fixed")
+    _require("temperature", temperature, _is_number(temperature) and 0.0 < temperature < math.inf, "a number above 0")
+    for name, number in numbers.items():
+        _require(name, number, _is_whole(number) and number >= 1, "a whole number, at least 1")
+    _require("seed", seed, _is_whole(seed) and seed >= 0, "a whole number, at least 0")
     if not run:
         raise ConfigError(
             "task.options.run: is empty. Give the folder of a finished run, whose generator is the teacher.",
             code="teacher_no_run",
             fields={"task.options.run": run},
         )
-    if mode not in ("stream", "fixed") or temperature <= 0.0 or min(num_train, num_valid, num_test) < 1:
-        raise ConfigError(
-            f"task teacher: mode={mode!r}, temperature={temperature:g}, num_train={num_train}, num_valid={num_valid}, "
-            f"num_test={num_test}: mode must be stream or fixed, the temperature above 0, and each number at least 1.",
-            code="teacher_options",
-            fields={"task.options.mode": mode, "task.options.temperature": temperature},
+    if not Path(str(run)).is_dir():
+        what = "is a file" if Path(str(run)).is_file() else "there is no such folder"
+        raise CheckpointError(
+            f"task.options.run={run!r}: {what}. Give the folder of a finished run, whose generator is the teacher.",
+            code="teacher_no_folder",
+            fields={"task.options.run": run},
         )
-    exported = load_run_generator(Path(run))
+    exported = load_run_generator(Path(str(run)))
     if exported.space.condition is not None:
         raise ConfigError(
             f"task.options.run={run!r}: its generator writes sequences for conditions, but a teacher draws both "
@@ -128,9 +135,7 @@ def teacher(
         )
     own = Teacher(exported.generator, exported.space, temperature)
     seeds = np.random.SeedSequence(seed).generate_state(3)
-    train, valid, test = (
-        own.sample(number, int(one)) for number, one in zip((num_train, num_valid, num_test), seeds, strict=True)
-    )
+    train, valid, test = (own.sample(number, int(one)) for number, one in zip(numbers.values(), seeds, strict=True))
     return Task(
         name="teacher",
         space=exported.space,
@@ -147,3 +152,21 @@ def teacher(
             *stream_note("teacher", mode == "stream"),
         ),
     )
+
+
+def _require(name: str, value: Any, is_allowed: bool, what: str) -> None:
+    """An option that a person typed, which may be anything that JSON has."""
+    if not is_allowed:
+        raise ConfigError(
+            f"task.options.{name}={value!r}: is not allowed. Set it to {what}.",
+            code="teacher_options",
+            fields={f"task.options.{name}": value},
+        )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -81,6 +81,11 @@ class RealSequences:
 
     # ------------------------------------------------------------------ learned by likelihood
 
+    @property
+    def num_of_epoch(self) -> int:
+        """Sequences of an epoch of pretraining, in whole batches."""
+        return self._task.train.shape[0] // self._schedule.mle_batch * self._schedule.mle_batch
+
     def epoch(self, epoch: int, *, again: bool = False) -> Experience:
         """All of them once, in whole batches, for an epoch of pretraining.
 
@@ -88,9 +93,10 @@ class RealSequences:
             epoch: counted from 0.
             again: whether the epoch has begun already: of a stream its sequences are counted once.
         """
-        batch, inputs = self._schedule.mle_batch, self._schedule.mle_inputs
-        number, counted = self._task.train.shape[0] // batch * batch, self.num_streamed
-        experience = self._by_likelihood(self._choose(number, "mle", epoch), batch, "mle", epoch, epoch=epoch)
+        batch, inputs, counted = self._schedule.mle_batch, self._schedule.mle_inputs, self.num_streamed
+        experience = self._by_likelihood(
+            self._choose(self.num_of_epoch, "mle", epoch), batch, "mle", epoch, epoch=epoch
+        )
         if again:
             self.num_streamed = counted
         if inputs.draws_tokens:

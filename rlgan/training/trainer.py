@@ -138,6 +138,16 @@ class Trainer:
             self.stopped = reason
 
     @property
+    def num_streamed(self) -> int:
+        """Sequences drawn from the task's stream since the run began; 0 where it has none."""
+        return self._shared.real.num_streamed
+
+    @property
+    def num_streamed_at_start(self) -> int:
+        """Those of them that pretraining by likelihood learned."""
+        return 0 if self.task.stream is None else self._pretraining.num_done * self._shared.real.num_of_epoch
+
+    @property
     def between(self) -> Callable[[], None] | None:
         """Called every few seconds within an epoch of pretraining, where `state` can be kept.
 

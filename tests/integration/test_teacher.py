@@ -62,12 +62,20 @@ def test_it_is_an_exact_distribution(temperature: float) -> None:
 
 def test_a_student_learns_from_a_stream_of_it(run: Path, tmp_path: Path) -> None:
     changes = {"task": "teacher", "task.options": {"run": str(run), "num_train": 70, "num_valid": 20, "num_test": 20}}
+    changes |= {"controls": ["mle_continued"]}
     config = override(tiny_config(generator=LSTM(embedding=4, hidden=4)), SHORT | changes)
     assert config.task.is_stream and config.task.knows_distribution
     student = rlgan.train(config, out=tmp_path / "student", quiet=True)
     assert student.table["kl_forward"].notna().any() and student.table["kl_reverse"].notna().any()
     counted = student.metrics["data/real_sequences"].dropna()
     assert counted.is_monotonic_increasing and counted.iloc[-1] > 70
+    schedule = config.schedule
+    at_start = schedule.mle_epochs * (70 // schedule.mle_batch) * schedule.mle_batch
+    continued = at_start + schedule.adversarial_updates * schedule.mle_batch
+    assert counted.iloc[-1] > continued  # what the discriminator was shown
+    assert f"this run {counted.iloc[-1]:,.0f}, mle_continued {continued:,}." in " ".join(
+        (tmp_path / "student" / "summary.txt").read_text("utf-8").split()
+    )
     again = rlgan.train(override(config, {"workers.rollout": 0}), out=tmp_path / "again", quiet=True)
     assert student.table.equals(again.table)
 
@@ -81,19 +89,34 @@ def test_a_task_of_it_keeps_the_contract_of_tasks(run: Path) -> None:
     ("options", "code"),
     [
         ({}, "teacher_no_run"),
-        ({"run": "x", "mode": "flow"}, "teacher_options"),
-        ({"run": "x", "temperature": 0.0}, "teacher_options"),
-        ({"run": "x", "num_test": 0}, "teacher_options"),
+        *(
+            ({name: value}, "teacher_options")
+            for name, values in {
+                "mode": ("flow", 1),
+                "temperature": (0.0, -1.0, float("nan"), float("inf"), "warm", True, None),
+                "num_train": (0, 2.5, "many", None),
+                "num_valid": (0, True),
+                "num_test": (0, [3]),
+                "seed": (-1, "one", 0.5),
+            }.items()
+            for value in values
+        ),
     ],
 )
 def test_wrong_options_are_refused(options: dict[str, Any], code: str) -> None:
-    with refused(ConfigError, code):
+    with refused(ConfigError, code) as error:
         teacher(**options)
+    if options:
+        assert list(error.value.fields) == [f"task.options.{next(iter(options))}"]
 
 
 def test_a_folder_without_a_generator_and_a_run_of_pairs_are_told(tmp_path: Path) -> None:
     with refused(CheckpointError, "no_trained_generator"):
         teacher(str(tmp_path))
+    (tmp_path / "lines.txt").write_text("a line")
+    for name in ("lines.txt", "nowhere"):
+        with refused(CheckpointError, "teacher_no_folder", {"task.options.run": str(tmp_path / name)}):
+            teacher(str(tmp_path / name))
     rlgan.train(override(of_pairs(), SHORT), out=tmp_path / "pairs", quiet=True)
     with refused(ConfigError, "teacher_of_pairs"):
         teacher(str(tmp_path / "pairs"))
@@ -115,3 +138,9 @@ def test_it_is_told_how_many_sequences_a_file_has(tmp_path: Path) -> None:
         override(tiny_config(), asked)
     with refused(ConfigError, "setting_left_out", match=r"number of sequences, so"):
         override(tiny_config(), asked | {"task.data": str(tmp_path / "missing.txt")})
+
+
+def test_the_mode_of_a_teacher_is_an_option_of_it(run: Path) -> None:
+    asked = {"task": "teacher", "task.options": {"run": str(run)}, "task.mode": "stream"}
+    with refused(ConfigError, "setting_left_out", {"path": "task.mode"}, match=r"task\.options\.mode"):
+        override(tiny_config(), asked)

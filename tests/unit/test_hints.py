@@ -54,6 +54,9 @@ OPTION = re.compile(r"(?<![\w-])--([a-z][\w.-]*[\w])")
             "ran out: lower --workers.chunk-rows or --workers.shard-fakes, or lower --schedule.g-batch.",
         ),
         (TEXT, "x: y. Set controls to [].", "Set --controls to []."),
+        # A variant in a list of variants, although a setting elsewhere has its name, too.
+        (TEXT, "discriminator='x': choose one of lstm, language_model, none.", "of lstm, language_model, none."),
+        (TEXT, "x: y. Use discriminator lstm, language_model or none.", "Use --discriminator lstm, language_model or"),
         (TEXT, "x: y. Set discriminator.windows=(1, 2).", "Set --discriminator.windows '[1, 2]'."),
         (TEXT, "x: y. Set adversary.buffer=None, or task='toy'.", "Set --adversary.buffer none, or --task toy."),
         # What tells the fault, a file, and words of prose stay as they are.

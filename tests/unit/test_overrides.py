@@ -8,10 +8,13 @@ from typing import Any
 
 import pytest
 
+from rlgan.api.settings import base_of
+from rlgan.api.settings import changed as changed_in_python
 from rlgan.base.errors import ConfigError
+from rlgan.cli.options import Choices, resolve
 from rlgan.config.config import Config
 from rlgan.config.paths import ConfigPathError, all_paths, flatten, from_dict, merge, override, to_dict, variants_of
-from rlgan.envs.tasks import PairsTask
+from rlgan.envs.tasks import PairsTask, TextTask
 from rlgan.envs.tasks.pair_files import Table
 from rlgan.envs.tasks.pairs import SeparateVocabularies, SharedVocabulary
 from rlgan.envs.tasks.pieces import Words
@@ -19,7 +22,7 @@ from rlgan.evaluation.adversarial import FreshEvaluator
 from rlgan.layers.optimizers import SGD
 from rlgan.policy.metric_rewards import Mixed, ReferenceBleu
 from rlgan.policy.teacher_forcing import InterleavedTeacherForcing
-from rlgan.presets.registry import preset
+from rlgan.presets.registry import draft, override_draft, preset
 from tests.support.errors import refused
 
 
@@ -316,3 +319,48 @@ def test_a_path_into_a_list_that_is_not_so_long(mine: str) -> None:
 def test_a_plugin_that_cannot_be_loaded_is_told_with_its_path(mine: str) -> None:
     with refused(ConfigError, "plugin_no_attribute", match="'c'"):
         seqgan(**{"evaluation.metrics": f"{mine}:c"})
+
+
+TEXT = TextTask(data="lines.txt")
+IN_TWO_VOCABULARIES = PairsTask.model_validate({"input": {"kind": "file", "data": "pairs.tsv"}})
+OWN_NETWORKS = {"generator": "seq2seq_lstm", "discriminator": "pair_lstm"}
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "changes"),
+    [
+        ("gad", TEXT, {"adversary.loss": "relativistic"}),
+        ("gad", TEXT, {"adversary.loss": "relativistic", "generator": "lstm", "discriminator": "cnn_highway"}),
+        ("gad", IN_TWO_VOCABULARIES, OWN_NETWORKS),
+        ("selfgan", IN_TWO_VOCABULARIES, OWN_NETWORKS),
+        ("sft", IN_TWO_VOCABULARIES, {"generator": "seq2seq_lstm"}),
+        ("spin", IN_TWO_VOCABULARIES, {"task.vocabulary": "shared"}),
+    ],
+)
+def test_changes_may_make_a_preset_stand_on_its_task(name: str, task: Any, changes: dict[str, Any]) -> None:
+    with refused(ConfigError, "preset_not_for_task", {"preset": name}):
+        override_draft(draft(name, task), {})
+    config = override_draft(draft(name, task), changes)
+    assert config == from_dict(to_dict(config))
+    assert config.preset == name
+    assert resolve(_choices(name, task), changes) == config
+    assert changed_in_python(base_of(name, task), changes) == config
+
+
+def test_what_the_changes_leave_wrong_is_said_of_the_preset_or_of_them() -> None:
+    with refused(ConfigError, "preset_not_for_task", {"preset": "gad"}):
+        resolve(_choices("gad", TEXT), {"generator": "lstm"})
+    with refused(ConfigError, "generator_is_no_language_model"):
+        resolve(_choices("gad", TEXT), {"generator": "lstm", "adversary.loss": "relativistic"})
+
+
+def test_a_judge_made_of_a_generators_network_is_told_which_network_reads_conditions() -> None:
+    base = preset("density_ratio")
+    asked = {"task": "transduction", "generator": "seq2seq_lstm"}
+    with refused(ConfigError, "discriminator_reads_no_conditions", match="discriminator.network seq2seq_lstm"):
+        override(base, asked)
+    override(base, asked | {"discriminator.network": "seq2seq_lstm"})
+
+
+def _choices(name: str, task: Any) -> Choices:
+    return Choices(preset=name, data="lines.txt") if task is TEXT else Choices(preset=name, pairs="pairs.tsv")

@@ -16,9 +16,10 @@ from rlgan.adversary.minibatches import Minibatches, Pairs
 from rlgan.adversary.perturbed_copies import perturbed_copies
 from rlgan.adversary.settings import AdversarySettings
 from rlgan.base.devices import CPU
-from rlgan.base.errors import ShapeError
+from rlgan.base.errors import ConfigError, ShapeError
 from rlgan.base.seeding import stream
 from rlgan.config.config import Config
+from rlgan.config.paths import override
 from rlgan.discriminators import CausalLSTM
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.tasks import ToyTask, build_task
@@ -32,6 +33,7 @@ from rlgan.policy.logit_maps import Logit, Ratio
 from rlgan.policy.objectives import Gumbel
 from rlgan.policy.token_rewards import standardised
 from rlgan.presets.controls import control
+from rlgan.presets.registry import preset
 from rlgan.training.trainer import Trainer
 from rlgan.workers.assembly import build_parts
 from tests.support.errors import refused
@@ -320,6 +322,18 @@ def test_what_a_method_needs_and_does_not_have_is_refused(
     dense()
     with refused(ValidationError, code):
         dense(schedule, **changes)
+
+
+def test_the_advice_for_logits_of_tokens_can_be_followed_on_the_task() -> None:
+    pairs = preset("r_airl")
+    fresh = {"discriminator.weights": "fresh", "discriminator.weights.architecture": "gpt2"}
+    with refused(ConfigError, "dense_of_sequences", match="discriminator sequence_classifier, which"):
+        override(pairs, {"generator": "seq2seq_lstm", "discriminator": "pair_lstm"})
+    with refused(ConfigError, "dense_of_sequences", match="Set discriminator.granularity to token"):
+        override(pairs, {"discriminator.granularity": "sequence"})
+    with refused(ConfigError, "increment_of_sequences", match="Set discriminator.granularity to token"):
+        override(preset("dial"), {"discriminator.granularity": "sequence"})
+    override(pairs, {"generator": "seq2seq_lstm", "discriminator.granularity": "token", **fresh})
 
 
 def test_a_language_model_as_judge_has_no_logits_of_tokens() -> None:

@@ -30,7 +30,7 @@ from rlgan.base.search_priors import Choice, LogUniform, Prior, Uniform, read_pr
 from rlgan.config.config import Config
 from rlgan.config.paths import check_value, merge, override
 from rlgan.envs.tasks import TaskSettings
-from rlgan.presets.registry import preset
+from rlgan.presets.registry import draft, override_draft
 
 from .ready import READY
 from .spaces import Axis, Bundle, Space, option_of_plugin, reachable, space
@@ -78,7 +78,7 @@ class Study:
             ConfigError: a dimension that does not exist, a value that its setting does not allow, or a base that is
                 contradictory.
         """
-        base = override(preset(self.preset, task), merge(sizes or {}, {"controls": [], **self.changes, **changes}))
+        base = override_draft(draft(self.preset, task), merge(sizes or {}, {"controls": [], **self.changes, **changes}))
         if base.generator.prefix_features is not None and base.discriminator is not None:
             raise ConfigError(
                 f"study {self.name}: trials share generators that are pretrained without a discriminator, but "

@@ -18,7 +18,7 @@ from .chemistry import canonical
 from .rewards import Log, value_of
 
 _WHO = "molecules.oracle"
-_ENOUGH = 4  # molecules: where the first ones all fail, it is not for one of them
+_ENOUGH = 20  # molecules: where the first ones all fail, it is for none of them
 
 
 def oracle(score: Any, *, one_by_one: bool = False) -> Callable[..., list[float]]:
@@ -52,16 +52,15 @@ def oracle(score: Any, *, one_by_one: bool = False) -> Callable[..., list[float]
     def reward(completions: Sequence[str], log_metric: Log = None, **columns: object) -> list[float]:
         names = [canonical(text) for text in completions]
         new = [name for name in dict.fromkeys(names) if name is not None and name not in known]
-        scores = _scores(call, new, one_by_one)
-        if not known and len(new) >= _ENOUGH and all(one is None for one in scores):
+        known.update(zip(new, _scores(call, new, one_by_one), strict=True))
+        if len(known) >= _ENOUGH and all(one is None for one in known.values()):
             raise PluginError(
-                f"{_WHO}: the scoring function has no finite score for any of the first {len(new)} molecules; the log "
+                f"{_WHO}: the scoring function has no finite score for any of the first {len(known)} molecules; the log "
                 "says what it did for the first one. It must take a list of SMILES strings, or one string with "
                 "one_by_one=True, and return a number for each.",
                 code="oracle_always_fails",
-                fields={"molecules": len(new)},
+                fields={"molecules": len(known)},
             )
-        known.update(zip(new, scores, strict=True))
         if log_metric is not None and names:
             log_metric("invalid_share", sum(name is None for name in names) / len(names))
             log_metric("failed_share", sum(name is not None and known[name] is None for name in names) / len(names))
