@@ -34,7 +34,7 @@ from typing import Any
 from scipy.stats import t as student
 
 from benchmarks.common import add_changes, machine
-from rlgan.config.config import Config
+from rlgan.config.config import Config, Control
 from rlgan.config.paths import flatten, override, to_dict
 from rlgan.envs.tasks import Task, TaskSettings, TransductionTask, build_task
 from rlgan.envs.tasks.transduction import Reverse
@@ -64,6 +64,7 @@ SMALL: dict[str, Any] = {
     "schedule.d_epochs": 1,
     "workers.threads": 1,
 }
+_CONTROLS: tuple[Control, ...] = ("mle_continued", "oracle_ratio")
 _OF_THE_DISCRIMINATOR = {"D AUC": "discriminator/auc_heldout", "D NLL": "discriminator/nll_heldout"}
 
 
@@ -210,16 +211,19 @@ def one_seed(
     task = build_task(base.task)
     judge = Judge(base, task)
     names = [name for name in names if not {name, *_control_rows(name)} <= {*done}]
-    common = [name for name in ("MLE", "mle_continued", "oracle_ratio") if name not in done]
+    common = [name for name in _CONTROLS if name not in done]
     start = None
-    if common or any(name not in OWN_GENERATORS and preset(name).schedule.adversarial_updates for name in names):
+    if (
+        "MLE" not in done
+        or common
+        or any(name not in OWN_GENERATORS and preset(name).schedule.adversarial_updates for name in names)
+    ):
         generator, start, _ = run(by_likelihood("mle", base, changes), task)
-        if "MLE" in common:
+        if "MLE" not in done:
             yield "MLE", judge(generator)
-    for name in common:
-        if name != "MLE":
-            generator, _, _ = run(control(base, name), task, start)
-            yield name, judge(generator)
+    for beside in common:
+        generator, _, _ = run(control(base, beside), task, start)
+        yield beside, judge(generator)
     for name in names:
         begun = time.perf_counter()
         if name in OWN_GENERATORS:

@@ -35,8 +35,8 @@ def oracle(score: Any, *, one_by_one: bool = False) -> Callable[..., list[float]
         one_by_one: whether it is a function of one SMILES string.
 
     Returns:
-        A reward function. It raises `PluginError` where the first batch has four molecules or more and none of them has
-        a score, for then the function is wrong, or used in a wrong way.
+        A reward function. It raises `PluginError` where none of the first 20 molecules has a score, for then the
+        function is wrong, or used in a wrong way.
 
     Raises:
         ConfigError: it cannot be called.
@@ -55,8 +55,8 @@ def oracle(score: Any, *, one_by_one: bool = False) -> Callable[..., list[float]
         known.update(zip(new, _scores(call, new, one_by_one), strict=True))
         if len(known) >= _ENOUGH and all(one is None for one in known.values()):
             raise PluginError(
-                f"{_WHO}: the scoring function has no finite score for any of the first {len(known)} molecules; the log "
-                "says what it did for the first one. It must take a list of SMILES strings, or one string with "
+                f"{_WHO}: the scoring function has no finite score for any of the first {len(known)} molecules; the "
+                "log says what it did for the first one. It must take a list of SMILES strings, or one string with "
                 "one_by_one=True, and return a number for each.",
                 code="oracle_always_fails",
                 fields={"molecules": len(known)},

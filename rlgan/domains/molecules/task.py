@@ -69,8 +69,14 @@ def molecules(
     )
     _check_numbers(held_out, max_length=(max_length, 2), split_seed=(split_seed, 0))
     if not path:
-        given = {"column": (column, ""), "format": (format, "auto"), "encoding": (encoding, "utf-8")}
-        given |= {"separator": (separator, None), "quotes": (quotes, None), "header": (header, None)}
+        given: dict[str, tuple[object, object]] = {
+            "column": (column, ""),
+            "format": (format, "auto"),
+            "encoding": (encoding, "utf-8"),
+            "separator": (separator, None),
+            "quotes": (quotes, None),
+            "header": (header, None),
+        }
         _refuse_of_files(given)
     separator = {"\\t": "\t", "tab": "\t"}.get(separator or "", separator)
     read = _read(

@@ -309,12 +309,13 @@ def test_an_oracle_is_asked_once_for_a_molecule_and_one_that_raises_is_worth_not
     "score", [lambda smiles: 1 / 0, lambda smiles: [math.nan] * len(smiles), lambda smiles: dict.fromkeys(smiles, 1.0)]
 )
 def test_an_oracle_without_a_score_for_any_of_the_first_molecules_is_refused(score: Callable[..., Any]) -> None:
-    four = ["C", "CC", "CCC", "CCCC"]
-    with refused(PluginError, "oracle_always_fails", {"molecules": 4}):
-        oracle(score)(four)
-    assert oracle(score)(four[:3]) == [0.0] * 3
+    chains = ["C" * length for length in range(1, 21)]
+    reward = oracle(score)
+    assert reward(chains[:12]) == [0.0] * 12 and reward(chains[:19]) == [0.0] * 19  # some molecules may fail
+    with refused(PluginError, "oracle_always_fails", {"molecules": 20}):
+        reward(chains[19:])
     later = oracle(lambda smiles: [1.0] if smiles == ["O"] else score(smiles))
-    assert later(["O"]) == [1.0] and later(four) == [0.0] * 4  # it has had a score, so these are bad molecules
+    assert later(["O"]) == [1.0] and later(chains) == [0.0] * 20  # it has had a score, so these are bad molecules
 
 
 @pytest.mark.parametrize(
