@@ -101,24 +101,24 @@ def teacher(
     """
     numbers = {"num_train": num_train, "num_valid": num_valid, "num_test": num_test}
     _require("mode", mode, mode in ("stream", "fixed"), "stream or fixed")
-    _require("temperature", temperature, _is_number(temperature) and 0.0 < temperature < math.inf, "a number above 0")
+    _require("temperature", temperature, 0.0 < temperature < math.inf, "a number above 0")
     for name, number in numbers.items():
-        _require(name, number, _is_whole(number) and number >= 1, "a whole number, at least 1")
-    _require("seed", seed, _is_whole(seed) and seed >= 0, "a whole number, at least 0")
+        _require(name, number, number >= 1, "at least 1")
+    _require("seed", seed, seed >= 0, "at least 0")
     if not run:
         raise ConfigError(
             "task.options.run: is empty. Give the folder of a finished run, whose generator is the teacher.",
             code="teacher_no_run",
             fields={"task.options.run": run},
         )
-    if not Path(str(run)).is_dir():
-        what = "is a file" if Path(str(run)).is_file() else "there is no such folder"
+    if not Path(run).is_dir():
+        what = "is a file" if Path(run).is_file() else "there is no such folder"
         raise CheckpointError(
             f"task.options.run={run!r}: {what}. Give the folder of a finished run, whose generator is the teacher.",
             code="teacher_no_folder",
             fields={"task.options.run": run},
         )
-    exported = load_run_generator(Path(str(run)))
+    exported = load_run_generator(Path(run))
     if exported.space.condition is not None:
         raise ConfigError(
             f"task.options.run={run!r}: its generator writes sequences for conditions, but a teacher draws both "
@@ -155,18 +155,10 @@ def teacher(
 
 
 def _require(name: str, value: Any, is_allowed: bool, what: str) -> None:
-    """An option that a person typed, which may be anything that JSON has."""
+    """See to it that an option has an allowed value; that it has the right type is seen to where options are read."""
     if not is_allowed:
         raise ConfigError(
             f"task.options.{name}={value!r}: is not allowed. Set it to {what}.",
             code="teacher_options",
             fields={f"task.options.{name}": value},
         )
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
