@@ -240,8 +240,8 @@ def test_a_share_needs_a_headroom_that_is_significant() -> None:
 
 def test_of_a_stream_no_data_is_wanting() -> None:
     found = shared(dataclasses.replace(ends(1.5, 2.0, 1.0), of_stream=True))
-    assert "task.mode=stream" in found.statement and "fixed data set" not in found.statement
-    assert "task.mode=stream" not in shared(ends(1.5, 2.0, 1.0)).statement
+    assert "drawn anew each time" in found.statement and "fixed data set" not in found.statement
+    assert "drawn anew" not in shared(ends(1.5, 2.0, 1.0)).statement
 
 
 def test_what_is_logged() -> None:

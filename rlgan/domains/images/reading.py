@@ -67,7 +67,7 @@ def folder(path: str) -> Images:
     root = Path(path).expanduser()
     if root.is_file():
         raise DataError(
-            f"{path}: is a file. Give the folder of the PNG files.", code="images_no_folder", fields={"path": path}
+            f"{path}: is a file. Give the folder of the PNG files.", code="images_file_as_folder", fields={"path": path}
         )
     if not root.is_dir():
         there = [one.name for one in root.parent.iterdir()] if root.parent.is_dir() else []

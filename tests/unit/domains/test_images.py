@@ -256,8 +256,8 @@ def test_a_collapsed_codebook_is_warned_of_with_its_perplexity(
     folder = tmp_path / "grey"
     folder.mkdir()
     for index in range(20):
-        Image.fromarray(np.full((8, 8), 90, np.uint8)).save(folder / f"{index}.png")
-    task = made(folder, tmp_path, scale=8)  # one token, for equal images the same
+        Image.fromarray(np.full((8, 8), 90 + (index == 0), np.uint8)).save(folder / f"{index}.png")
+    task = made(folder, tmp_path, scale=8)  # one token, the same for images that hardly differ
     line = "perplexity of the codebook 1.0 of 6 codes, 1 in use: it has collapsed"
     assert any(line in note for note in task.notes) and line in caplog.text
 
@@ -320,7 +320,7 @@ def test_folders_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
         made(tmp_path / "emty", tmp_path)
     with refused(DataError, "images_too_few"):
         made(write_pngs(tmp_path / "few", number=5), tmp_path)
-    with refused(DataError, "images_no_folder", match="is a file"):
+    with refused(DataError, "images_file_as_folder", match="is a file"):
         made(tmp_path / "few" / "000.png", tmp_path)
     (tmp_path / "few" / "text.png").write_text("no picture")
     with refused(DataError, "images_unreadable", {"path": tmp_path / "few" / "text.png"}):
