@@ -28,6 +28,7 @@ class Table:
         rows: all others, or all where the first row names nothing.
         dialect: how rows are written.
         notes: how columns are distinguished, what the first row is.
+        options: what stands before the name of a setting where it is typed, for hints.
     """
 
     path: str
@@ -36,6 +37,7 @@ class Table:
     rows: Iterator[Row]
     dialect: Dialect
     notes: list[str]
+    options: str
 
     @property
     def width(self) -> int:
@@ -80,7 +82,7 @@ def table_of(
                 f"data; to skip it, set {how.options}header true"
             )
         rows = chain([first], sample, rows)
-    return Table(opened.path, cells if is_header else None, first, rows, dialect, notes)
+    return Table(opened.path, cells if is_header else None, first, rows, dialect, notes, how.options)
 
 
 def column_of(table: Table, wanted: Wanted) -> int:
@@ -121,8 +123,9 @@ def too_few_columns(table: Table, row: Row, wanted: Wanted, column: int) -> Data
     text = shown(table.dialect.separator.join(cells))
     return DataError(
         f"{table.path}, line {number}: has {count(len(cells), 'column')} ({text}), but the {wanted.side} is column "
-        f"{column}, counted from 0. The table is read with {table.dialect}. Fix this row, set --task.separator to "
-        f"the separator of the file, or set {wanted.option} to the column of the {wanted.side}.",
+        f"{column}, counted from 0. The table is read with {table.dialect}. Fix this row, set "
+        f"{table.options}separator to the separator of the file, or set {wanted.option} to the column of the "
+        f"{wanted.side}.",
         code="column_missing_in_row",
         fields={"path": table.path, "line": number},
     )

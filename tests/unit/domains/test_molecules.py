@@ -569,6 +569,13 @@ def test_every_option_that_is_advised_for_a_file_is_one_of_the_task(tmp_path: Pa
     assert {"column", "format", "header"} <= named <= inspect.signature(molecules).parameters.keys()
 
 
+def test_a_row_without_the_column_is_told_with_options_of_the_task(tmp_path: Path) -> None:
+    path = tmp_path / "my.csv"
+    path.write_text("C,one\nCC,two\nCCC,three\n", "utf-8")
+    with refused(DataError, "column_missing_in_row", match=r"set --task\.options\.separator to"):
+        molecules(str(path), column=2)
+
+
 def test_what_selfies_cannot_write_is_left_out_and_counted(tmp_path: Path) -> None:
     path = tmp_path / "my.smi"
     path.write_text(FILE + "O=I(=O)c1ccccc1\n", "utf-8")
