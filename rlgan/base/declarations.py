@@ -152,6 +152,14 @@ class DeclaredDiscriminator(Protocol):
         """Whether it has features of a whole sequence, which its output layer reads."""
 
     @property
+    def for_tokens(self) -> str:
+        """What to do so that each token has a logit, as advice; "" where it cannot be done."""
+
+    @property
+    def for_conditions(self) -> str:
+        """What to do so that it reads conditions, as advice; "" where it cannot be done."""
+
+    @property
     def prefix_features(self) -> object | None:
         """Sizes of the features that a generator may copy; None where it has none."""
 

@@ -28,6 +28,7 @@ _MODEL = "model."  # what the names of p_φ's weights begin with in `LanguageMod
 class DensityRatio(Architecture):
     """Any generator's network as p_φ, of which log p_φ - log p_θ tells reals from fakes."""
 
+    for_conditions: ClassVar[str] = "Use discriminator.network seq2seq_lstm or seq2seq_transformer"
     not_searched: ClassVar[NotSearched] = NotSearched("goes with one loss alone: preset density_ratio")
     kind: Literal["density_ratio"] = "density_ratio"
     network: Annotated[GeneratorSettings, NotSearched("its sizes go with the data's")] = LSTM(embedding=32, hidden=64)

@@ -57,6 +57,10 @@ class Architecture(Settings):
     """Whether it embeds tokens, so that a gradient penalty can be computed on embeddings."""
     gives_features: ClassVar[bool] = False
     """Whether it has features of a whole sequence, which its output layer reads (`Discriminator.output_features`)."""
+    for_tokens: ClassVar[str] = ""
+    """What to do, as errors advise it, so that each token has a logit; "" where it cannot be done."""
+    for_conditions: ClassVar[str] = ""
+    """What to do so that it reads conditions, likewise."""
 
     @property
     def has_spectral_norm(self) -> bool:

@@ -45,6 +45,8 @@ class PluginDiscriminator(TimedPlugin, Architecture):
     plugin_kind: ClassVar[PluginKind] = "discriminator"
     has_embedding: ClassVar[bool] = False
     gives_features: ClassVar[bool] = False
+    for_tokens: ClassVar[str] = 'Give your network granularity = "token" and a logit for each token'
+    for_conditions: ClassVar[str] = "Give its forward the parameter conditions"
 
     members: int = Field(1, ge=1)
     """Number of networks that are trained side by side; their logits are averaged."""

@@ -125,8 +125,8 @@ def _of_prefixes(reward: Reward, fields: Fields) -> Iterator[Problem]:
 
 def _judge_of_tokens(fields: Fields) -> str:
     """What to do for a logit of each token, on the run's task."""
-    if "granularity" in getattr(type(fields.discriminator), "model_fields", {}):
-        return "Set discriminator.granularity to token"
+    if fields.discriminator is not None and fields.discriminator.for_tokens:
+        return fields.discriminator.for_tokens
     if fields.task.gives_conditions:
         return "Use discriminator sequence_classifier, which can judge tokens"
     return "Use discriminator causal_lstm"

@@ -38,7 +38,8 @@ from rlgan.generators import (
 from rlgan.generators.plugin import require_sound as require_sound_generator
 from rlgan.generators.testing import check_generator
 from rlgan.policy.control_rewards import ConstantReward
-from rlgan.policy.credit import Terminal
+from rlgan.policy.credit import RewardToGo, Terminal
+from rlgan.policy.discriminator_rewards import LogitIncrement
 from rlgan.policy.objectives import Gumbel
 from rlgan.sampling.beam_search import beam_search
 from rlgan.sampling.sampler import sample
@@ -378,6 +379,16 @@ def test_what_a_network_cannot_do_is_told_by_the_rules_of_shipped_ones(changes: 
         tiny_config(**changes)
     error = caught.value.errors()[0]["ctx"]["error"]
     assert isinstance(error, ContradictionError) and error.problem.code == code, error
+
+
+def test_what_it_cannot_do_is_advised_of_ones_own_code() -> None:
+    """Its granularity and its conditions are filled in from the code, so settings would change nothing."""
+    with pytest.raises(
+        ValidationError, match=r'Give your network granularity = "token" and a logit for each token, or'
+    ):
+        tiny_config(discriminator=judge("Bag"), reward=LogitIncrement(), credit=RewardToGo())
+    with pytest.raises(ValidationError, match=r"Give its forward the parameter conditions\."):
+        tiny_config(task=WORDS, generator=own("Answering"), discriminator=judge("Bag"))
 
 
 def test_a_nan_that_comes_later_is_told_when_it_is_drawn_from() -> None:

@@ -59,11 +59,11 @@ def readers_of_conditions(fields: Fields) -> Iterator[Problem]:
                 f"judges sequences without the conditions of task={task.kind!r}, so it would accept any fluent output "
                 "for any source. "
                 + (
-                    "Use discriminator.network seq2seq_lstm or seq2seq_transformer."
-                    if "network" in getattr(type(network), "model_fields", {})
-                    else "Use discriminator pair_cnn, pair_lstm, hierarchical_lstm, interaction_cnn, "
-                    "triple_lstm or pair_multi_representation; with adversary.loss ranking, pair_ranker."
+                    network.for_conditions
+                    or "Use discriminator pair_cnn, pair_lstm, hierarchical_lstm, interaction_cnn, "
+                    "triple_lstm or pair_multi_representation; with adversary.loss ranking, pair_ranker"
                 )
+                + "."
             ),
         )
     if network.reads == "pairs" and not task.gives_conditions:

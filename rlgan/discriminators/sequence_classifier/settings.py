@@ -47,6 +47,7 @@ class SequenceClassifier(Architecture):
 
     not_searched: ClassVar[NotSearched] = NotSearched("is the model at hand")
     reads: ClassVar[Reads] = "either"
+    for_tokens: ClassVar[str] = "Set discriminator.granularity to token"
     has_embedding: ClassVar[bool] = False
     members: ClassVar[int] = 1
     kind: Literal["sequence_classifier"] = "sequence_classifier"
