@@ -18,7 +18,7 @@ from .chemistry import canonical
 from .rewards import Log, value_of
 
 _WHO = "molecules.oracle"
-_ENOUGH = 20  # molecules: where the first ones all fail, it is for none of them
+_ENOUGH = 20  # molecules: if so many have no score, the function is wrong and not they
 
 
 def oracle(score: Any, *, one_by_one: bool = False) -> Callable[..., list[float]]:
