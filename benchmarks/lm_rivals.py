@@ -57,9 +57,11 @@ from rlgan.envs.tasks import DemonstrationsTask, Task, build_task
 from rlgan.envs.transition import sequence_mask
 from rlgan.evaluation.adversarial import BalancedSet, Examples, FreshEvaluator, fresh_evaluator, parts_by_condition
 from rlgan.evaluation.evaluator import Evaluator, selection_view
+from rlgan.evaluation.language_model_scores import LanguageModelScores
 from rlgan.evaluation.sentence_encoders import EncoderName
 from rlgan.evaluation.text_measures import TextMeasures
 from rlgan.generators import Draw, Generator
+from rlgan.metrics import strip
 from rlgan.metrics.shortcuts import length_matched_auc, lengths_of
 from rlgan.presets.controls import control
 from rlgan.presets.registry import preset
@@ -377,11 +379,11 @@ class Judge:
         self._task = task
         self._conditions, self._human = task.conditions.test.long(), task.test.long()
         self._of_prompts = task.space.condition or task.space
-        measures: dict[str, Any] = {"num_bleu": 2, "num_nearest": 2, "language_model": None, "seed": 1}
         view = selection_view(task)
+        self._chosen_by = LanguageModelScores(view, None, length_matched=False, seed=1)
         self._valid_conditions = view.conditions.test.long() if view.conditions is not None else self._conditions
-        self._chosen_by = TextMeasures(view, encoders=(), **measures)
-        self._measures = TextMeasures(task, encoders=tuple(encoders), **measures)
+        scores = LanguageModelScores(task, None, length_matched=False, seed=1)
+        self._measures = TextMeasures(task, num_bleu=2, num_nearest=2, encoders=tuple(encoders), scores=scores)
         self._evaluator = FreshEvaluator(
             network=PairCnn(embedding=32, filters=(32,), windows=(1, 2, 3, 4), mlp_hidden=64), epochs=epochs, patience=4
         )
@@ -392,8 +394,8 @@ class Judge:
         """Figures at the best temperature, and some of them at 1; `seed` is of the evaluators and of what is drawn."""
 
         def total(temperature: float) -> float:
-            found = self._chosen_by.language_models(self._drawn(generator, temperature, self._valid_conditions, seed))
-            return sum(found.values())
+            drawn = self._drawn(generator, temperature, self._valid_conditions, seed)
+            return sum(self._chosen_by.of(strip(self._task.space, drawn)).values())
 
         best = min(TEMPERATURES, key=total)
         nll = self._likelihood.held_out_nll(generator, self._human, 1.0, self._conditions)

@@ -43,6 +43,7 @@ from .checks import problems
 
 Control = Literal[
     "mle_continued",
+    "mle_equal_reals",
     "oracle_ratio",
     "constant_reward",
     "random_reward",

@@ -28,7 +28,7 @@ from rlgan.base.settings import FollowsData, ReadIf, Settings
 from rlgan.envs.tasks.task import Task
 from rlgan.envs.transition import sequence_mask
 from rlgan.generators import Draw, Generator, Samples
-from rlgan.metrics import active_units, effective_rank, kl_gaps, mean_nll, mean_rank
+from rlgan.metrics import active_units, effective_rank, kl_gaps, mean_nll, mean_rank, strip
 from rlgan.metrics.latents import central_differences
 from rlgan.metrics.quantity import Quantity, Size
 from rlgan.sampling.sampler import sampler_of
@@ -38,6 +38,7 @@ from rlgan.schedule.model_selection import Measure
 from .adversarial import AdversarialMeasures, FreshEvaluator
 from .evidence import KL_SUM, LM_RLM, PAIR_SUM, Evidence, beside, in_groups, without_each
 from .evidence import Measure as TwoSided
+from .language_model_scores import LanguageModelScores
 from .learned_language_model import LearnedLanguageModel
 from .likeliest import Likeliest
 from .own_metrics import OwnMetric, OwnMetrics, metric_of, require_apart
@@ -88,10 +89,10 @@ class EvaluationSettings(Settings):
     takes minutes; null disables. Only for tasks with conditions."""
     language_model: LearnedLanguageModel | None = None
     """LSTMs that are trained from scratch for LM and reverse-LM scores of the final table, which takes minutes per
-    row; null uses n-gram models only. Text only."""
-    length_matched: Annotated[bool, ReadIf("text")] = False
+    row; null uses n-gram models only. Text and pairs of texts only; of pairs, the scores of the answers alone."""
+    length_matched: Annotated[bool, ReadIf("texts")] = False
     """Whether the final table also has the LM scores at the lengths of real sequences: a mean over test sequences of
-    means over generated ones as long. Text only."""
+    means over generated ones as long. Text and pairs of texts only; of pairs, the scores of the answers alone."""
     collapse_share: Annotated[float | None, ReadIf("adversarial updates")] = Field(0.5, gt=0.0, lt=1.0)
     """A warning is logged when the effective rank falls below this share of its value at the start of adversarial
     training. null disables."""
@@ -196,7 +197,8 @@ class Evaluator:
 
     def __init__(self, task: Task, settings: EvaluationSettings, seed: int, draw: str = "evaluation") -> None:
         self._task, self._settings, self._seed, self._draw = task, settings, seed, draw
-        self._text = _text_measures(task, settings, seed)
+        self._scores = LanguageModelScores(task, settings.language_model, settings.length_matched, seed)
+        self._text = _text_measures(task, settings, self._scores)
         self._pairs = (
             PairMeasures(task, settings.bleu_tokens, settings.replace_unknown)
             if "references" in task.measures
@@ -330,8 +332,7 @@ class Evaluator:
             return self._answers(generator, 1.0, self._pairs)[f"eval/{measure}"]
         samples, conditions = self._drawn(generator, 1.0, self._settings.num_sequences)
         if measure == "lm_rlm":
-            assert self._text is not None
-            return sum(self._text.language_models(samples.tokens).values())
+            return sum(self._scores.of(strip(self._task.space, samples.tokens)).values())
         if any(metric.has(measure) for metric in self._settings.metrics):
             return self._own.figure(measure, samples.tokens, conditions)
         return self._likelihoods(generator, 1.0, samples, conditions)["eval/kl_sum"]
@@ -368,8 +369,8 @@ class Evaluator:
             return self._evidence_of_pairs(generator, temperature, has_groups)
         samples, conditions = self._drawn(generator, temperature, number)
         if measure == LM_RLM:
-            assert self._text is not None
-            return self._text.evidence(samples.tokens, self._NUM_GROUPS if has_groups else 0)
+            sequences = strip(self._task.space, samples.tokens)
+            return self._scores.evidence(sequences, self._NUM_GROUPS if has_groups else 0)
         return self._evidence_of_gaps(generator, temperature, samples, conditions)
 
     def _evidence_of_gaps(
@@ -495,7 +496,8 @@ class Evaluator:
 
         Of the first `num_nearest` sequences the distance to the nearest training sequence, by 3-grams and in the space
         of each encoder, tested against that of as many test sequences; FED by the encoders that are not fast; and LM
-        and reverse-LM scores by learned language models, where the settings have one.
+        and reverse-LM scores by learned language models, and at real lengths, where the settings ask for them. Of pairs
+        of texts these alone, of the answers.
 
         Args:
             measurement: as `measure` and `measure_real` return it.
@@ -503,9 +505,12 @@ class Evaluator:
         Returns:
             Metrics; none where the task is not text.
         """
-        if self._text is None:
-            return {}
-        return self._text.measure_closely(measurement.tokens, are_valid=measurement.is_real)
+        tokens, are_valid = measurement.tokens, measurement.is_real
+        if self._text is not None:
+            return self._text.measure_closely(tokens, are_valid=are_valid)
+        if self._pairs is not None and (closer := self._scores.closely(tokens, are_valid=are_valid)):
+            return {**self._scores.of(strip(self._task.space, tokens)), **closer}
+        return {}
 
     def measure_adversarially(
         self, generator: Generator, temperature: float = 1.0, *, decodes: bool = True, rates_evaluator: bool = True
@@ -631,16 +636,14 @@ def _adversarial_measures(task: Task, settings: EvaluationSettings, seed: int) -
     return AdversarialMeasures(task.space, task.conditions.test, task.test, settings.adversarial, seed)
 
 
-def _text_measures(task: Task, settings: EvaluationSettings, seed: int) -> TextMeasures | None:
+def _text_measures(task: Task, settings: EvaluationSettings, scores: LanguageModelScores) -> TextMeasures | None:
     if "text" in task.measures:
         return TextMeasures(
             task,
             num_bleu=settings.num_bleu,
             num_nearest=settings.num_nearest,
             encoders=settings.encoders,
-            language_model=settings.language_model,
-            length_matched=settings.length_matched,
-            seed=seed,
+            scores=scores,
         )
     if "minilm" in settings.encoders:
         raise ConfigError(

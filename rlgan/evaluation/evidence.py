@@ -32,19 +32,23 @@ class Measure:
         quality: name of the side that a lower temperature improves.
         coverage: name of the side that collapse worsens.
         meaning: how the sum is made of quantities of the table.
+        infinite: what makes it infinite, as a clause.
     """
 
     name: str
     quality: str
     coverage: str
     meaning: str
+    infinite: str
 
 
-KL_SUM = Measure("kl_sum", "kl_reverse", "kl_forward", "kl_reverse + kl_forward")
+KL_SUM = Measure("kl_sum", "kl_reverse", "kl_forward", "kl_reverse + kl_forward", "a sequence has probability 0")
 """Of a known distribution: both KL gaps, nats a token."""
-LM_RLM = Measure("lm_rlm", "lm_5gram", "rlm_5gram", "lm_5gram + rlm_5gram")
+LM_RLM = Measure("lm_rlm", "lm_5gram", "rlm_5gram", "lm_5gram + rlm_5gram", "a sequence has probability 0")
 """Of text: the n-gram models of real sequences and of samples, nats a token."""
-PAIR_SUM = Measure("nll_chrf", "-ln(chrf/100)", "nll_gen", "nll_gen - ln(chrf/100)")
+PAIR_SUM = Measure(
+    "nll_chrf", "-ln(chrf/100)", "nll_gen", "nll_gen - ln(chrf/100)", "chrF is 0, or a reference has probability 0"
+)
 """Of pairs: the NLL of the references, nats a token, and minus the logarithm of chrF of the likeliest sequences."""
 
 

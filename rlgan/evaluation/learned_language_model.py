@@ -78,7 +78,7 @@ class LearnedLanguageModel(Settings):
 
     def check(self, fields: Fields) -> Iterator[Problem]:
         """There is text to learn."""
-        if "text" not in fields.task.measures:
+        if not {"text", "references"} & set(fields.task.measures):
             yield Problem(
                 "language_model_without_text",
                 {"evaluation.language_model": self.kind},

@@ -6,30 +6,25 @@ match nothing in any of the measures; what that means for each is in docs/metric
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from rlgan.base.activity import stage
 from rlgan.envs.tasks import Task
-from rlgan.envs.transition import sequence_mask
 from rlgan.metrics import (
     UNKNOWN,
     CorpusReferences,
     Gaussian,
     JaccardNeighbours,
-    KneserNey,
     NgramFrequencies,
     cosine_distances,
     distinct,
     frechet_distance,
     gaussian_of,
-    length_classes,
-    lengths_of,
     mean_length,
     nearness_test,
     repetition_rate,
@@ -39,17 +34,12 @@ from rlgan.metrics import (
     strip,
 )
 
-from .evidence import Evidence, beside, in_groups, without_each
-from .learned_language_model import HeldOutNll, LearnedLanguageModel, learned_from
+from .language_model_scores import LanguageModelScores, Sequences
 from .sentence_encoders import EncoderName, SentenceEncoder, build_encoder
 
 BLEU_ORDERS = (2, 3, 4, 5)
 JS_ORDERS = (1, 2, 3, 4)
 DISTINCT_ORDERS = (1, 2)
-
-Sequences = list[tuple[int, ...]]
-"""Stripped sequences, see `strip`."""
-
 
 Encodings = NDArray[np.float32]
 """(n, d), a row for each sequence."""
@@ -66,9 +56,7 @@ class TextMeasures:
         num_bleu: how many sequences are hypotheses of BLEU and Self-BLEU.
         num_nearest: of how many the nearest training sequences are found.
         encoders: in whose spaces distances are measured.
-        language_model: what is trained for the closer LM and reverse-LM scores; None for none.
-        length_matched: whether LM scores are also measured at the lengths of test sequences.
-        seed: of the run.
+        scores: of the same task.
 
     Raises:
         ConfigError: an encoder is not installed.
@@ -81,13 +69,9 @@ class TextMeasures:
         num_bleu: int,
         num_nearest: int,
         encoders: Sequence[EncoderName],
-        language_model: LearnedLanguageModel | None,
-        length_matched: bool = False,
-        seed: int,
+        scores: LanguageModelScores,
     ) -> None:
-        self._length_matched = length_matched
-        self._task, self._num_bleu, self._num_nearest = task, num_bleu, num_nearest
-        self._language_model_settings, self._seed = language_model, seed
+        self._task, self._num_bleu, self._num_nearest, self._scores = task, num_bleu, num_nearest, scores
         self._spaces = [
             _Space(build_encoder(name, task.joining), task, num_nearest) for name in dict.fromkeys(encoders)
         ]
@@ -112,7 +96,7 @@ class TextMeasures:
         return {
             **{f"eval/bleu_{order}": bleu[order] for order in BLEU_ORDERS},
             **{f"eval/self_bleu_{order}": own[order] for order in BLEU_ORDERS if order in own},
-            **self._by_language_models(sequences),
+            **self._scores.of(sequences),
             **{f"eval/js_{order}": js[order] for order in JS_ORDERS},
             **{f"eval/fed_{one.name}": one.fed(one.encode(as_many_as_real)) for one in self._spaces if one.is_fast},
             **{f"eval/distinct_{order}": distinct(sequences, order) for order in DISTINCT_ORDERS},
@@ -122,57 +106,14 @@ class TextMeasures:
             "eval/share_unfinished": share_unfinished(self._task.space, tokens),
         }
 
-    def language_models(self, tokens: Tensor) -> dict[str, float]:
-        """`eval/lm_5gram` and `eval/rlm_5gram` of sequences (n, T) int64, as `measure` has them."""
-        return self._by_language_models(strip(self._task.space, tokens))
-
-    def evidence(self, tokens: Tensor, num_groups: int) -> Evidence:
-        """`eval/lm_5gram` and `eval/rlm_5gram` with what they are without each held-out sequence and each group drawn.
-
-        Args:
-            tokens: (n, T) int64.
-            num_groups: of drawn sequences, without each of which a model is learned again; 0 for none.
-
-        Returns:
-            Quality is `lm_5gram`, coverage `rlm_5gram`.
-        """
-        sequences = strip(self._task.space, tokens)
-        num_groups = min(num_groups, len(sequences))
-        sums, counts = self._ngram_model.nll_by_sequence(sequences)
-        quality = float(sums.sum() / counts.sum())
-        learned = self._ngram_model_of(sequences)
-        real_sums, real_counts = learned.nll_by_sequence(self._test, counts_unknown=False)
-        coverage = float(real_sums.sum() / real_counts.sum())
-        groups = np.arange(len(sequences)) % max(num_groups, 1)
-        reverse = [
-            self._ngram_model_of([one for one, its in zip(sequences, groups, strict=True) if its != group]).mean_nll(
-                self._test, counts_unknown=False
-            )
-            for group in range(num_groups)
-        ]
-        drawn = np.empty((0, 2))
-        if num_groups > 1:
-            parts = (in_groups(each, groups, num_groups) for each in (sums, counts))
-            drawn = beside(without_each(*parts), np.array(reverse))
-        held_out = beside(quality, without_each(real_sums, real_counts))
-        return Evidence(np.array([quality, coverage]), held_out, drawn)
-
-    def _by_language_models(self, sequences: Sequences) -> dict[str, float]:
-        with stage("lm", "n-gram model of the training sequences"):
-            score = self._ngram_model.mean_nll(sequences)
-        with stage("rlm", "n-gram model of the samples"):
-            reverse = self._ngram_model_of(sequences).mean_nll(self._test, counts_unknown=False)
-        return {"eval/lm_5gram": score, "eval/rlm_5gram": reverse}
-
     def measure_closely(self, tokens: Tensor, *, are_valid: bool) -> dict[str, float]:
         """What takes longer: distances to training sequences beside those of test sequences, and what must learn.
 
-        FED by slow encoders, and LM and reverse-LM scores of learned language models. The reverse score of real
-        sequences is of the model that learned the training split: no generator's samples teach more than that.
+        FED by slow encoders, and the closer scores of language models.
 
         Args:
             tokens: (n, T) int64.
-            are_valid: whether they are validation sequences, which models stop by and none learns from.
+            are_valid: see `LanguageModelScores.closely`.
 
         Returns:
             Name → value.
@@ -196,31 +137,7 @@ class TextMeasures:
                 f"eval/nearest_{name}_ks": found.statistic,
                 f"eval/nearest_{name}_p": found.p_value,
             }
-        if self._language_model_settings is not None:
-            with stage("lstm", "learned language model (evaluation.language_model)"):
-                reverse = self._lstm if are_valid else self._lstm_of(tokens)
-            metrics |= {
-                "eval/lm_lstm": self._lstm(tokens),
-                "eval/rlm_lstm": reverse(self._task.test, counts_unknown=False),
-            }
-        if self._length_matched:
-            metrics |= self._at_real_lengths(tokens, sequences)
-        return metrics
-
-    def _at_real_lengths(self, tokens: Tensor, sequences: Sequences) -> dict[str, float]:
-        """LM scores as they would be of sequences as long as those of the test split; none where no lengths meet."""
-        space = self._task.space
-        classes = length_classes(lengths_of(space, self._task.test), lengths_of(space, tokens))
-        if not classes:
-            return {}
-        sums, counts = (torch.from_numpy(one) for one in self._ngram_model.nll_by_sequence(sequences))
-        found = {"eval/lm_5gram_matched": _mean_over_classes(classes, lambda rows: float(sums[rows].mean()), counts)}
-        if self._language_model_settings is not None:
-            numbers = sequence_mask(space, tokens).sum(1).double()
-            found["eval/lm_lstm_matched"] = _mean_over_classes(
-                classes, lambda rows: self._lstm(tokens[rows]) * float(numbers[rows].mean()), numbers
-            )
-        return found
+        return metrics | self._scores.closely(tokens, are_valid=are_valid)
 
     @property
     def _num_real(self) -> int:
@@ -240,34 +157,9 @@ class TextMeasures:
         return NgramFrequencies(self._test, max(JS_ORDERS))
 
     @cached_property
-    def _ngram_model(self) -> KneserNey:
-        with stage("fit", "fitting it"):
-            return self._ngram_model_of(strip(self._task.space, self._task.train))
-
-    @cached_property
-    def _lstm(self) -> HeldOutNll:
-        return self._lstm_of(self._task.train)
-
-    @cached_property
     def _neighbours(self) -> JaccardNeighbours:
         with stage("index", "index of the training sequences"):
             return JaccardNeighbours(strip(self._task.space, self._task.train))
-
-    def _lstm_of(self, tokens: Tensor) -> HeldOutNll:
-        assert self._language_model_settings is not None
-        return learned_from(self._language_model_settings, self._task.space, tokens, self._task.valid, self._seed)
-
-    def _ngram_model_of(self, sequences: Sequences) -> KneserNey:
-        space = self._task.space
-        return KneserNey(sequences, space.vocab_size, ends=space.end_id is not None)
-
-
-def _mean_over_classes(
-    classes: Sequence[tuple[Tensor, int]], mean_of: Callable[[Tensor], float], counts: Tensor
-) -> float:
-    """A score a token: means a sequence of each class, of the score and of the tokens, each over the reals."""
-    total = sum(number * mean_of(rows) for rows, number in classes)
-    return total / sum(number * float(counts[rows].mean()) for rows, number in classes)
 
 
 class _Space:

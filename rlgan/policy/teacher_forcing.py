@@ -108,6 +108,15 @@ class TeacherForcing(Settings):
         """Real sequences in the place of generated ones, of a generator update of so many sequences."""
         return 0
 
+    def num_learned(self, batch: int, mle_batch: int) -> int:
+        """Real sequences that are learned by likelihood beside a generator update.
+
+        Args:
+            batch: sequences of the update, `schedule.g_batch`.
+            mle_batch: of a batch of real ones.
+        """
+        return self.num_real(batch)
+
     def prefix_length(self, iteration: int) -> int:
         """Tokens of real sequences that generated ones begin with in an adversarial iteration, counted from 0."""
         return 0
@@ -149,6 +158,10 @@ class InterleavedTeacherForcing(TeacherForcing):
     num_updates: Annotated[int, Choice((1, 2, 5))] = Field(1, ge=1)
     """Updates on a new real batch after each generator update."""
 
+    def num_learned(self, batch: int, mle_batch: int) -> int:
+        """See `TeacherForcing.num_learned`."""
+        return self.num_updates * mle_batch
+
     def steps(self, real: RealRows, update: int) -> list[Experience]:
         """See `TeacherForcing.steps`."""
         return [real.batch(update, index) for index in range(self.num_updates)]
@@ -163,6 +176,10 @@ class MixedTeacherForcing(TeacherForcing):
     in_the_same_update: ClassVar[bool] = True
     weight: Annotated[float, Uniform(0.1, 1.0)] = Field(0.3, gt=0.0)
     """Weight of the mean negative log-likelihood per token of a new real batch."""
+
+    def num_learned(self, batch: int, mle_batch: int) -> int:
+        """See `TeacherForcing.num_learned`."""
+        return mle_batch
 
     def rows(self, sampled: list[Experience], real: RealRows, update: int) -> list[Experience]:
         """See `TeacherForcing.rows`."""

@@ -22,20 +22,32 @@ from rlgan.policy.teacher_forcing import (
     MixedTeacherForcing,
 )
 from rlgan.schedule.discriminator_balance import FixedBalance
+from rlgan.schedule.phases import Schedule
 
 
 def controls_of(task: TaskSettings | None) -> tuple[Control, ...]:
-    """What stands beside an adversarial run; the ceiling only where the distribution is known and forbids nothing."""
+    """What stands beside an adversarial run.
+
+    The ceiling only where the distribution is known and forbids nothing; likelihood of as many real sequences only
+    where these are new each time.
+    """
     has_oracle = task is None or (task.knows_distribution and not task.is_certain)
-    return ("mle_continued", "constant_reward", "oracle_ratio") if has_oracle else ("mle_continued", "constant_reward")
+    return (
+        "mle_continued",
+        *(("mle_equal_reals",) if task is not None and task.is_stream else ()),
+        "constant_reward",
+        *(("oracle_ratio",) if has_oracle else ()),
+    )
 
 
-def control(config: Config, name: Control) -> Config:
+def control(config: Config, name: Control, num_reals: int | None = None) -> Config:
     """The control of a run: the same task, generator, pretraining and number of generator updates.
 
     * mle_continued: exactly the maximum-likelihood part of the run's adversarial phase, by the same optimiser. Where
       the run has none, or of prefixes alone, one maximum-likelihood update for each generator update, by the same
       optimiser.
+    * mle_equal_reals: the same in larger batches, which together have at least as many real sequences as the run was
+      given after its start, by likelihood or by its discriminator. Of tasks whose real sequences are new each time.
     * oracle_ratio: reward log p_oracle - log p_θ, reward-to-go, per-step baseline, plus 0.3 × maximum likelihood,
       Adam 2e-3: a ceiling should not fail for the run's own settings.
     * constant_reward: reward 1, no baseline, advantages on no other scale, the rest as the run.
@@ -48,13 +60,16 @@ def control(config: Config, name: Control) -> Config:
     Args:
         config: the run.
         name: which control.
+        num_reals: real sequences that the run was given after its start, for mle_equal_reals; None for as many as its
+            settings foresee.
 
     Returns:
         Its configuration, without controls of its own; the last two have the run's discriminator, the others none.
 
     Raises:
         ConfigError: the run's generator has no likelihood, and draws no tokens that could be rewarded; or a control is
-            of a discriminator that the run does not have, does not pretrain or is not rewarded by.
+            of a discriminator that the run does not have, does not pretrain or is not rewarded by; or of new real
+            sequences, and the task's are always the same.
     """
     if not config.generator.learns_by_likelihood:
         raise ConfigError(
@@ -82,14 +97,16 @@ def control(config: Config, name: Control) -> Config:
         "controls": (),
         "credit": Terminal(),
     }
-    if name == "mle_continued":
+    if name == "mle_equal_reals":
+        schedule = _with_reals(config, schedule, foreseen_reals(config) if num_reals is None else num_reals)
+    if name in ("mle_continued", "mle_equal_reals"):
         if not schedule.teacher_forcing.learns_likelihood:
             schedule = schedule.model_copy(update={"teacher_forcing": InterleavedTeacherForcing(num_updates=1)})
         schedule = schedule.model_copy(update=_OWN_DRAWS)  # nothing is drawn
         changes |= _NOTHING_COMPARED | {
             "reward": ConstantReward(),
             "reference": NoReference(),
-            "objective": _as_many_steps(config),
+            "objective": _as_many_steps(config.model_copy(update={"schedule": schedule})),
         }
     elif name == "oracle_ratio":
         schedule = schedule.model_copy(update=_OWN_DRAWS | {"teacher_forcing": MixedTeacherForcing(weight=0.3)})
@@ -127,6 +144,34 @@ def control(config: Config, name: Control) -> Config:
     if not compares_sequences(varied):
         schedule = schedule.model_copy(update={"g_group": None})
     return from_dict(to_dict(varied.model_copy(update={"schedule": schedule})))
+
+
+def foreseen_reals(config: Config) -> int:
+    """Real sequences that a run is given after its start: by likelihood, and by all rounds of its discriminator."""
+    schedule, iterations = config.schedule, config.schedule.adversarial_updates
+    rounds = 0 if config.discriminator is None else schedule.discriminator_rounds + iterations * schedule.d_steps
+    learned = schedule.teacher_forcing.num_learned(schedule.g_batch, schedule.mle_batch)
+    if config.objective.learns_reals or config.objective.contrasts_reals:
+        learned += schedule.g_batch
+    return rounds * config.adversary.sequences_per_round + iterations * schedule.g_steps * learned
+
+
+def _with_reals(config: Config, schedule: Schedule, number: int) -> Schedule:
+    """With batches for likelihood that are large enough for so many real sequences, and never smaller."""
+    if not config.task.is_stream:
+        raise ConfigError(
+            f"control 'mle_equal_reals': needs real sequences that are new each time, but task={config.task.kind!r} "
+            "has the same training sequences throughout, and so has mle_continued. Set task.mode to stream, where the "
+            "task has it, or use mle_continued.",
+            code="control_of_a_stream",
+            fields={"controls": "mle_equal_reals", "task": config.task.kind},
+        )
+    forcing = schedule.teacher_forcing
+    if not (forcing.learns_likelihood and forcing.takes_batches):
+        forcing = InterleavedTeacherForcing(num_updates=1)
+    num_batches = schedule.adversarial_updates * schedule.g_steps * forcing.num_learned(schedule.g_batch, 1)
+    batch = max(schedule.mle_batch, -(-number // max(1, num_batches)))
+    return schedule.model_copy(update={"teacher_forcing": forcing, "mle_batch": batch})
 
 
 def _of_discriminator(config: Config, name: Control) -> Config:

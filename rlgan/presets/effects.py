@@ -66,6 +66,12 @@ def _no_texts_of_pairs(config: Config) -> str | None:
     return None if "references" in config.task.measures else f"task={config.task.kind!r} has no pairs of texts"
 
 
+def _no_texts(config: Config) -> str | None:
+    if {"text", "references"} & config.task.measures:
+        return None
+    return f"task={config.task.kind!r} has no texts"
+
+
 def _nothing_decoded(config: Config) -> str | None:
     is_decoded = "references" in config.task.measures or config.evaluation.adversarial is not None
     return None if is_decoded else f"sequences of task={config.task.kind!r} are not decoded"
@@ -84,6 +90,7 @@ CONDITIONS: Mapping[str, Callable[[Config], str | None]] = {
     ),
     "own reward": _no_own_reward,
     "text": _no_text,
+    "texts": _no_texts,
     "pairs of texts": _no_texts_of_pairs,
     "decoding": _nothing_decoded,
 }

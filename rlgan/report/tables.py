@@ -261,8 +261,10 @@ def _draw_curves(axes: Axes, panel: _Panel, rows: Sequence[Mapping[str, Any]]) -
 
 # ------------------------------------------------------------------------------------------------------ plane
 
-PLANES = (("kl_reverse", "kl_forward"), ("lm_lstm", "rlm_lstm"), ("lm_5gram", "rlm_5gram"), ("chrf", "nll_gen"))
-"""Pairs of quality and coverage, lower is better in all but chrF; the first that was measured is looked at."""
+PLANES = (("kl_reverse", "kl_forward"), ("chrf", "nll_gen"), ("lm_lstm", "rlm_lstm"), ("lm_5gram", "rlm_5gram"))
+"""Pairs of quality and coverage, lower is better in all but chrF; the first that was measured is looked at.
+
+Of pairs a language model scores the answers alone, so chrF comes first."""
 UPRIGHT_LETTERS = 70
 """That fit beside the vertical axis of a plane in a line."""
 _LABEL_DISTANCES = (9.0, 17.0, 29.0, 44.0)  # points

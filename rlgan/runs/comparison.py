@@ -62,6 +62,8 @@ _COLUMNS: Mapping[TaskMeasure, tuple[str, ...]] = {
 _OF_DECODED = ("decoded_length", "decoded_distinct_2", "decoded_repetition_4", "decoded_unfinished")
 # A table of its own below the first: beside it they would not fit a line.
 _CLOSER_COLUMNS = (
+    "lm_5gram",
+    "rlm_5gram",
     "lm_lstm",
     "rlm_lstm",
     "lm_5gram_matched",
@@ -265,8 +267,9 @@ def _of_real_sequences(task: Task, trainer: Trainer, controls: _Controls) -> lis
 
 
 def _tables(task: Task, rows: list[dict[str, Any]]) -> list[str]:
-    tables = [format_table(rows, ("name", "temperature", *_columns(task)))]
-    closer = [name for name in _CLOSER_COLUMNS if any(name in row for row in rows)]
+    first = _columns(task)
+    tables = [format_table(rows, ("name", "temperature", *first))]
+    closer = [name for name in _CLOSER_COLUMNS if name not in first and any(name in row for row in rows)]
     if closer and (task.measures or not task.has_known_distribution):
         tables += ["", format_table(rows, ("name", "temperature", *closer)), ""]
     if own := [name for name in dict.fromkeys(name for row in rows for name in row) if _is_own(name)]:
@@ -367,7 +370,7 @@ def _control_rows(config: Config, task: Task, trainer: Trainer, row: _RowOf, say
     """
     found, evaluator, repeats_s = _Controls([], [], {}, [], {}), trainer.evaluator, 0.0
     for name, repeat in _trainings(config):
-        settings = control(config, name)
+        settings = control(config, name, trainer.num_streamed - trainer.num_streamed_at_start)
         if repeat:
             settings = settings.model_copy(update={"seed": stream_seed(config.seed, "equal training", repeat)})
         again = f" again, {repeat} of {config.evaluation.equal_trainings}" if repeat else ""

@@ -106,7 +106,7 @@ def judge_run(
     }
     infinite = [name for name in choices if name not in entrants or not entrants[name].evidence.is_finite]
     if infinite:
-        return not_judged(f"{measure.name} of {' and of '.join(infinite)} is not finite")
+        return not_judged(f"{measure.name} of {' and of '.join(infinite)} is not finite: {measure.infinite}")
     trainings = [entrants[contest.equal[0].name].evidence.sides] if contest.equal else []
     for number_of, one in enumerate(contest.equal[1:], 2):
         temperature = entrants[one.name].temperature

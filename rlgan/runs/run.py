@@ -127,7 +127,7 @@ def _task(request: RunRequest, config: Config, say: Callable[[str], None]) -> Ta
 def _require_enough_for_controls(config: Config, task: Task) -> None:
     """Controls begin when the run is done: too late to hear that there are too few sequences for them."""
     for name in config.controls:
-        require_drawable(control(config, name), task)
+        require_drawable(control(config, name), task, pretrains=False)
 
 
 def run(request: RunRequest, callbacks: Sequence[Callback] = (), progress: Progress | None = None) -> RunResult:

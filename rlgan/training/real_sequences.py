@@ -62,7 +62,8 @@ class RealSequences:
         task: of the run.
 
     Attributes:
-        num_streamed: sequences that were drawn from the task's stream since the run began; 0 where it has none.
+        num_streamed: sequences that were drawn from the task's stream since the run began, without those of which
+            conditions alone are read; 0 where it has none.
     """
 
     def __init__(self, config: Config, task: Task) -> None:
@@ -166,22 +167,23 @@ class RealSequences:
 
     # ------------------------------------------------------------------ chosen
 
-    def _choose(self, number: int, *purpose: str | int, skipping: int = 0) -> _Chosen:
+    def _choose(self, number: int, *purpose: str | int, skipping: int = 0, are_read: bool = True) -> _Chosen:
         """Training sequences, none of them twice; of a stream new ones.
 
         Args:
             number: of sequences.
             purpose: names the random stream.
             skipping: of the split, how many of the same purpose were chosen before.
+            are_read: whether more is read of them than their conditions, so that they count.
         """
         if self._task.stream is not None:
-            return self._streamed(number, *purpose, skipping)
+            return self._streamed(number, *purpose, skipping, are_read=are_read)
         return self._at(self._shuffled(*purpose)[skipping:][:number])
 
-    def _streamed(self, number: int, *purpose: str | int) -> _Chosen:
+    def _streamed(self, number: int, *purpose: str | int, are_read: bool = True) -> _Chosen:
         assert self._task.stream is not None
         tokens, conditions = self._task.stream(number, stream_seed(self._seed, "stream", *purpose))
-        self.num_streamed += number
+        self.num_streamed += number * are_read
         return _Chosen(tokens, conditions, torch.ones(number))
 
     def _at(self, index: Tensor) -> _Chosen:
@@ -242,7 +244,9 @@ class RealSequences:
         copies, with_targets = schedule.g_group or 1, self._compares or self._shows_prompts
         if not schedule.num_real:
             return self._drawn(schedule.num_sampled, copies, ("prefixes", update), iteration, with_targets)
-        others = self._choose(schedule.num_sampled // copies, "examples", update, skipping=schedule.num_real)
+        others = self._choose(
+            schedule.num_sampled // copies, "examples", update, skipping=schedule.num_real, are_read=with_targets
+        )
         rows = torch.arange(len(others.tokens)).repeat_interleave(copies)
         return self._beginnings(others.rows(rows), 0, with_targets)
 
@@ -254,7 +258,7 @@ class RealSequences:
             return Beginnings()
         different = -(-num_sequences // copies)
         if self._task.stream is not None:
-            chosen = self._streamed(different, *purpose)
+            chosen = self._streamed(different, *purpose, are_read=bool(prefix_length) or with_targets)
         else:
             rng = stream(self._seed, *purpose)
             chosen = self._at(torch.randint(self._task.train.shape[0], (different,), generator=rng))
@@ -281,8 +285,13 @@ class RealSequences:
         self.num_streamed = state.get("num_streamed", 0)
 
 
-def require_drawable(config: Config, task: Task) -> None:
+def require_drawable(config: Config, task: Task, *, pretrains: bool = True) -> None:
     """Refuse a task whose training sequences do not suffice for a run of this configuration.
+
+    Args:
+        config: of the run, or of a control.
+        task: of the run.
+        pretrains: whether it begins with pretraining of its own; a control begins where that of its run ended.
 
     Raises:
         DataError: fewer training sequences than a batch needs.
@@ -317,7 +326,8 @@ def require_drawable(config: Config, task: Task) -> None:
             code="too_few_to_demonstrate",
             fields={"schedule.g_batch": needed, "objective": config.objective.kind},
         )
-    needed = schedule.mle_batch if schedule.mle_epochs > 0 or forcing.takes_batches else 1
+    of_the_split = (pretrains and schedule.mle_epochs > 0) or (forcing.takes_batches and task.stream is None)
+    needed = schedule.mle_batch if of_the_split else 1
     if task.train.shape[0] < needed:
         raise DataError(
             f"task {task.name}: {task.train.shape[0]} training sequences are fewer than one batch of "

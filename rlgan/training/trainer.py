@@ -60,7 +60,7 @@ class Trainer:
     """
 
     def __init__(self, config: Config, task: Task, parts: Parts, mle_start: Tensors | None = None) -> None:
-        require_drawable(config, task)
+        require_drawable(config, task, pretrains=mle_start is None)
         config = config.settled()
         self.config, self.task, self._parts = config, task, parts
         self.evaluator = Evaluator(task, config.evaluation, config.seed)

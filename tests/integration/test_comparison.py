@@ -344,7 +344,7 @@ def test_language_models_are_trained_when_it_is_asked_for(
         settings.append(given)
         return lambda tokens, counts_unknown=True: 2.5
 
-    monkeypatch.setattr("rlgan.evaluation.text_measures.learned_from", learned)
+    monkeypatch.setattr("rlgan.evaluation.language_model_scores.learned_from", learned)
     plain = json.loads(ask(capsys, "evaluate", "--run", folder, "--json").out)
     assert not settings
     scored = json.loads(ask(capsys, "evaluate", "--run", folder, "--language-model", "--json").out)

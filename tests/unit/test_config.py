@@ -108,6 +108,12 @@ def test_every_adversarial_preset_has_every_control(name: str, which: Control) -
         with refused(ConfigError, "reward_needs_law", {"reward": which}):
             control(config, which)
         return
+    if which == "mle_equal_reals" and config.preset != "quick_distill":
+        with refused(ConfigError, "control_of_a_stream", {"controls": which, "task": config.task.kind}):
+            control(config, which)
+        if "mode" not in to_dict(config)["task"] or config.adversary.mismatched is not None:
+            return
+        config = override(config, {"task.mode": "stream"})
     if of_judge and config.generator.prefix_features is not None:
         missing = "control_of_leaked_features"
     if missing is not None:

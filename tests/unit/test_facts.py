@@ -80,7 +80,8 @@ READ_IF = {
     "likelihood": {"schedule.mle_batch"},
     "control of its kind": {"evaluation.equal_trainings"},
     "own reward": {"evaluation.num_rewarded"},
-    "text": {"evaluation.num_bleu", "evaluation.num_nearest", "evaluation.length_matched"},
+    "text": {"evaluation.num_bleu", "evaluation.num_nearest"},
+    "texts": {"evaluation.length_matched"},
     "pairs of texts": {"evaluation.bleu_tokens"},
     "decoding": {"evaluation.beam", "evaluation.length_exponent"},
 }  # fmt: skip

@@ -122,7 +122,7 @@ def test_who_learns_what_and_is_asked_for_what(text: Task, monkeypatch: pytest.M
         learned.append(len(train))
         return lambda tokens, counts_unknown=True: 1_000.0 * len(train) + len(tokens)
 
-    monkeypatch.setattr("rlgan.evaluation.text_measures.learned_from", sizes)
+    monkeypatch.setattr("rlgan.evaluation.language_model_scores.learned_from", sizes)
     evaluator = Evaluator(text, EvaluationSettings(language_model=SMALL, num_nearest=5), seed=7)
     train, valid, test = (len(part) for part in (text.train, text.valid, text.test))
     measured = [Measurement({}, text.train[:11]), Measurement({}, text.train[:13]), evaluator.measure_real()]

@@ -1,4 +1,4 @@
-"""LM scores of the final table at the lengths of real text: what a generator gains by other lengths is not in them."""
+"""LM scores of the final table at the lengths of real texts: what a generator gains by other lengths is not in them."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from rlgan.envs.tasks import Task, TextTask, build_task
+from rlgan.envs.tasks import PairsTask, Task, TextTask, build_task
+from rlgan.envs.tasks.pair_files import Table
+from rlgan.evaluation.evaluator import EvaluationSettings, Evaluator, Measurement
+from rlgan.evaluation.language_model_scores import LanguageModelScores
 from rlgan.evaluation.learned_language_model import LearnedLanguageModel
-from rlgan.evaluation.text_measures import TextMeasures
 from rlgan.generators import LSTM
 from rlgan.metrics import length_classes, lengths_of, strip
 
@@ -27,10 +29,8 @@ def task_of(folder: Path) -> Task:
 
 
 def measured(task: Task, tokens: torch.Tensor, learned: LearnedLanguageModel | None = None) -> dict[str, float]:
-    measures = TextMeasures(
-        task, num_bleu=20, num_nearest=4, encoders=[], language_model=learned, length_matched=True, seed=0
-    )
-    return measures.measure_closely(tokens, are_valid=False) | measures.language_models(tokens)
+    scores = LanguageModelScores(task, learned, length_matched=True, seed=0)
+    return scores.closely(tokens, are_valid=False) | scores.of(strip(task.space, tokens))
 
 
 def test_classes_have_rows_and_reals_of_equal_length() -> None:
@@ -47,8 +47,8 @@ def test_scores_are_a_mean_over_real_lengths_of_means_over_samples_as_long(tmp_p
     # Long sentences alone but for one, of which real text has one third.
     tokens = torch.cat([short[:1], long, long])
     found = measured(task, tokens, learned)
-    measures = TextMeasures(task, num_bleu=20, num_nearest=4, encoders=[], language_model=learned, seed=0)
-    model = measures._ngram_model
+    scores = LanguageModelScores(task, learned, length_matched=False, seed=0)
+    model = scores._ngram_model
     total = tokens_of_all = 0.0
     for share, number in ((2 / 3, 3), (1 / 3, 6)):
         some = strip(task.space, tokens[lengths_of(task.space, tokens) == number])
@@ -57,7 +57,7 @@ def test_scores_are_a_mean_over_real_lengths_of_means_over_samples_as_long(tmp_p
         tokens_of_all += share * (number + 1)
     assert found["eval/lm_5gram_matched"] == pytest.approx(total / tokens_of_all)
     assert abs(found["eval/lm_5gram_matched"] - found["eval/lm_5gram"]) > 0.05
-    of_classes = [measures._lstm(tokens[lengths_of(task.space, tokens) == number]) for number in (3, 6)]
+    of_classes = [scores._lstm(tokens[lengths_of(task.space, tokens) == number]) for number in (3, 6)]
     expected = (2 / 3 * of_classes[0] * 4 + 1 / 3 * of_classes[1] * 7) / (2 / 3 * 4 + 1 / 3 * 7)
     assert found["eval/lm_lstm_matched"] == pytest.approx(expected)
 
@@ -72,3 +72,27 @@ def test_of_the_lengths_of_real_text_they_are_the_scores_themselves(tmp_path: Pa
     four[:, :4] = task.test[lengths_of(task.space, task.test) == 6][:2, :4]
     four[:, 4] = task.space.end_id
     assert not [name for name in measured(task, four) if name.endswith("matched")]
+
+
+def test_of_pairs_the_answers_alone_are_scored_where_it_is_asked_for(tmp_path: Path) -> None:
+    lines = [
+        f"{' '.join(WORDS[:number])}\t{' '.join(WORDS[number : number + 2 + number % 3])}" for number in range(1, 7)
+    ]
+    for name in ("train", "valid", "test"):
+        (tmp_path / f"{name}.tsv").write_text("\n".join(lines) + "\n", "utf-8")
+    files = {name: str(tmp_path / f"{name}.tsv") for name in ("valid", "test")}
+    task = build_task(PairsTask(input=Table(data=str(tmp_path / "train.tsv"), **files)))
+    drawn = Measurement({}, task.valid.long(), None)
+    silent = Evaluator(task, EvaluationSettings(), seed=0)
+    assert silent.measure_closely(drawn) == {}
+    learned = LearnedLanguageModel(network=LSTM(embedding=4, hidden=8), epochs=1)
+    asked = EvaluationSettings(length_matched=True, language_model=learned)
+    found = Evaluator(task, asked, seed=0).measure_closely(drawn)
+    scores = LanguageModelScores(task, learned, length_matched=True, seed=0)
+    assert found == {
+        **scores.of(strip(task.space, drawn.tokens)), **scores.closely(drawn.tokens, are_valid=False)
+    }  # fmt: skip
+    assert found.keys() == {
+        f"eval/{name}"
+        for name in ("lm_5gram", "rlm_5gram", "lm_lstm", "rlm_lstm", "lm_5gram_matched", "lm_lstm_matched")
+    }

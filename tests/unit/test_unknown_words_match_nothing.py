@@ -22,6 +22,7 @@ from rlgan.envs.tasks.pair_files import Table
 from rlgan.envs.tasks.sources import Summarization
 from rlgan.envs.tasks.text import TextTask
 from rlgan.envs.vocabulary import Vocabulary
+from rlgan.evaluation.language_model_scores import LanguageModelScores
 from rlgan.evaluation.learned_language_model import LearnedLanguageModel, learned_from
 from rlgan.evaluation.pair_measures import BleuTokens, PairMeasures
 from rlgan.evaluation.text_measures import TextMeasures
@@ -206,6 +207,10 @@ def test_a_learned_language_model_finds_an_unknown_word_least_likely() -> None:
     assert nll(train) > nll(all_known)
 
 
+def scores_of(task: Task) -> LanguageModelScores:
+    return LanguageModelScores(task, None, length_matched=False, seed=0)
+
+
 def text_task(folder: Path, max_size: int | None = None) -> Task:
     lines = [f"{a} {b} likes every {c} ." for a in ("some", "all", "no") for b in ("cat", "dog", "owl") for c in "xyz"]
     for name in ("train", "valid", "test"):
@@ -217,7 +222,9 @@ def text_task(folder: Path, max_size: int | None = None) -> Task:
 def test_all_measures_of_a_task_together(tmp_path: Path) -> None:
     """Unknown words in the places of known ones make no figure of quality better."""
     task = text_task(tmp_path, max_size=8)
-    measures = TextMeasures(task, num_bleu=50, num_nearest=50, encoders=["ngram64"], language_model=None, seed=0)
+    measures = TextMeasures(
+        task, num_bleu=50, num_nearest=50, encoders=["ngram64"], scores=LanguageModelScores(task, None, False, 0)
+    )
     plain = task.test.masked_fill(task.test == Vocabulary.unknown_id, 2)
     rng = torch.Generator().manual_seed(1)
     unknown = plain.masked_fill((torch.rand(plain.shape, generator=rng) < 0.4) & (plain != 0), Vocabulary.unknown_id)
@@ -236,7 +243,9 @@ def test_all_measures_of_a_task_together(tmp_path: Path) -> None:
 def test_real_sequences_with_unknown_words_are_not_their_own_match(tmp_path: Path) -> None:
     task = text_task(tmp_path, max_size=8)
     assert task.space.unknown_id == Vocabulary.unknown_id and bool((task.test == Vocabulary.unknown_id).any())
-    measures = TextMeasures(task, num_bleu=50, num_nearest=50, encoders=["ngram64"], language_model=None, seed=0)
+    measures = TextMeasures(
+        task, num_bleu=50, num_nearest=50, encoders=["ngram64"], scores=LanguageModelScores(task, None, False, 0)
+    )
     found = measures.measure(task.test) | measures.measure_closely(task.test, are_valid=False)
     assert found["eval/bleu_2"] < 1.0 and found["eval/js_1"] > 0.0 and found["eval/fed_ngram64"] > 0.0
     # Seen as what is measured, samples and held-out sequences stand alike beside what was learned from.
@@ -246,7 +255,9 @@ def test_real_sequences_with_unknown_words_are_not_their_own_match(tmp_path: Pat
 def test_names_that_are_rare(data_dir: Path) -> None:
     """BLEU of names without an id: .945 where they matched each other, .288 by the words themselves."""
     task = build_task(TextTask(data=str(data_dir / "cases" / "rare_names.txt"), max_size=15))
-    measures = TextMeasures(task, num_bleu=1_000, num_nearest=10, encoders=[], language_model=None, seed=0)
+    measures = TextMeasures(
+        task, num_bleu=1_000, num_nearest=10, encoders=[], scores=LanguageModelScores(task, None, False, 0)
+    )
     found = measures.measure(task.valid)["eval/bleu_2"]
     hypotheses, references = (strip(task.space, split) for split in (task.valid, task.test))
     # The slow twin, with every unknown word a word of its own.

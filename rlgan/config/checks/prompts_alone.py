@@ -9,7 +9,7 @@ from rlgan.base.problems import UNSHOWN, Problem
 
 _OF_REALS = frozenset({"targets", "training_data", "demonstrations", "features"})
 """What rewards read that is a real sequence, or of one."""
-_CONTROLS = ("mle_continued", "oracle_ratio", "length_reward")
+_CONTROLS = ("mle_continued", "mle_equal_reals", "oracle_ratio", "length_reward")
 """Controls that learn from real sequences, or are rewarded by them."""
 
 

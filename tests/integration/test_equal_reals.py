@@ -1,0 +1,143 @@
+"""The control that learns by likelihood from as many real sequences as the run was given."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import rlgan
+from rlgan.base.errors import ConfigError, DataError
+from rlgan.config.config import Config
+from rlgan.config.paths import override
+from rlgan.envs.tasks import Task, build_task
+from rlgan.policy.advantage_scaling import NoScaling
+from rlgan.policy.baselines import NoBaseline
+from rlgan.policy.teacher_forcing import (
+    InterleavedTeacherForcing,
+    MixedTeacherForcing,
+    NoTeacherForcing,
+    TeacherForcingByExample,
+)
+from rlgan.presets.controls import control, controls_of, foreseen_reals
+from rlgan.presets.quick import quick_distill
+from rlgan.training.real_sequences import require_drawable
+from rlgan.training.trainer import Trainer
+from rlgan.workers.assembly import build_parts
+from tests.support.errors import refused
+from tests.support.tiny import PAIRS, TASK, finish, of_pairs, tiny_config
+
+pytestmark = pytest.mark.integration
+
+STREAM = TASK.model_copy(update={"mode": "stream"})
+PAIRS_STREAM = PAIRS.model_copy(update={"mode": "stream"})
+FORMS: dict[str, dict[str, Any]] = {
+    "none": {"teacher_forcing": NoTeacherForcing()},
+    "interleaved": {"teacher_forcing": InterleavedTeacherForcing(num_updates=2)},
+    "mixed": {"teacher_forcing": MixedTeacherForcing(weight=0.5)},
+    "by_example": {"teacher_forcing": TeacherForcingByExample(fraction=0.5)},
+    "several steps": {"g_steps": 3, "d_steps": 2, "discriminator_rounds": 4},
+}
+
+
+@pytest.fixture(scope="module")
+def task() -> Task:
+    return build_task(STREAM)
+
+
+def given(config: Config, task: Task, start: Any = None) -> tuple[Trainer, int]:
+    """The run at its end, and the real sequences that it was given after its start."""
+    with build_parts(config, task) as parts:
+        trainer = Trainer(config, task, parts, mle_start=start)
+        finish(trainer)
+    return trainer, trainer.num_streamed - (trainer.num_streamed_at_start if start is None else 0)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_it_is_given_as_many_as_the_run(form: str, task: Task) -> None:
+    config = tiny_config(FORMS[form], task=STREAM)
+    run, ours = given(config, task)
+    assert ours == foreseen_reals(config)
+    other = control(config, "mle_equal_reals", ours)
+    _, theirs = given(other, task, run.mle_start)
+    # In batches of one size: too many by less than one a batch.
+    batches = theirs // other.schedule.mle_batch
+    assert 0 <= theirs - ours < batches or other.schedule.mle_batch == config.schedule.mle_batch
+    assert other.discriminator is None and other.schedule.adversarial_updates == config.schedule.adversarial_updates
+    continued = control(config, "mle_continued")
+    assert other.optimizers == continued.optimizers and other.reward == continued.reward
+    assert other == control(config, "mle_equal_reals")
+
+
+def test_the_size_of_its_batches_by_hand() -> None:
+    # 1 round before and 2 between, 24 reals each; 2 updates with a batch of 16: 104 in 2 batches.
+    mixed = tiny_config(FORMS["mixed"], task=STREAM)
+    assert foreseen_reals(mixed) == 3 * 24 + 2 * 16
+    assert control(mixed, "mle_equal_reals").schedule.mle_batch == 52
+    assert control(mixed, "mle_equal_reals", 105).schedule.mle_batch == 53
+    assert control(mixed, "mle_equal_reals", 1).schedule.mle_batch == 16  # never less than mle_continued
+    # Half of 8 are examples; without batches of its own it has one a generator update.
+    examples = control(tiny_config(FORMS["by_example"], task=STREAM), "mle_equal_reals")
+    assert examples.schedule.mle_batch == (3 * 24 + 2 * 4) // 2
+    assert examples.schedule.teacher_forcing == InterleavedTeacherForcing(num_updates=1)
+    twice = control(tiny_config(FORMS["interleaved"], task=STREAM), "mle_equal_reals")
+    assert twice.schedule.mle_batch == (3 * 24 + 2 * 2 * 16) // 4
+
+
+def test_passes_over_examples_go_with_them() -> None:
+    """Examples are learned in passes over the batch; batches of likelihood are not."""
+    from rlgan.policy.objectives import PPO
+
+    config = tiny_config(FORMS["by_example"], task=STREAM, objective=PPO(epochs=3, minibatches=2))
+    assert control(config, "mle_continued").objective.epochs == 3
+    assert control(config, "mle_equal_reals").objective.epochs == 1
+
+
+def test_where_the_training_sequences_are_always_the_same_it_is_refused() -> None:
+    with refused(ConfigError, "control_of_a_stream", {"controls": "mle_equal_reals", "task": "oracle"}):
+        control(tiny_config(), "mle_equal_reals")
+
+
+def test_its_batches_may_be_larger_than_an_epoch(task: Task) -> None:
+    config = tiny_config({"mle_batch": 64, "d_steps": 5}, task=STREAM)
+    other = control(config, "mle_equal_reals")
+    assert other.schedule.mle_batch > len(task.train)
+    require_drawable(other, task, pretrains=False)
+    with refused(DataError, "too_few_for_batch"):
+        require_drawable(other, task)
+    with refused(DataError, "too_few_for_batch"):
+        require_drawable(other, replace(task, stream=None), pretrains=False)
+
+
+def test_what_presets_are_compared_with() -> None:
+    assert "mle_equal_reals" not in controls_of(TASK) and "mle_equal_reals" not in controls_of(None)
+    assert controls_of(STREAM) == ("mle_continued", "mle_equal_reals", "constant_reward", "oracle_ratio")
+    assert "mle_equal_reals" in quick_distill().controls
+
+
+def test_prompts_alone_are_not_counted() -> None:
+    """Of a pair that only its condition is read of, nothing real is shown."""
+    task = build_task(PAIRS_STREAM)
+    config = of_pairs({"teacher_forcing": InterleavedTeacherForcing()}, task=PAIRS_STREAM)
+    _, ours = given(config, task)
+    assert ours == foreseen_reals(config) == 3 * 24 + 2 * 16
+
+
+def test_a_table_says_that_both_were_given_as_many(tmp_path: Path) -> None:
+    config = tiny_config(
+        {"teacher_forcing": MixedTeacherForcing()},
+        task=STREAM,
+        controls=("mle_continued", "mle_equal_reals"),
+        baseline=NoBaseline(),
+        normalisation=NoScaling(),
+    )
+    changes = {"tracking.enabled": False, "evaluation.final_sequences": 32, "evaluation.temperatures": [1.0]}
+    run = rlgan.train(override(config, changes), out=tmp_path / "run", quiet=True)
+    assert "mle_equal_reals" in set(run.table["name"])
+    summary = " ".join((tmp_path / "run" / "summary.txt").read_text("utf-8").split())
+    at_start = 2 * 64
+    numbers = {"this run": at_start + 104, "mle_continued": at_start + 32, "mle_equal_reals": at_start + 104}
+    told = ", ".join(f"{name} {number:,}" for name, number in numbers.items())
+    assert f"learned from or shown to a discriminator: {told}." in summary
