@@ -12,14 +12,14 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
-from rlgan.config.config import Config
+from rlgan.config.config import Config, Control
 from rlgan.config.paths import flatten, to_dict
 from rlgan.envs.tasks import Task
 from rlgan.extensions import packed, plugins_in
@@ -87,15 +87,14 @@ def entrants(space: Space, finalists: Sequence[Entry], task: Task) -> list[Entra
         return found[-1].name
 
     def add_controls(of: str | None, configs: Sequence[tuple[int, Config]]) -> tuple[str, str | None]:
+        def beside(name: Control, kind: Kind) -> str:
+            return add(name, of, kind, [(update, control(one, name)) for update, one in configs])
+
         add("MLE", of, "control", [(0, _likelihood(configs[0][1]))])
-        floor, ceiling = (
-            add(name, of, kind, [(update, control(one, name)) for update, one in configs])
-            if name == "mle_continued" or task.has_known_distribution
-            else None
-            for name, kind in _BESIDE
-        )
-        assert floor is not None
-        return floor, ceiling
+        floor = beside("mle_continued", "control")
+        if task.stream is not None:
+            beside("mle_equal_reals", "control")
+        return floor, beside("oracle_ratio", "ceiling") if task.has_known_distribution else None
 
     # Those of the base come before those of the finalists, which mostly are the same.
     add_controls(None, [(0, space.base)])
@@ -106,12 +105,6 @@ def entrants(space: Space, finalists: Sequence[Entry], task: Task) -> list[Entra
         floor, ceiling = add_controls(name, configs)
         chosen.append(Entrant(name, "finalist", *_as_schedule(configs), floor, ceiling))
     return [*found, *chosen]
-
-
-_BESIDE: tuple[tuple[Literal["mle_continued", "oracle_ratio"], Kind], ...] = (
-    ("mle_continued", "control"),
-    ("oracle_ratio", "ceiling"),
-)
 
 
 def _as_schedule(

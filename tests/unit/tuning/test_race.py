@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from rlgan.base.search_priors import Choice
 from rlgan.config.paths import flatten, override, to_dict
 from rlgan.envs.tasks import build_task
@@ -42,6 +44,20 @@ def test_finalists_meet_the_controls_of_the_base() -> None:
     for path in ("generator", "optimizers.mle", "schedule.mle_epochs", "schedule.mle_patience", "schedule.mle_batch"):
         shared = [flatten(to_dict(config)) for config in (alone, space.base)]
         assert len({str({k: v for k, v in one.items() if k.startswith(path)}) for one in shared}) == 1, path
+
+
+def test_of_a_stream_likelihood_with_as_many_real_sequences_runs_too() -> None:
+    stream = TASK.model_copy(update={"mode": "stream"})
+    space = space_of({"schedule.d_steps": Choice((1, 2))})
+    space = replace(space, base=space.base.model_copy(update={"task": stream}))
+    steps = space.base.schedule.d_steps
+    finalists = [entry(4, (0, {"schedule.d_steps": steps + 1})), entry(1, (0, {"schedule.d_steps": steps}))]
+    found = named(entrants(space, finalists, build_task(stream)))
+    assert [name for name, one in found.items() if one.kind == "control"] == [
+        "MLE", "mle_continued", "mle_equal_reals", "mle_equal_reals of trial 4",
+    ]  # fmt: skip
+    sizes = [found[name].config.schedule.mle_batch for name in list(found)[1:3]]
+    assert sizes[0] < sizes[1] < found["mle_equal_reals of trial 4"].config.schedule.mle_batch
 
 
 def test_a_finalist_of_other_likelihood_updates_meets_its_own_control() -> None:
