@@ -7,7 +7,8 @@ Each preset keeps its algorithm, its optimisers and its balance between generato
 of a laptop. All begin from the maximum-likelihood start of `quick`, presets that are published without one, too: from
 nothing none comes anywhere in as many updates. Those whose generator is a part of their method (`leakgan`, `relgan`)
 keep it, in small, and have a start of its own; beside them stands the control `mle_continued` from there, as `NAME,
-likelihood`. Presets that begin with rounds of the discriminator keep them, at most
+likelihood`. So it does beside those that learn from real sequences in more steps than an update has (`spin`, `gsil`):
+it has their steps and their real sequences. Presets that begin with rounds of the discriminator keep them, at most
 5; a language model in its place keeps its sizes and its epochs. Presets of language models have this generator and the
 judge of `quick`, and their own batches. Controls: the start at several temperatures,
 `mle_continued`, and the ceiling `oracle_ratio`.
@@ -225,27 +226,31 @@ def one_seed(
         generator, _, _ = run(control(base, beside), task, start)
         yield beside, judge(generator)
     for name in names:
-        begun = time.perf_counter()
+        begun, its_start = time.perf_counter(), start
+        # What has a start of its own is run again for it, where its control is not there.
+        is_there = name in done and name not in OWN_GENERATORS
+        config = override(small(name, updates, seed, world), changes)
         if name in OWN_GENERATORS:
-            config = override(small(name, updates, seed, world), changes)
             generator, its_start, metrics = run(config, task)
-        elif preset(name).schedule.adversarial_updates:
-            generator, _, metrics = run(override(small(name, updates, seed, world), changes), task, start)
-        else:  # Another pretraining, which does not begin where the usual one ends.
+        elif not preset(name).schedule.adversarial_updates:  # Pretraining of another kind
             generator, _, metrics = run(by_likelihood(name, base, changes), task)
-        figures = {"seconds": time.perf_counter() - begun}
-        for column, figure in _OF_THE_DISCRIMINATOR.items():
-            if figure in metrics:
-                figures[column] = metrics[figure]
-        yield name, judge(generator) | figures
+        elif not is_there:
+            generator, _, metrics = run(config, task, start)
+        if not is_there:
+            figures = {"seconds": time.perf_counter() - begun}
+            for column, figure in _OF_THE_DISCRIMINATOR.items():
+                if figure in metrics:
+                    figures[column] = metrics[figure]
+            yield name, judge(generator) | figures
         for row in _control_rows(name):
             generator, _, _ = run(control(config, "mle_continued"), task, its_start)
             yield row, judge(generator)
 
 
 def _control_rows(name: str) -> tuple[str, ...]:
-    """Rows beside that of a preset, of its own start."""
-    return (f"{name}, likelihood",) if name in OWN_GENERATORS else ()
+    """Rows beside that of a preset: the control from its own start, or in as many steps as it learns real ones in."""
+    has_own = name in OWN_GENERATORS or preset(name).objective.contrasts_reals
+    return (f"{name}, likelihood",) if has_own else ()
 
 
 def interval(values: Sequence[float], digits: int = 3) -> str:

@@ -45,7 +45,7 @@ def control(config: Config, name: Control, num_reals: int | None = None) -> Conf
 
     * mle_continued: exactly the maximum-likelihood part of the run's adversarial phase, by the same optimiser. Where
       the run has none, or of prefixes alone, one maximum-likelihood update for each generator update, by the same
-      optimiser.
+      optimiser. Where its objective learns from real sequences in another way, as many of them in as many steps.
     * mle_equal_reals: the same in larger batches, which together have at least as many real sequences as the run was
       given after its start, by likelihood or by its discriminator. Of tasks whose real sequences are new each time.
     * oracle_ratio: reward log p_oracle - log p_θ, reward-to-go, per-step baseline, plus 0.3 × maximum likelihood,
@@ -97,6 +97,12 @@ def control(config: Config, name: Control, num_reals: int | None = None) -> Conf
         "controls": (),
         "credit": Terminal(),
     }
+    objective = config.objective
+    if name in ("mle_continued", "mle_equal_reals") and (objective.contrasts_reals or objective.learns_reals):
+        # The same real sequences, in the same number of steps.
+        forcing = InterleavedTeacherForcing(num_updates=objective.epochs * objective.minibatches)
+        batch = max(1, schedule.g_batch // objective.minibatches)
+        schedule = schedule.model_copy(update={"teacher_forcing": forcing, "mle_batch": batch})
     if name == "mle_equal_reals":
         schedule = _with_reals(config, schedule, foreseen_reals(config) if num_reals is None else num_reals)
     if name in ("mle_continued", "mle_equal_reals"):

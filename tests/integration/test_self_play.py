@@ -145,6 +145,16 @@ def test_controls_of_self_play_learn_from_what_they_say() -> None:
     config = playing()
     assert control(config, "constant_reward").objective == Reinforce(loss_normaliser="sequence")
     assert control(config, "mle_continued").objective.kind == "none"
+    # The real sequences of 2 passes in 2 minibatches over 8 pairs: 4 steps of 4.
+    schedule = control(config, "mle_continued").schedule
+    assert schedule.teacher_forcing == InterleavedTeacherForcing(num_updates=4) and schedule.mle_batch == 4
+    start, played, _ = trained(config, task := build_task(config.task))
+    _, other, _ = trained(control(config, "mle_continued"), task, start.mle_start)
+    steps = [
+        sum(-(-len(rows.tokens) // size) for phase, rows, size in one.updates if phase == "adversarial")
+        for one in (played, other)
+    ]
+    assert steps[0] == steps[1] == config.schedule.adversarial_updates * 4
     with refused(ConfigError, "control_without_discriminator", {"controls": "frozen_discriminator"}):
         control(config, "frozen_discriminator")
 

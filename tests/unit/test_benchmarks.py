@@ -347,3 +347,6 @@ def test_rows_that_are_joined_are_not_run_again(monkeypatch: pytest.MonkeyPatch)
     assert begun == [None, "a start"]
     assert rows(["quick"], ["MLE", "oracle_ratio"]) == ["mle_continued", "quick"]
     assert begun == [None, "a start", "a start"]
+    # What begins with the others has a control in its own steps, which can be run alone.
+    assert rows(["spin"], common) == ["spin", "spin, likelihood"] and begun == [None, "a start", "a start"]
+    assert rows(["spin"], [*common, "spin"]) == ["spin, likelihood"] and begun == [None, "a start"]
