@@ -22,10 +22,11 @@ most nine, and the answer that caption; `dialogue` has lines and replies.
 
 Each row stands at the temperature at which LM + reverse LM is least on validation data, and its figures are of test
 data: what a fresh evaluator, a convolution that is trained for this row alone, takes for human (AdverSuc, ½ is best),
-the same at equal length, LM and reverse LM by 5-grams, FED, the share of the prompt's words that an answer has, and the
-mean length over that of people. `nll` is of human answers, at temperature 1. Means over seeds with half-widths of 95 %
-t intervals. Differences from `mle_continued`, `sft` and `gad` are formed within a seed. A row is printed when it is
-there: a call that was broken off goes on with `--join` and the file that it was printed to.
+the same at equal length, LM and reverse LM by 5-grams, LM at the lengths of human answers, FED, the share of the
+prompt's words that an answer has, and the mean length over that of people. `nll` is of human answers, at temperature 1.
+Means over seeds with half-widths of 95 % t intervals. Differences from `mle_continued`, `sft` and `gad` are formed
+within a seed. A row is printed when it is there: a call that was broken off goes on with `--join` and the file that it
+was printed to.
 """
 
 from __future__ import annotations
@@ -382,7 +383,7 @@ class Judge:
         view = selection_view(task)
         self._chosen_by = LanguageModelScores(view, None, length_matched=False, seed=1)
         self._valid_conditions = view.conditions.test.long() if view.conditions is not None else self._conditions
-        scores = LanguageModelScores(task, None, length_matched=False, seed=1)
+        scores = LanguageModelScores(task, None, length_matched=True, seed=1)
         self._measures = TextMeasures(task, num_bleu=2, num_nearest=2, encoders=tuple(encoders), scores=scores)
         self._evaluator = FreshEvaluator(
             network=PairCnn(embedding=32, filters=(32,), windows=(1, 2, 3, 4), mlp_hidden=64), epochs=epochs, patience=4
@@ -425,9 +426,12 @@ class Judge:
         return self._language(tokens) | self._fresh(tokens, seed) | {"words used": words_used(asked, said)}
 
     def _language(self, tokens: Tensor) -> dict[str, float]:
-        found = self._measures.measure(tokens)
+        # What is slow is measured as closely as final rows are; no model learns of these.
+        found = self._measures.measure(tokens) | self._measures.measure_closely(tokens, are_valid=True)
         lm, rlm = found["eval/lm_5gram"], found["eval/rlm_5gram"]
         figures = {"lm + rlm": lm + rlm, "lm": lm, "rlm": rlm}
+        if "eval/lm_5gram_matched" in found:
+            figures["lm at real lengths"] = found["eval/lm_5gram_matched"]
         figures |= {name.replace("eval/fed_", "FED "): found[name] for name in found if name.startswith("eval/fed_")}
         length, human = (lengths_of(self._task.space, one).double().mean() for one in (tokens, self._human))
         return figures | {"length": float(length / human), "unique": found["eval/share_unique"]}
