@@ -107,11 +107,15 @@ def control(config: Config, name: Control) -> Config:
     else:
         # What a reward that compares takes off itself, a baseline must take off another.
         is_bare = config.reward.compares_groups and not (config.baseline.subtracts or config.normalisation.centres)
-        is_bare = is_bare and not config.objective.has_targets  # which takes nothing off
+        # What has targets takes nothing off, and the order within a group needs nothing taken off.
+        is_bare = is_bare and not (config.objective.has_targets or config.objective.pairs_groups)
         baseline = LeaveOneOut() if config.baseline.reads_density_ratio or is_bare else config.baseline
         changes |= {"reward": LengthReward() if name == "length_reward" else RandomReward(), "baseline": baseline}
     if name in ("constant_reward", "random_reward", "length_reward") and not config.objective.reads_reward:
         # What was differentiated through a discriminator, or was one itself, has none here.
+        changes["objective"] = Reinforce(loss_normaliser="sequence")
+    if name == "constant_reward" and config.objective.pairs_groups:
+        # Of equal rewards none is preferred: it would learn nothing, and not imitate itself.
         changes["objective"] = Reinforce(loss_normaliser="sequence")
     if name in ("constant_reward", "length_reward") and config.normalisation.needs_positive:
         changes |= {
