@@ -38,7 +38,8 @@ def control(config: Config, name: Control) -> Config:
       optimiser.
     * oracle_ratio: reward log p_oracle - log p_θ, reward-to-go, per-step baseline, plus 0.3 × maximum likelihood,
       Adam 2e-3: a ceiling should not fail for the run's own settings.
-    * constant_reward: reward 1, no baseline, advantages on no other scale, the rest as the run.
+    * constant_reward: reward 1, no baseline, advantages on no other scale, the rest as the run; by objective reinforce
+      where the run's learns nothing of equal rewards, or reads none.
     * random_reward: uniform rewards; the run's baseline, or leave-one-out where that is of logits, or where the run's
       reward compares groups itself and nothing else does; the rest as the run.
     * length_reward: log-odds of a sequence's length, fitted anew to each batch; the rest as random_reward.

@@ -39,7 +39,6 @@ from rlgan.workers.assembly import build_parts
 from tests.support.errors import refused
 from tests.support.recipes import recipe
 from tests.support.slow_preferences import slow_pairs
-from tests.support.small_presets import small
 from tests.support.tabular import TOY_SPACE, TabularGenerator, every_sequence
 from tests.support.tiny import Recorder, finish, numbers, of_pairs, tiny_config
 
@@ -323,6 +322,7 @@ def test_updates_without_a_pair_change_nothing() -> None:
     assert metrics["generator/loss"] == 0.0 and "generator/pair_accuracy" not in metrics
 
 
+@pytest.mark.heavy
 def test_the_preferred_become_likelier_and_random_preferences_teach_nothing() -> None:
     """The reward of a text of numbers is its length, so more tokens that are written with two digits are better."""
 
