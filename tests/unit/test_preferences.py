@@ -25,6 +25,7 @@ from rlgan.policy.implicit_losses import PairHinge, PairLogistic
 from rlgan.policy.kl_penalty import RewardPenalty
 from rlgan.policy.learner_loss import learner_loss
 from rlgan.policy.logit_maps import Logit
+from rlgan.policy.metric_rewards import Mixed, ReferenceMatch
 from rlgan.policy.objectives import Reinforce
 from rlgan.policy.pair_objectives import Implicit, Preferences
 from rlgan.policy.preferred_pairs import preferred_pairs
@@ -398,6 +399,12 @@ def test_controls_of_preferences_learn_from_what_they_say() -> None:
     assert control(config, "frozen_discriminator").objective == config.objective
     assert control(config, "shuffled_discriminator").adversary.verdicts == "shuffled"
     assert trained_again(config.model_copy(update={"controls": ("mle_continued", "random_reward")})) == "random_reward"
+
+
+def test_a_control_takes_nothing_off_where_the_reward_of_the_run_compares() -> None:
+    reward = Mixed(map=Logit(), metric=ReferenceMatch(), weight=0.5, normalise_terms=True)
+    config = of_pairs({"g_batch": 16, "g_group": 4}, **(AXES | {"reward": reward}))
+    assert control(config, "random_reward").baseline.kind == "none"
 
 
 def test_random_preferences_are_pairs_of_all_groups_that_are_learned() -> None:
