@@ -508,6 +508,10 @@ class DeclaredObjective(Protocol):
         """Whether advantages teach the generator's goals, and tokens are rewarded for following them."""
 
     @property
+    def pairs_groups(self) -> bool:
+        """Whether two sequences of each `schedule.g_group` are learned from as a pair, by their rewards."""
+
+    @property
     def draws_tokens(self) -> bool:
         """Whether it is of generators that draw tokens."""
 
@@ -518,6 +522,10 @@ class DeclaredObjective(Protocol):
     @property
     def minibatches(self) -> int:
         """Optimiser steps a pass over a batch."""
+
+    def num_rows(self, num_sampled: int, group: int | None) -> int:
+        """Rows of a pass over so many drawn sequences, of which `group` are compared."""
+        ...
 
 
 class DeclaredForcing(Protocol):
@@ -763,6 +771,7 @@ def compares_sequences(fields: Comparing) -> bool:
         "groups" in fields.baseline.needs
         or "groups" in fields.normalisation.needs
         or (is_read and fields.reward.compares_groups)
+        or fields.objective.pairs_groups
     )
 
 

@@ -133,6 +133,13 @@ class ColdMixture(Behaviour):
                 at,
                 "has no effect: no generated sequence is rewarded. Set it to own.",
             )
+        if fields.objective.pairs_groups:
+            yield Problem(
+                "behaviour_of_pairs",
+                at,
+                f"weighs sequences by importance, but objective={fields.objective.kind!r} weighs pairs, all alike. Set "
+                "it to own.",
+            )
         if self.temperature > own or (self.temperature == own and self.top_p is None):
             yield Problem(
                 "behaviour_is_not_cold",

@@ -25,6 +25,7 @@ from .groups import equal_share
 from .kl_penalty import Penalised, ReferenceSettings
 from .loss_terms import LossNormaliser, policy_gradient_weights, share_of_batch
 from .objectives import ObjectiveSettings
+from .preferred_pairs import preferred_pairs
 from .reward_base import Reward
 from .rewards import RewardSettings
 from .shuffled_verdicts import with_shuffled_verdicts
@@ -220,7 +221,12 @@ def learnable(
     if rollouts.behaviour_weights is not None:
         counts, seen = recipe.behaviour.clipped(rollouts.behaviour_weights)
         metrics |= seen
-    experience, best = _experience(recipe, rollouts, scaled, drawn, counts), memory.best
+    if recipe.objective.pairs_groups:
+        experience, of_pairs = _preferred(recipe, rollouts, values[:, 0])
+        metrics |= of_pairs
+    else:
+        experience = _experience(recipe, rollouts, scaled, drawn, counts)
+    best = memory.best
     if targets is not None:
         experience, best, of_targets = _with_replayed(recipe, experience, targets, memory.best, rng, counts)
         metrics |= of_targets
@@ -291,6 +297,29 @@ def contrasted(rollouts: Rollouts, reals: Tensor, space: SequenceSpace) -> Exper
         rival_mask=rollouts.mask.float(),
         rival_old_logprobs=rollouts.logprobs,
     )
+
+
+def _preferred(recipe: Recipe, rollouts: Rollouts, rewards: Tensor) -> tuple[Experience, dict[str, float]]:
+    """Pairs by their rewards (B,), with the same weight each; metrics. Of a group without a pair a row of weight 0."""
+    pairs = preferred_pairs(rewards, recipe.group, recipe.objective.num_rows(len(rewards), recipe.group))
+    chosen, rejected, are_there = pairs.chosen, pairs.rejected, pairs.are_there
+    number = int(are_there.sum())
+    metrics = {"generator/num_pairs": float(number)}
+    if number:
+        metrics["generator/pair_margin"] = float(pairs.margins[are_there].mean())
+    logprobs = rollouts.logprobs.masked_fill(~rollouts.mask, 0.0)
+    experience = Experience(
+        tokens=rollouts.tokens[chosen],
+        weights=torch.zeros(logprobs[chosen].shape),
+        old_logprobs=logprobs[chosen],
+        conditions=None if rollouts.conditions is None else rollouts.conditions[chosen],
+        pair_weights=are_there.float() / max(1, number),
+        pair_mask=rollouts.mask[chosen].float(),
+        rivals=rollouts.tokens[rejected],
+        rival_mask=rollouts.mask[rejected].float(),
+        rival_old_logprobs=logprobs[rejected],
+    )
+    return experience, metrics
 
 
 def _near_the_reference(recipe: Recipe, values: Tensor, rollouts: Rollouts, drawn: Tensor, memory: Memory) -> Penalised:

@@ -1,9 +1,11 @@
-"""Losses of a discriminator that is the policy's own log-ratio: nobody is trained beside the generator.
+"""Losses of pairs by the policy's own log-ratio.
 
     u(y) = log π(y | x) - log π_t(y | x)      π learns; the opponent π_t, which drew the fakes, stays as it was
 
-Each loss is a function of u of a real sequence and of u of a fake under the same condition. Source: SPIN (Chen et al.
-2024, eq. 4.7) for those of pairs; GSIL (Xiao et al. 2024) for the five others, which estimate a density ratio.
+Each loss is a function of u of a real sequence and of u of a fake under the same condition: the log-ratio is then the
+discriminator, and nobody is trained beside the generator. Those of differences are also of two fakes, of which a reward
+prefers the first (DPO, Rafailov et al. 2023). Source: SPIN (Chen et al. 2024, eq. 4.7) for those of differences; GSIL
+(Xiao et al. 2024) for the five others, which estimate a density ratio.
 
 B pairs
 """
@@ -49,7 +51,7 @@ class PairLoss(ImplicitLoss):
 
 
 class PairLogistic(PairLoss):
-    """SPIN: -log σ(β(u_r - u_g)), which is DPO with the real sequence chosen and the opponent's rejected."""
+    """SPIN: -log σ(β(u_r - u_g)), which is DPO with the first sequence chosen and the second rejected."""
 
     kind: Literal["pair_logistic"] = "pair_logistic"
 
@@ -138,6 +140,9 @@ class Lsif(RatioLoss):
 ImplicitLossSettings = Annotated[
     PairLogistic | PairHinge | Bernoulli | Brier | Hinge | Kliep | Lsif, Field(discriminator="kind")
 ]
+
+PairLossSettings = Annotated[PairLogistic | PairHinge, Field(discriminator="kind")]
+"""Those of the difference of both, which say nothing of either alone."""
 
 
 def log_ratios_of(logprobs: Tensor, opponent_logprobs: Tensor, mask: Tensor) -> Tensor:

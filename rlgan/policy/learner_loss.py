@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .implicit_losses import log_ratios_of
 from .loss_terms import reference_penalty, squared_distances, weighted_nll
-from .objectives import Objective
+from .objective_base import Objective
 
 
 def logprob_gap(logprobs: Tensor, drawn_logprobs: Tensor) -> float:

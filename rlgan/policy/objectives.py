@@ -1,6 +1,7 @@
 """What the generator learns by: which terms its loss has, and what goes into each (docs/algorithms.md §19).
 
 The terms themselves are functions of `rlgan.policy.loss_terms`; the learner adds them in `rlgan.policy.learner_loss`.
+Objectives of pairs are in `rlgan.policy.pair_objectives`, what all of them declare in `rlgan.policy.objective_base`.
 
     B sequences, T positions
 """
@@ -15,137 +16,16 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from rlgan.base.declarations import Fields
-from rlgan.base.errors import ConfigError, ShapeError
+from rlgan.base.errors import ConfigError
 from rlgan.base.problems import Problem
 from rlgan.base.search_priors import Choice, NotSearched
-from rlgan.base.settings import Settings
 from rlgan.layers.relaxation import Relaxation
 from rlgan.layers.relaxation_temperatures import FixedTemperature, TemperatureSettings, temperature_at
 
 from .best_sequences import BestSequences
-from .implicit_losses import ImplicitLossSettings, PairLogistic
 from .loss_terms import LossNormaliser, clipped_surrogate, clipped_tokens, implied_rewards, of_whole_sequences
-
-
-class Objective(Settings):
-    """What every objective declares.
-
-    Beside these each has `epochs`, passes over a batch, and `minibatches`, optimiser steps a pass, both 1 where it has
-    no such setting; the `loss_normaliser`; and the `entropy_bonus`, 0 where it has none.
-    """
-
-    reads_reward: ClassVar[bool] = False
-    """Whether rewards of generated sequences are used, so that reward, credit, baseline, normalisation and reference
-    have an effect."""
-    is_differentiated: ClassVar[bool] = False
-    """Whether the generator is differentiated through the discriminator."""
-    relaxes: ClassVar[bool] = False
-    """Whether drawn tokens of the generator are relaxed."""
-    draws_tokens: ClassVar[bool] = True
-    """Whether it is for generators that draw tokens; otherwise for those that generate soft rows from noise."""
-
-    needs_positive: ClassVar[bool] = False
-    """Whether advantages must be weights of at least 0."""
-    contrasts_reals: ClassVar[bool] = False
-    """Whether generated sequences are set against real ones under the same conditions, by the generator's own
-    log-probabilities, so that there is neither a reward nor a discriminator."""
-    teaches_goals: ClassVar[bool] = False
-    """Whether advantages teach the goals of a generator that sets itself some, and tokens are rewarded for following
-    them; see `terms_of_goals`."""
-    has_targets: ClassVar[bool] = False
-    """Whether each sequence has a target of its log-probability; see `squares`."""
-
-    @property
-    def num_replayed(self) -> int:
-        """Sequences of `num_remembered` that are learned from again in each update."""
-        return 0
-
-    @property
-    def num_remembered(self) -> int:
-        """The best sequences of the run so far that are remembered."""
-        return 0
-
-    learns_reals: ClassVar[bool] = False
-    """Whether real sequences alone are learned from, `schedule.g_batch` an update, and nothing is drawn."""
-
-    @property
-    def makes_soft_rows(self) -> bool:
-        """Whether the discriminator learns from soft rows in the place of tokens."""
-        return False
-
-    def relaxation(self, update: int, num_updates: int) -> Relaxation | None:
-        """How tokens are drawn in a generator update; None where the objective relaxes nothing.
-
-        Args:
-            update: counted from 0.
-            num_updates: of the whole adversarial phase.
-        """
-        return None
-
-    def terms(self, weights: Tensor, old_logprobs: Tensor) -> dict[str, Tensor]:
-        """The terms of the loss that teach by advantages, by the names of `Experience`.
-
-        Args:
-            weights: (B, T) float32, advantages over the normaliser; 0 where nothing is learned.
-            old_logprobs: (B, T) float32 nats, of the policy that drew the tokens.
-        """
-        return {"weights": weights}
-
-    def terms_of_goals(self, weights: Tensor, goal_rewards: Tensor) -> dict[str, Tensor]:
-        """The terms of the loss of an objective that teaches goals, by the names of `Experience`.
-
-        Args:
-            weights: (B, T) float32, advantages over the normaliser; 0 where nothing is learned.
-            goal_rewards: (B, T) float32, the worker's own rewards over the normaliser; likewise.
-
-        Raises:
-            ShapeError: the objective teaches none.
-        """
-        raise ShapeError("goal_weights: the objective teaches no goals.", code="objective_teaches_no_goals")
-
-    def squares(self, sequences: BestSequences, batch: int) -> dict[str, Tensor]:
-        """Terms of the loss of sequences that have targets, of which `batch` are learned from together.
-
-        Raises:
-            ShapeError: the objective has no targets.
-        """
-        raise ShapeError("square_weights: the objective has no targets.", code="objective_has_no_targets")
-
-    def terms_of_reals(self, weights: Tensor) -> dict[str, Tensor]:
-        """The terms of the loss of real sequences, by the names of `Experience`; of an objective that learns from them.
-
-        Args:
-            weights: (B, T) float32, those of likelihood; 0 where nothing is learned.
-        """
-        return {"weights": weights}
-
-    def implied_rewards(self, logprobs: Tensor, state_values: Tensor, mask: Tensor) -> Tensor:
-        """Rewards (B, T) that the generator's logits imply; see `implied_rewards`.
-
-        Raises:
-            ShapeError: the objective reads no logits as values.
-        """
-        raise ShapeError("residual_weights: the objective implies no rewards.", code="objective_implies_nothing")
-
-    def surrogate(self, logprobs: Tensor, old_logprobs: Tensor, weights: Tensor) -> Tensor:
-        """The clipped term of the loss; see `clipped_surrogate`.
-
-        Raises:
-            ShapeError: the objective clips nothing.
-        """
-        raise ShapeError("clipped_weights: the objective does not clip.", code="objective_clips_nothing")
-
-    def pair_losses(self, real_ratios: Tensor, fake_ratios: Tensor) -> Tensor:
-        """Losses of pairs of a real and a generated sequence; see `ImplicitLoss.of`.
-
-        Raises:
-            ShapeError: the objective contrasts nothing.
-        """
-        raise ShapeError("pair_weights: the objective contrasts no pairs.", code="objective_contrasts_nothing")
-
-    def clipped(self, logprobs: Tensor, old_logprobs: Tensor, weights: Tensor) -> tuple[int, int]:
-        """How many tokens the clip holds, and how many are weighted; see `clipped_tokens`."""
-        return 0, int((weights != 0).sum())
+from .objective_base import Objective
+from .pair_objectives import Implicit, Preferences
 
 
 class Reinforce(Objective):
@@ -471,44 +351,6 @@ class Soft(Objective):
         return True
 
 
-class Implicit(Objective):
-    """No reward and no discriminator: real sequences against the generator's own, by its log-ratio to what drew them.
-
-    A generator update draws `schedule.g_batch` sequences from the generator as it stands, the opponent π_t, and sets
-    each against the real sequence of its condition, or where there are none against any. An update is an iteration of
-    the papers (SPIN, GSIL): `schedule.g_batch` pairs are its data, `epochs` and `minibatches` the passes over them.
-    """
-
-    not_searched: ClassVar[NotSearched] = NotSearched("makes reward, credit and baseline have no effect")
-    kind: Literal["implicit"] = "implicit"
-    loss: ImplicitLossSettings = PairLogistic()
-    """Loss of the log-ratios of a pair."""
-    epochs: int = Field(3, ge=1)
-    """Number of passes over the pairs of an update."""
-    minibatches: int = Field(1, ge=1)
-    """Optimiser steps per pass."""
-    contrasts_reals: ClassVar[bool] = True
-    loss_normaliser: ClassVar[LossNormaliser] = "sequence"
-    entropy_bonus: ClassVar[float] = 0.0
-
-    def check(self, fields: Fields) -> Iterator[Problem]:
-        """Both sequences of a pair are whole, and have likelihoods."""
-        forcing = fields.schedule.teacher_forcing
-        if forcing.prefix_length(0):
-            yield Problem(
-                "contrast_of_prefixes",
-                {"schedule.teacher_forcing": forcing.kind},
-                (
-                    f"begins generated sequences like real ones, but objective={self.kind!r} sets whole sequences "
-                    "against real ones. Use mixed, interleaved, by_example or none."
-                ),
-            )
-
-    def pair_losses(self, real_ratios: Tensor, fake_ratios: Tensor) -> Tensor:
-        """See `Objective.pair_losses`."""
-        return self.loss.of(real_ratios, fake_ratios)
-
-
 class InverseSoftQ(Objective):
     """No reward, no discriminator and nothing drawn: likelihood of real sequences, and a small implied reward.
 
@@ -601,6 +443,7 @@ ObjectiveSettings = Annotated[
     | Gumbel
     | Soft
     | Implicit
+    | Preferences
     | InverseSoftQ
     | NoPolicyGradient,
     Field(discriminator="kind"),

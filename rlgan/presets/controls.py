@@ -50,7 +50,8 @@ def control(config: Config, name: Control, num_reals: int | None = None) -> Conf
       given after its start, by likelihood or by its discriminator. Of tasks whose real sequences are new each time.
     * oracle_ratio: reward log p_oracle - log p_θ, reward-to-go, per-step baseline, plus 0.3 × maximum likelihood,
       Adam 2e-3: a ceiling should not fail for the run's own settings.
-    * constant_reward: reward 1, no baseline, advantages on no other scale, the rest as the run.
+    * constant_reward: reward 1, no baseline, advantages on no other scale, the rest as the run; by objective reinforce
+      where the run's learns nothing of equal rewards, or reads none.
     * random_reward: uniform rewards; the run's baseline, or leave-one-out where that is of logits, or where the run's
       reward compares groups itself and nothing else does; the rest as the run.
     * length_reward: log-odds of a sequence's length, fitted anew to each batch; the rest as random_reward.
@@ -130,11 +131,15 @@ def control(config: Config, name: Control, num_reals: int | None = None) -> Conf
     else:
         # What a reward that compares takes off itself, a baseline must take off another.
         is_bare = config.reward.compares_groups and not (config.baseline.subtracts or config.normalisation.centres)
-        is_bare = is_bare and not config.objective.has_targets  # which takes nothing off
+        # What has targets takes nothing off, and the order within a group needs nothing taken off.
+        is_bare = is_bare and not (config.objective.has_targets or config.objective.pairs_groups)
         baseline = LeaveOneOut() if config.baseline.reads_density_ratio or is_bare else config.baseline
         changes |= {"reward": LengthReward() if name == "length_reward" else RandomReward(), "baseline": baseline}
     if name in ("constant_reward", "random_reward", "length_reward") and not config.objective.reads_reward:
         # What was differentiated through a discriminator, or was one itself, has none here.
+        changes["objective"] = Reinforce(loss_normaliser="sequence")
+    if name == "constant_reward" and config.objective.pairs_groups:
+        # Of equal rewards none is preferred: it would learn nothing, and not imitate itself.
         changes["objective"] = Reinforce(loss_normaliser="sequence")
     if name in ("constant_reward", "length_reward") and config.normalisation.needs_positive:
         changes |= {

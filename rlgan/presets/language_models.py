@@ -33,7 +33,8 @@ from rlgan.policy.implicit_losses import Bernoulli, ImplicitLossSettings, PairLo
 from rlgan.policy.kl_penalty import LossPenalty, NoReference
 from rlgan.policy.logit_maps import Logit, LogProbability, Probability
 from rlgan.policy.metric_rewards import Bleu, Mixed, ReferenceBleu, ReferenceMatch
-from rlgan.policy.objectives import PPO, Implicit, InverseSoftQ, ObjectiveSettings, Reinforce, WeightedLikelihood
+from rlgan.policy.objectives import PPO, InverseSoftQ, ObjectiveSettings, Reinforce, WeightedLikelihood
+from rlgan.policy.pair_objectives import Implicit, Preferences
 from rlgan.policy.reward_functions import PluginReward
 from rlgan.policy.rewards import RewardSettings
 from rlgan.policy.teacher_forcing import TeacherForcingByExample
@@ -255,6 +256,23 @@ def dial(task: TaskSettings | None = None) -> Config:
 
 
 @shipped()
+def dial_dpo(task: TaskSettings | None = None) -> Config:
+    """DIAL's loop of preferences (2025): the answers that earn least are written again, ranked by the judge, DPO."""
+    return _beside_a_judge(
+        task,
+        # An update is an iteration: of 64 prompts 16 pairs, learned in four steps.
+        {"adversarial_updates": 20, "g_batch": 512},
+        every=5,
+        adversary=AdversarySettings(loss=CrossEntropy(), batch=64, sequences_per_round=512),
+        reward=Logit(),
+        baseline=NoBaseline(),
+        normalisation=NoScaling(),
+        reference=NoReference(),
+        objective=Preferences(loss=PairLogistic(scale=1.0), share=0.25, epochs=1, minibatches=4),
+    )
+
+
+@shipped()
 def raro(task: TaskSettings | None = None) -> Config:
     """RARO (2025), its game in scores: which of two answers is the expert's, or a tie; half of the answers are old."""
     is_given = task is None or task.gives_conditions
@@ -299,7 +317,7 @@ def raro_verdict(task: TaskSettings | None = None) -> Config:
 
 
 def _beside_a_judge(
-    task: TaskSettings | None, schedule: dict[str, Any], judge: Adam | None = None, **axes: Any
+    task: TaskSettings | None, schedule: dict[str, Any], judge: Adam | None = None, every: int = 20, **axes: Any
 ) -> Config:
     """GAD but for what is named: a judge that begins as the generator, and learns from the generator's own rollouts."""
     weights = None if task is None else task.language_model
@@ -335,7 +353,7 @@ def _beside_a_judge(
             mle=Adam(lr=1e-3 if is_new else 2e-5, clip_norm=1.0), generator=moving, discriminator=judge or moving
         ),
         evaluation=EvaluationSettings(
-            every=20, mle_every=1, num_sequences=200, final_sequences=1_000, temperatures=(1.0, 0.8), encoders=()
+            every=every, mle_every=1, num_sequences=200, final_sequences=1_000, temperatures=(1.0, 0.8), encoders=()
         ),
         workers=Workers(shard_sequences=64, shard_fakes=64, chunk_rows=64),
         **(given | axes),

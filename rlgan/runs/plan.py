@@ -251,6 +251,9 @@ def _update_work(config: Config, task: Task) -> float:
         learned = 1.0
     if objective.contrasts_reals:
         learned = 2.0 * objective.epochs + _SAMPLE + _LIKELIHOOD
+    if objective.pairs_groups:
+        rows = objective.num_rows(schedule.num_sampled, schedule.g_group)
+        learned = 2.0 * objective.epochs * rows / schedule.g_batch + _SAMPLE
     # A prefix of half the length, and half a sequence drawn behind it.
     learned += config.credit.num_continuations * task.space.max_length / 2 * (_SAMPLE + _LIKELIHOOD)
     forced = schedule.mle_batch if forcing.takes_batches else 0

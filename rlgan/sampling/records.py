@@ -169,10 +169,11 @@ class Experience:
         input_draws: (B, T) float32, in [0, 1) where the generator reads a token of its own in place of tokens[b, t],
             drawn with this number, and -1 where it reads the token; None where it reads all (scheduled sampling).
         conditions: (B, S) int64, what each row is given; None where rows are given nothing.
-        pair_weights: (B,) float32, what a pair weighs: a real sequence, the row's tokens, beside a sequence of the
-            opponent, its rival. u = Σ log p - log p_old of the one, u_rival of the other, and the objective says which
-            loss that is. Beside it stand the next four, and `old_logprobs` of the real sequence.
-        pair_mask: (B, T) float32, 1 on the real sequence's tokens, and 0.
+        pair_weights: (B,) float32, what a pair weighs: the row's tokens, a real sequence or the preferred one of two,
+            beside a sequence of the opponent, its rival. u = Σ log p - log p_old of the one, u_rival of the other, and
+            the objective says which loss that is. Beside it stand the next four, and `old_logprobs` of the row's
+            tokens.
+        pair_mask: (B, T) float32, 1 on the tokens of the row's own sequence, and 0.
         rivals: (B, T) int64.
         rival_mask: (B, T) float32, likewise.
         rival_old_logprobs: (B, T) float32 nats.

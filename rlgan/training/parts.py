@@ -99,9 +99,10 @@ class Learners(Protocol):
                 call goes on behind the last minibatch and must be given the same.
 
         Returns:
-            "loss", "grad_norm" and, of a clipped objective, "clipped_share", of one of pairs "real_log_ratio",
-            "fake_log_ratio" and "pair_accuracy", means over the steps; of goals "goal_loss", their part of the loss; of
-            tokens that were drawn "logprob_gap_max", how far the learner was from their sampler before the first step.
+            "loss", "grad_norm" and, of a clipped objective, "clipped_share", of one of pairs the log-ratios of both by
+            `Objective.pair_names`, such as "real_log_ratio", and "pair_accuracy", means over the steps; of goals
+            "goal_loss", their part of the loss; of tokens that were drawn "logprob_gap_max", how far the learner was
+            from their sampler before the first step.
         """
         ...
 

@@ -124,6 +124,8 @@ class GeneratorLearners:
             device_of("workers.gpus_per_learner", role.gpus)
         self._faults, self._room, self._role = faults, room, role
         self._threads, self._num_learners, self._seed = threads, role.number, seed
+        objective = objective or Reinforce()
+        self._pair_names = objective.pair_names
         self._num_updates = 0
         self._version = 0
         self._begun: _Begun | None = None
@@ -149,7 +151,7 @@ class GeneratorLearners:
                 add_default_connectors_to_learner_pipeline=False,
                 learner_config_dict={
                     "optimizers": optimizers,
-                    "objective": objective or Reinforce(),
+                    "objective": objective,
                     "tokens_at_once": tokens_at_once,
                 },
             )
@@ -302,10 +304,12 @@ class GeneratorLearners:
         if clipped := [counted for one in taken for counted in one["clipped"]]:
             metrics["clipped_share"] = sum(held for held, _ in clipped) / max(1, sum(number for _, number in clipped))
         if pairs := [counted for one in taken for counted in one["pairs"]]:
-            real, fake, ordered, number_of_pairs = (sum(one) for one in zip(*pairs, strict=True))
-            metrics["real_log_ratio"] = real / number_of_pairs
-            metrics["fake_log_ratio"] = fake / number_of_pairs
-            metrics["pair_accuracy"] = ordered / number_of_pairs
+            first, second, ordered, number_of_pairs = (sum(one) for one in zip(*pairs, strict=True))
+            if number_of_pairs:  # where all sequences are worth the same, none is preferred
+                one, other = self._pair_names
+                metrics[f"{one}_log_ratio"] = first / number_of_pairs
+                metrics[f"{other}_log_ratio"] = second / number_of_pairs
+                metrics["pair_accuracy"] = ordered / number_of_pairs
         if implied := [counted for one in taken for counted in one["implied"]]:
             metrics["implied_reward"] = sum(total for total, _ in implied) / sum(number for _, number in implied)
         if goals := [part for one in taken for part in one["goals"]]:

@@ -1,4 +1,4 @@
-"""Presets r_airl, varl, raro, raro_verdict and dial, and two of sequences on pairs: they train, and resume exactly."""
+"""Presets r_airl, varl, raro, raro_verdict, dial, dial_dpo, and two of sequences on pairs: they train and resume."""
 
 from __future__ import annotations
 
@@ -10,10 +10,17 @@ import pytest
 
 from rlgan.config.config import Config
 from rlgan.config.paths import from_dict, to_dict
-from rlgan.discriminators import CausalLSTM, PairMultiRepresentation, PairRanker, VerdictWriter
+from rlgan.discriminators import (
+    CausalLSTM,
+    CnnHighway,
+    PairLSTM,
+    PairMultiRepresentation,
+    PairRanker,
+    VerdictWriter,
+)
 from rlgan.discriminators.verdict_writer import FreshCritic
 from rlgan.envs.tasks import build_task
-from rlgan.generators import CausalLM, Seq2SeqLSTM, Seq2SeqRelationalMemory
+from rlgan.generators import LSTM, CausalLM, Seq2SeqLSTM, Seq2SeqRelationalMemory
 from rlgan.layers.pretrained import FreshWeights
 from rlgan.presets.registry import preset
 from rlgan.storage.checkpoint import load_latest, save_checkpoint
@@ -31,6 +38,7 @@ SIGNS = {
     "raro": "verdict/tie_share",
     "raro_verdict": "discriminator/verdict_first",
     "dial": "discriminator/auc_heldout",
+    "dial_dpo": "generator/pair_margin",
 }
 
 
@@ -53,6 +61,8 @@ def small(name: str, task: Any = PAIRS, **networks: Any) -> Config:
         "evaluation": config.evaluation.model_copy(update={"num_sequences": 20}),
         "workers": config.workers.model_copy(update={"shard_sequences": 3, "shard_fakes": 5, "chunk_rows": 11}),
     }  # fmt: skip
+    if config.objective.pairs_groups:  # of two groups, one whose draft earns less
+        changes["objective"] = config.objective.model_copy(update={"share": 0.5, "epochs": 2, "minibatches": 1})
     return from_dict(to_dict(config.model_copy(update=changes | networks)))
 
 
@@ -85,6 +95,21 @@ def test_the_presets_train_a_language_model_beside_one_that_began_as_it(name: st
     metrics = units[-1].metrics
     assert SIGNS[name] in metrics and np.isfinite(metrics["generator/loss"])
     assert metrics["rollouts/logprob_gap_max"] < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("task", "generator", "judge"),
+    [
+        (PAIRS, Seq2SeqLSTM(embedding=4, hidden=6), PairLSTM(embedding=4, hidden=5)),
+        (TASK, LSTM(embedding=4, hidden=6), CnnHighway(embedding=4, windows=(1, 2), filters=(4, 4))),
+    ],
+    ids=["pairs", "sequences"],
+)
+def test_preferences_go_with_small_networks(task: Any, generator: Any, judge: Any, tmp_path: Path) -> None:
+    units = resumed(small("dial_dpo", task, generator=generator, discriminator=judge), tmp_path)
+    metrics = units[-1].metrics
+    # One of the two groups, or none where all of it are worth the same.
+    assert metrics["generator/num_pairs"] in (0.0, 1.0) and np.isfinite(metrics["generator/loss"])
 
 
 def test_rewards_of_tokens_go_with_a_small_judge_of_tokens_and_without_prompts(tmp_path: Path) -> None:

@@ -19,7 +19,8 @@ from rlgan.layers.pretrained import FreshWeights
 from rlgan.policy.control_rewards import ConstantReward
 from rlgan.policy.credit import Terminal
 from rlgan.policy.implicit_losses import Bernoulli, Brier, Hinge, Kliep, Lsif, PairHinge, PairLogistic
-from rlgan.policy.objectives import Implicit, Reinforce
+from rlgan.policy.objectives import Reinforce
+from rlgan.policy.pair_objectives import Implicit
 from rlgan.policy.teacher_forcing import InterleavedTeacherForcing, MixedPrefix, MixedTeacherForcing
 from rlgan.presets.controls import control
 from rlgan.presets.registry import preset

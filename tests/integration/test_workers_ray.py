@@ -27,10 +27,12 @@ from rlgan.layers.relaxation import Relaxation
 from rlgan.policy.baselines import BaselineSettings, GroupMean, ImportanceWeights
 from rlgan.policy.credit import MonteCarlo
 from rlgan.policy.experience import Memory, learnable
+from rlgan.policy.implicit_losses import PairLogistic
 from rlgan.policy.kl_penalty import LossPenalty
 from rlgan.policy.logit_maps import Probability, Ratio
 from rlgan.policy.loss_terms import LossNormaliser, likelihood_weights
 from rlgan.policy.objectives import PPO, ObjectiveSettings, Reinforce, Soft
+from rlgan.policy.pair_objectives import Preferences
 from rlgan.sampling.records import Experience, concatenate, stacked
 from rlgan.training.parts import LearnerPhase
 from rlgan.training.trainer import Trainer
@@ -345,6 +347,22 @@ def test_two_learners_take_the_step_of_one_for_every_objective(task: Task) -> No
         assert len(names) == 11 * 5 + 4
         for name, rows, relaxation in every_relaxation():
             assert_the_same_step(name, groups, rows, judge=judge(), relaxation=relaxation)
+
+
+@pytest.mark.slow
+def test_two_learners_take_the_step_of_one_of_pairs(task: Task) -> None:
+    objective = Preferences(loss=PairLogistic(scale=1.0))
+    rollouts = concatenate(collected(LocalRollouts(RolloutWorker(PLAN, GENERATOR, JUDGE)))[:2])
+    # Seven sequences are one pair; beside it, rows that are likelihood alone, and one without a pair.
+    axes = recipe(objective=objective, group=7)
+    pair = learnable(rollouts, axes, Memory(), task, torch.Generator()).experience
+    none = pair.times(0.0)
+    mask = sequence_mask(SPACE, rollouts.tokens)
+    likely = Experience(tokens=rollouts.tokens, weights=likelihood_weights(mask))
+    with one_and_two(GENERATOR, objective, tokens_at_once=10) as groups:
+        assert_the_same_step("fewer pairs than learners", groups, pair)
+        assert_the_same_step("a group without a pair", groups, stacked([none, pair, none]))
+        assert_the_same_step("beside likelihood", groups, stacked([pair, likely]))
 
 
 @pytest.mark.slow

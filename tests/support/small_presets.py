@@ -75,6 +75,8 @@ def small(name: str, task: TaskSettings | None = None, **workers: Any) -> Config
         changes["schedule.d_steps"] = 1
     if (steps := had.get("objective.minibatches")) is not None:
         changes["objective.minibatches"] = min(4, steps)
+    if "objective.share" in had:
+        changes |= {"schedule.g_group": 2, "objective.share": 0.5}  # four pairs of eight
     if had.get("schedule.teacher_forcing.num_updates", 0) > 2:
         changes["schedule.teacher_forcing.num_updates"] = 2
     if config.shares_embeddings:

@@ -23,7 +23,8 @@ from rlgan.policy.experience import Learnable, Memory, Recipe, learnable
 from rlgan.policy.kl_penalty import RewardPenalty
 from rlgan.policy.learner_loss import learner_loss
 from rlgan.policy.loss_terms import squared_distances
-from rlgan.policy.objectives import AugmentedLikelihood, Objective, Reinforce
+from rlgan.policy.objective_base import Objective
+from rlgan.policy.objectives import AugmentedLikelihood, Reinforce
 from rlgan.policy.reward_functions import PluginReward
 from rlgan.sampling.records import Rollouts
 from rlgan.training.trainer import Trainer

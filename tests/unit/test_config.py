@@ -58,6 +58,7 @@ from tests.support.errors import refused
 from tests.support.tiny import PAIRS, TASK
 from tests.unit.test_augmented_likelihood import REFUSED as AUGMENTED_LIKELIHOOD
 from tests.unit.test_pairwise_loss import REFUSED as WITHIN_PROMPTS
+from tests.unit.test_preferences import REFUSED as PREFERENCES
 
 TEXT = TextTask(data="lines.txt")
 
@@ -994,6 +995,8 @@ def test_every_rule_is_tried() -> None:
     }
     # Of a target of log-probabilities, its memory and its filter: test_augmented_likelihood.py.
     tried |= {code for _, code in AUGMENTED_LIKELIHOOD}
+    # Of pairs that a reward prefers: test_preferences.py.
+    tried |= {code for _, code in PREFERENCES} | {"share_across_prompts"}
     # Of goals and leaked features, and of pretraining side by side: test_leakgan.py, of pairs test_leakgan_pairs.py.
     tried |= {"features_not_leaked", "features_of_other_sizes", "features_after_likelihood", "patience_with_features"}
     tried |= {"pair_features_not_leaked", "pair_features_of_other_sizes"}

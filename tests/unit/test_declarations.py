@@ -81,6 +81,7 @@ OBJECTIVES: dict[str, tuple[bool, bool, bool, tuple[int, int]]] = {
     "goal_directed": (True, False, False, (1, 1)),
     "weighted_likelihood": (True, False, False, (2, 2)),
     "implicit": (False, False, False, (3, 1)),
+    "preferences": (True, False, False, (1, 2)),
     "inverse_soft_q": (False, False, False, (1, 1)),
     "none": (False, False, False, (1, 1)),
 }

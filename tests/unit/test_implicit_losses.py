@@ -24,7 +24,8 @@ from rlgan.policy.implicit_losses import (
     log_ratios_of,
 )
 from rlgan.policy.learner_loss import learner_loss
-from rlgan.policy.objectives import Implicit, Reinforce
+from rlgan.policy.objectives import Reinforce
+from rlgan.policy.pair_objectives import Implicit
 from rlgan.sampling.records import Experience, stacked
 from tests.support.errors import refused
 

@@ -639,6 +639,17 @@ DIAL: Recipe = GAD | {  # 2025 (docs/algorithms/dial.md), the reward alone
     "schedule": GAD["schedule"] | {"rollout_temperature": 1.0},
 }
 
+DIAL_DPO: Recipe = GAD | {  # 2025 (docs/algorithms/dial.md), the loop of preferences; sizes and the share are ours
+    "adversary": GAD["adversary"] | {"batch": 64, "sequences_per_round": 512},
+    "adversary.loss": {"kind": "cross_entropy", "label_smoothing": 0.0, "smooths": "reals"},
+    "baseline": {"kind": "none"},
+    "normalisation": {"kind": "none"},
+    "reference": {"kind": "none"},
+    "objective": {"kind": "preferences", "share": 0.25, "epochs": 1, "minibatches": 4},
+    "objective.loss": {"kind": "pair_logistic", "scale": 1.0},
+    "schedule": GAD["schedule"] | {"rollout_temperature": 1.0, "adversarial_updates": 20, "g_batch": 512},
+}
+
 RARO: Recipe = GAD | {  # 2025 (docs/algorithms/raro.md); sizes are ours
     "adversary": GAD["adversary"] | {"buffer": 10_000, "replay": 0.5},
     "reward": {"kind": "pair_verdict", "critic_tie": 0.55, "policy_tie": 0.6},
@@ -870,6 +881,7 @@ RECIPES: dict[str, Recipe] = {
     "raro": RARO,
     "raro_verdict": RARO_VERDICT,
     "dial": DIAL,
+    "dial_dpo": DIAL_DPO,
     "spin": SPIN,
     "gsil": GSIL,
     "iqlearn": IQLEARN,

@@ -29,7 +29,8 @@ from rlgan.metrics import active_units, mean_rank
 from rlgan.metrics.latents import central_differences
 from rlgan.policy.behaviour import Beams, ColdMixture
 from rlgan.policy.control_rewards import OracleRatio
-from rlgan.policy.objectives import Implicit, InverseSoftQ
+from rlgan.policy.objectives import InverseSoftQ
+from rlgan.policy.pair_objectives import Implicit
 from rlgan.policy.teacher_forcing import MixedPrefix, MixedTeacherForcing, ScheduledSampling, TeacherForcingByExample
 from rlgan.presets.controls import control
 from rlgan.sampling.records import Experience, stacked

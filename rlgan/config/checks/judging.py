@@ -274,8 +274,9 @@ def origin_of_logits(fields: Fields) -> Iterator[Problem]:
     if not fields.schedule.adversarial_updates or "discriminator" not in reward.reads:
         return
     has_origin = loss.has_origin and not (loss.is_log_odds and balance.moves_boundary)
-    centres = fields.normalisation.centres or fields.baseline.subtracts
-    if not (has_origin or centres or reward.is_relative or fields.objective.is_differentiated):
+    objective = fields.objective
+    cancels = fields.normalisation.centres or fields.baseline.subtracts or objective.pairs_groups
+    if not (has_origin or cancels or reward.is_relative or objective.is_differentiated):
         which = f"schedule.balance={balance.kind!r}" if loss.is_log_odds else f"adversary.loss={loss.kind!r}"
         shown = reward.kind if reward.logit_map is None else reward.logit_map.kind
         yield Problem(

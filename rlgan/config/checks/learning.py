@@ -258,7 +258,9 @@ def passes_over_a_batch(fields: Fields) -> Iterator[Problem]:
     objective, schedule, forcing = fields.objective, fields.schedule, fields.schedule.teacher_forcing
     batches = {}
     if objective.reads_reward or objective.contrasts_reals:
-        batches[of_the_batch(schedule, schedule.num_sampled)] = schedule.num_sampled
+        rows = objective.num_rows(schedule.num_sampled, schedule.g_group)
+        of_what = f"the {rows} pairs of " if objective.pairs_groups else ""
+        batches[of_what + of_the_batch(schedule, schedule.num_sampled)] = rows
     if forcing.in_the_same_update and not forcing.takes_batches:
         batches[of_the_batch(schedule, schedule.num_real, "real")] = schedule.num_real
     if forcing.in_the_same_update and forcing.takes_batches:
