@@ -645,6 +645,19 @@ def test_without_rdkit_it_is_told_how_to_get_it(monkeypatch: pytest.MonkeyPatch)
 # ---------------------------------------------------------------------------- in a run
 
 
+def test_the_metric_says_which_way_each_figure_is_better() -> None:
+    metric = OwnMetric(name="molecules")
+    returned = Molecules(guacamol=True)(["CCO"], ["CCO", "CCN"], ["CCC"])
+    assert set(metric.directions) == {*returned, "fcd", "fcd_score"}
+    better = {name: metric.quantity(f"own_molecules_{name}").better for name in metric.directions}
+    assert {name for name, way in better.items() if way == "lower"} == {
+        "w1_logp", "w1_sa", "w1_qed", "w1_weight", "fcd",
+    }  # fmt: skip
+    assert [name for name, way in better.items() if way is None] == ["int_div"]
+    of_preset = preset("molecule_mle").evaluation.metrics[0]
+    assert of_preset.directions == metric.directions
+
+
 @pytest.mark.heavy
 def test_a_run_is_rewarded_and_measured_by_names(tmp_path: Path) -> None:
     path = tmp_path / "my.smi"
@@ -669,6 +682,7 @@ def test_a_run_is_rewarded_and_measured_by_names(tmp_path: Path) -> None:
     }
     run = rlgan.train(preset, settings=changes, out=tmp_path / "run", quiet=True)
     assert run.table["own_molecules_validity"].between(0, 1).all()
+    assert not any(name.endswith("_gap") and "int_div" not in name for name in run.table if "molecules" in name)
     assert run.table["own_molecules_novelty"].iloc[0] == 1.0  # no test molecule is a training one
     assert run.metrics["reward/qed_mean"].dropna().between(0, 1).all()
     assert run.metrics["reward/qed_invalid_share"].dropna().between(0, 1).all()
