@@ -272,11 +272,15 @@ def merge(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
         Both, with paths spelled as in the configuration.
     """
     lower, upper = (
-        {path.replace("-", "_").removesuffix(".kind"): value for path, value in changes.items()}
-        for changes in (lower, upper)
+        {axis_path(path.replace("-", "_")): value for path, value in changes.items()} for changes in (lower, upper)
     )
     kept = {path: value for path, value in lower.items() if not any(path.startswith(f"{above}.") for above in upper)}
     return {**kept, **upper}
+
+
+def axis_path(path: str) -> str:
+    """The path of an axis where a path is of its `kind`, any other as it is; an option may have that name, too."""
+    return path if f".{path}".endswith(".options.kind") else path.removesuffix(".kind")
 
 
 def _variant_or_value(path: str, field: FieldInfo | None, value: Any) -> Any:
@@ -445,8 +449,10 @@ def all_paths(tree: Mapping[str, Any]) -> list[str]:
 def settable_paths(tree: Mapping[str, Any], prefix: str = "") -> list[str]:
     """Every path that takes a value: settings, and axes, which take the name of a variant; no groups of settings."""
     paths: list[str] = []
+    of_plugin = prefix.endswith(".options.")
     for key, value in tree.items():
-        if key != "kind" and (not isinstance(value, Mapping) or "kind" in value):
+        is_axis = isinstance(value, Mapping) and "kind" in value and key != "options"
+        if (key != "kind" or of_plugin) and (not isinstance(value, Mapping) or is_axis):
             paths.append(prefix + key)
         if isinstance(value, Mapping):
             paths += settable_paths(value, f"{prefix}{key}.")

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from rlgan.api.settings import flat
 from rlgan.base.errors import ConfigError
 from rlgan.base.search_priors import Choice, Uniform
 from rlgan.base.settings import FreeOnResume, OfTheStart, facts_of, parts_of
 from rlgan.cli.typed import train_command
 from rlgan.config.config import Config
-from rlgan.config.paths import documentation, flatten, from_dict, override, to_dict
+from rlgan.config.paths import documentation, flatten, from_dict, merge, override, settable_paths, to_dict
 from rlgan.extensions import Plugin
 from rlgan.presets.effects import require_effect
 from rlgan.presets.quick import quick
@@ -159,6 +160,26 @@ def test_a_study_varies_them(file: Path) -> None:
         Study("mine", "a question", "quick", {"generator.options.width": None}, changes).space(None, {})
     with refused(ConfigError, "study_setting", {"study": "mine"}):
         Study("mine", "a question", "quick", {"generator.options.height": Choice((1, 2))}, changes).space(None, {})
+
+
+def test_an_option_may_be_named_as_the_choice_of_an_axis_is(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file.write_text(NETWORK + '\nclass Kinds(Net):\n    def __init__(self, space, kind="a"):\n        pass\n')
+    changes = {"generator": f"{file}:Kinds", "generator.options.kind": "b"}
+    config = override(quick(), changes)
+    assert isinstance(config.generator, Plugin) and config.generator.options == {"kind": "b"}
+    assert override(quick(), {**changes, "optimizers.generator.kind": "sgd"}).optimizers.generator.kind == "sgd"
+    assert merge({"generator.options.kind": "a"}, {"generator-options": 1, "credit.kind": "terminal"}) == {
+        "generator.options.kind": "a", "generator_options": 1, "credit": "terminal",
+    }  # fmt: skip
+    asked = ("show-config", "quick", "--generator", f"{file}:Kinds", "--generator.options.kind", "b", "--json")
+    shown = ask(capsys, *asked)
+    assert shown.status == 0 and json.loads(shown.out)["generator"]["options"] == {"kind": "b"}
+    assert flat({"generator": to_dict(config.generator)})["generator.options.kind"] == "b"
+    paths = settable_paths(to_dict(config))
+    assert "generator.options.kind" in paths and not {"generator.options", "generator.kind"} & set(paths)
+    study = Study("mine", "a question", "quick", {"generator.options.kind": Choice(("a", "b"))}, changes)
+    assert [axis.path for axis in study.space(None, {}).axes] == ["generator.options.kind"]
+    assert not study.space(None, {"generator.options.kind": "a"}).axes
 
 
 def test_show_config_shows_them(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
