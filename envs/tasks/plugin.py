@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -38,11 +38,6 @@ class PluginTask(TimedPlugin):
     plugin_kind: ClassVar[PluginKind] = "task"
     is_certain: ClassVar[bool] = False
     are_words: ClassVar[Sides] = (False, False)
-    left_out: ClassVar[Mapping[str, str]] = {
-        name: f"the options of a task plug-in are set under task.options. Set task.options.{name} instead, if the task "
-        "has it."
-        for name in ("mode", "run", "temperature", "num_train", "num_valid", "num_test", "seed")
-    }
 
     timeout_s: Annotated[float, FreeOnResume()] = Field(3600.0, gt=0.0)
     """Maximum number of seconds for building the task."""

@@ -22,6 +22,7 @@ from rlgan.tuning import Study
 from rlgan.tuning.search.proposals import Proposals, RandomSource
 from tests.support.commands import ask
 from tests.support.errors import refused
+from tests.support.tiny import tiny_config
 
 NETWORK = """
 from torch import nn
@@ -163,7 +164,7 @@ def test_a_study_varies_them(file: Path) -> None:
 
 
 def test_an_option_may_be_named_as_the_choice_of_an_axis_is(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file.write_text(NETWORK + '\nclass Kinds(Net):\n    def __init__(self, space, kind="a"):\n        pass\n')
+    file.write_text(NETWORK + '\nclass Kinds(Net):\n    def __init__(self, space, width=4, kind="a"):\n        pass\n')
     changes = {"generator": f"{file}:Kinds", "generator.options.kind": "b"}
     config = override(quick(), changes)
     assert isinstance(config.generator, Plugin) and config.generator.options == {"kind": "b"}
@@ -177,9 +178,35 @@ def test_an_option_may_be_named_as_the_choice_of_an_axis_is(file: Path, capsys: 
     assert flat({"generator": to_dict(config.generator)})["generator.options.kind"] == "b"
     paths = settable_paths(to_dict(config))
     assert "generator.options.kind" in paths and not {"generator.options", "generator.kind"} & set(paths)
-    study = Study("mine", "a question", "quick", {"generator.options.kind": Choice(("a", "b"))}, changes)
-    assert [axis.path for axis in study.space(None, {}).axes] == ["generator.options.kind"]
-    assert not study.space(None, {"generator.options.kind": "a"}).axes
+    axes = {"generator.options.kind": Choice(("a", "b")), "generator.options.width": Choice((4, 8))}
+    study = Study("mine", "a question", "quick", axes, {"generator": changes["generator"]})
+    assert [axis.path for axis in study.space(None, {}).axes] == list(axes)
+    assert [axis.path for axis in study.space(None, {"generator.options.kind": "a"}).axes] == [
+        "generator.options.width"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "advice"),
+    [
+        ("task.mode", "It belongs to task='oracle'.* Set task.options.mode instead"),
+        ("task.nonsense", "Set task.options.nonsense instead"),
+        ("generator.hidden", "It belongs to generator='lstm'.* Set generator.options.hidden instead"),
+        ("evaluation.metrics.0.scale", r"timeout_s\. The options .* Set evaluation.metrics.0.options.scale instead"),
+        ("evaluation.metrics.0.directon", "Did you mean 'evaluation.metrics.0.direction'"),
+        ("reward.functions.0.scale", "Set reward.functions.0.options.scale instead"),
+    ],
+)
+def test_what_a_plugin_does_not_have_may_be_an_option_of_it(file: Path, path: str, advice: str) -> None:
+    file.write_text(
+        NETWORK
+        + "\ndef f(texts):\n    return 1.0\n\ndef r(completions, **kwargs):\n    return [1.0] * len(completions)\n"
+    )
+    config = override(tiny_config(), {"evaluation.metrics": f"{file}:f", "reward": f"{file}:r", "credit": "terminal"})
+    config = override(config, {"generator": f"{file}:Net"})
+    with refused(ConfigError, "setting_unknown", {"path": path}) as raised:
+        override(config, {"task": "molecules", path: 3})
+    assert re.search(advice, str(raised.value)), str(raised.value)
 
 
 def test_show_config_shows_them(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
