@@ -221,6 +221,10 @@ class Evaluator:
         """A picture of texts, an SVG; see `OwnMetrics.drawn`."""
         return self._own.drawn(texts, legends)
 
+    def identified(self, texts: Sequence[str]) -> list[str]:
+        """What each text stands for, the same name for the same thing; see `OwnMetrics.identified`."""
+        return self._own.identified(texts)
+
     def quantity(self, name: str) -> Quantity:
         """Facts of a figure that this evaluator measures: unit, direction, what it depends on the number of.
 

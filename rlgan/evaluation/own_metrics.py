@@ -9,7 +9,8 @@ counts is how far it is from what real sequences have (`eval/own_NAME_gap`). One
 the direction of each value in an attribute `directions`; then it has to name all that it returns.
 
 Where it is a class with a method `draw(texts, legends)`, which returns an SVG, the page of a run has pictures of
-samples.
+samples. Where it has a method `identify(texts)`, which returns a name for each text, or None, texts of one name are the
+same thing: the best samples of a run are different ones.
 """
 
 from __future__ import annotations
@@ -293,9 +294,27 @@ class OwnMetrics:
             PluginError: drawing raises, hangs, or returns no SVG.
         """
         for metric, function, path in zip(self._metrics, self._functions, self._paths, strict=True):
-            if (draw := _draw_of(function)) is not None:
+            if (draw := _method_of(function, "draw")) is not None:
                 return _picture(metric, partial(draw, list(texts), legends), path)
         return None
+
+    def identified(self, texts: Sequence[str]) -> list[str]:
+        """What each text stands for, by the first metric that tells: the same name for the same thing.
+
+        Args:
+            texts: any number.
+
+        Returns:
+            A name for each; the text itself where no metric tells.
+
+        Raises:
+            PluginError: the method raises, hangs, or returns something else than a name, or None, for each text.
+        """
+        for metric, function, path in zip(self._metrics, self._functions, self._paths, strict=True):
+            if (identify := _method_of(function, "identify")) is not None:
+                names = _identified(metric, partial(identify, list(texts)), path, len(texts))
+                return [text if name is None else name for text, name in zip(texts, names, strict=True)]
+        return list(texts)
 
     def _training(self) -> list[str]:
         """Texts of the training split; read once, as they may be many."""
@@ -352,7 +371,7 @@ class MetricDrawing:
 
     def __init__(self, metric: OwnMetric) -> None:
         loaded = metric.load()
-        draw = _draw_of(bound(metric, loaded))
+        draw = _method_of(bound(metric, loaded), "draw")
         if draw is None:
             raise ConfigError(
                 f"{_described(metric)}: has no method draw. Name a class with __call__(texts) and draw(texts, "
@@ -371,10 +390,10 @@ class MetricDrawing:
         return _picture(self._metric, partial(self._draw, list(texts), None), self._path)
 
 
-def _draw_of(function: Callable[..., Any]) -> Callable[..., Any] | None:
-    """The method that draws, of a metric that has one."""
-    draw = getattr(function.func if isinstance(function, partial) else function, "draw", None)
-    return draw if callable(draw) else None
+def _method_of(function: Callable[..., Any], name: str) -> Callable[..., Any] | None:
+    """A method of a metric that has it."""
+    method = getattr(function.func if isinstance(function, partial) else function, name, None)
+    return method if callable(method) else None
 
 
 def _signature(metric: OwnMetric, target: Any) -> inspect.Signature:
@@ -469,6 +488,32 @@ def _picture(metric: OwnMetric, call: Callable[[], Any], path: str) -> str:
             fields={"plugin": who},
         )
     return found
+
+
+def _identified(metric: OwnMetric, call: Callable[[], Any], path: str, number: int) -> list[str | None]:
+    """What a metric takes texts for."""
+    who = _described(metric)
+    try:
+        found = call_in_time(
+            call,
+            metric.timeout_s,
+            lambda: f"{who}: identify did not return within timeout_s={metric.timeout_s:g} seconds. Make it return.",
+        )
+    except RaisedError as raised:
+        error = raised.error
+        raise refusal(who, error) or PluginError(
+            f"{who}: identify raised {type(error).__name__}: {error}. Fix it.{own_lines(error, path)}",
+            code="metric_identify_raised",
+            fields={"plugin": who},
+        ) from error
+    is_list = isinstance(found, list | tuple) and len(found) == number
+    if not is_list or not all(one is None or isinstance(one, str) for one in found):
+        raise PluginError(
+            f"{who}: identify returned {brief(found)} for {number} texts. Return a list with a name for each, or None.",
+            code="metric_identify_returned",
+            fields={"plugin": who},
+        )
+    return list(found)
 
 
 def _called(metric: OwnMetric, call: Callable[[], Any], path: str, number: int) -> dict[str, float]:

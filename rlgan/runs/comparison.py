@@ -162,8 +162,9 @@ def compare(config: Config, task: Task, trainer: Trainer, say: Callable[[str], N
     read = [shortcut_sentence(probe, trainer.shortcuts) for probe in shortcuts_in(trainer.shortcuts)]
     warned, at_chance = (_warnings(found) for found in (read, trainer.at_chance))
     probes = _of_probes(trainer.shortcuts, warned)
-    best = () if reward is None else tuple(reward.best(final, _NUM_BEST))
+    best, alike = _best(evaluator, reward, final)
     pictures, undrawn = _pictures(evaluator, task, final, best)
+    undrawn = (*alike, *undrawn)
     text = "\n".join([*_tables(task, rows), *probes, *evaluator.notes, *undrawn, *concluded, *at_chance])
     return Comparison(
         rows,
@@ -178,6 +179,24 @@ def compare(config: Config, task: Task, trainer: Trainer, say: Callable[[str], N
         pictures=pictures,
         is_text=bool(task.measures) or not task.has_real_sequences,
     )
+
+
+def _best(
+    evaluator: Evaluator, reward: OwnReward | None, final: Measurement
+) -> tuple[tuple[Rewarded, ...], tuple[str, ...]]:
+    """The best samples by the user's own reward; and why some may be the same thing, where a metric cannot tell."""
+    if reward is None:
+        return (), ()
+    told: list[str] = []
+
+    def identified(texts: Sequence[str]) -> list[str]:
+        try:
+            return evaluator.identified(texts)
+        except PluginError as error:
+            told.append(f"warning: the best samples may be the same thing in different words. {error}")
+            return list(texts)
+
+    return tuple(reward.best(final, _NUM_BEST, identified)), tuple(told)
 
 
 def _pictures(

@@ -374,3 +374,35 @@ def test_a_metric_may_draw_texts(tmp_path: Path, body: str, code: str | None) ->
         return
     with refused(PluginError, code, match="draws.py"):
         OwnMetrics(metrics, task).drawn(["a"])
+
+
+# ---------------------------------------------------------------------------- what texts stand for
+
+IDENTIFIES = """
+class Names:
+    def __call__(self, texts): return 1.0
+    def identify(self, texts):
+        BODY
+"""
+
+
+def test_a_metric_says_which_texts_stand_for_the_same(task: Task, write: Write) -> None:
+    body = "return [None if text == 'x' else text.lower() for text in texts]"
+    names = write(IDENTIFIES.replace("BODY", body), "Names")
+    assert OwnMetrics([write(LENGTH), names], task).identified(["A", "a", "x", "y"]) == ["a", "a", "x", "y"]
+    assert OwnMetrics([write(LENGTH)], task).identified(["A", "a"]) == ["A", "a"]  # no metric tells
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ("return texts[1:]", "metric_identify_returned"),
+        ("return [1 for text in texts]", "metric_identify_returned"),
+        ("return 'ab'", "metric_identify_returned"),
+        ("raise ValueError('no name')", "metric_identify_raised"),
+    ],
+)
+def test_what_is_no_list_of_names_is_told(task: Task, write: Write, body: str, code: str) -> None:
+    metrics = OwnMetrics([write(IDENTIFIES.replace("BODY", body), "Names")], task)
+    with refused(PluginError, code, match="metric 'Names'.*identify"):
+        metrics.identified(["a", "b"])

@@ -105,6 +105,10 @@ class Molecules:
             figures["kl"] = guacamol_scores(valid, training)["kl"]
         return figures
 
+    def identify(self, texts: Sequence[str]) -> list[str | None]:
+        """Canonical SMILES of each text; None of one that is no molecule."""
+        return [canonical(text) for text in texts]
+
     def draw(self, texts: Sequence[str], legends: Sequence[str] | None = None) -> str:
         """The molecules as an SVG; see `rlgan.domains.molecules.drawing.grid`.
 

@@ -694,6 +694,7 @@ def test_a_run_is_rewarded_and_measured_by_names(tmp_path: Path) -> None:
     )
     pictures = {name: (tmp_path / "run" / name).read_text("utf-8") for name in ("samples.svg", "best.svg")}
     assert pictures["best.svg"] == grid([text for text, _ in best], [f"{reward:.3f}  {text}" for text, reward in best])
+    assert len({canonical(text) or text for text, _ in best}) == len(best)  # no molecule twice
     page = (tmp_path / "run" / "report.html").read_text("utf-8")
     assert page.count("data:image/svg+xml;base64") == 2 and "Best by your reward" in page
 
@@ -709,6 +710,18 @@ def test_a_picture_has_a_place_for_each_text_and_its_size() -> None:
     assert bonds[0] == bonds[2] >= 2 and bonds[1] == 0  # a text that is none has nothing
     assert molecule("CCO").GetNumConformers() == 0  # what is remembered has no places of atoms
     assert Molecules().draw(["CCO"]) == grid(["CCO"])
+
+
+def test_a_legend_has_smiles_in_the_place_of_selfies() -> None:
+    selfies = selfies_of(ASPIRIN)
+    assert selfies is not None and len(selfies) > 3 * len(ASPIRIN)
+    assert grid([selfies], [f"0.912  {selfies}"]) == grid([selfies], [f"0.912  {smiles_of(selfies)}"])
+    assert grid([selfies]) == grid([selfies], [smiles_of(selfies)])
+    assert grid(["C("], ["0.000  C("]) == grid(["C("], ["0.000  C("])  # what is none stays as it is
+
+
+def test_texts_of_one_molecule_are_the_same() -> None:
+    assert Molecules().identify(["OCC", "CCO", "[C][C][O]", "C("]) == ["CCO", "CCO", "CCO", None]
 
 
 def test_sequences_of_a_domain_of_ones_own_are_drawn_by_the_command(
