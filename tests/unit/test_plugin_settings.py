@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import typing
+from enum import Enum
 from pathlib import Path
 
 import pytest
+import torch
 
 from rlgan.api.settings import flat
 from rlgan.base.errors import ConfigError
@@ -16,6 +19,7 @@ from rlgan.cli.typed import train_command
 from rlgan.config.config import Config
 from rlgan.config.paths import documentation, flatten, from_dict, merge, override, settable_paths, to_dict
 from rlgan.extensions import Plugin
+from rlgan.extensions.calling import _types_of
 from rlgan.presets.effects import require_effect
 from rlgan.presets.quick import quick
 from rlgan.tuning import Study
@@ -108,6 +112,38 @@ def test_an_option_of_another_type_than_its_parameter_is_refused(future: str, tm
     ):
         with refused(ConfigError, "plugin_option_type", match=re.escape(message)):
             of(file, **{name: value})
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "int", "None", "float | None", "Optional[int]", "typing.Optional[str]", "Union[int, str, None]", "'int'",
+        "Literal['a', 2, None]", "Literal[-1, True]", "int | Literal['auto']", "Optional['int']", "Literal['a'] | None",
+        "Color", "list[int]", "int | Color", "Optional[Color]", "torch.Tensor", "Literal[Color.RED]",
+        "Annotated[int, 3]", "dict[str, int] | None",
+    ],
+)  # fmt: skip
+def test_an_annotation_says_the_same_as_text(written: str) -> None:
+    class Color(Enum):
+        RED = 1
+
+    names = {name: getattr(typing, name) for name in ("Optional", "Union", "Literal", "Annotated")}
+    evaluated = eval(written, {"typing": typing, "torch": torch, "Color": Color, **names})
+    if not isinstance(evaluated, str):
+        assert set(map(repr, _types_of(written) or ())) == set(map(repr, _types_of(evaluated) or ()))
+    is_checked = not re.search("Color|list|torch|Annotated|dict", written)
+    assert (_types_of(written) is not None) == is_checked
+
+
+@pytest.mark.parametrize(
+    "written", ["a remark", "int |", "", "open('touched', 'w') and int", "lambda: 0", "3", "x[0][1]"]
+)
+def test_an_annotation_that_is_no_type_is_not_checked_and_not_executed(
+    written: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert _types_of(written) is None
+    assert not list(tmp_path.iterdir())
 
 
 def test_another_name_is_another_plug_in(file: Path) -> None:
