@@ -42,7 +42,7 @@ _CEILING: Control = "oracle_ratio"  # no control to beat: its reward is what nob
 
 _NUM_BEST, _NUM_DRAWN = 10, 20
 """Samples that are shown by their reward, and drawn as they come."""
-_LIKELIHOODS = ("nll_gen", "nll_div")
+_LIKELIHOODS = ("nll_gen", "nll_gen_bound", "nll_div")
 _OF_KNOWN_DISTRIBUTION = ("nll_oracle", *_LIKELIHOODS, "kl_forward", "kl_reverse", "kl_sum")
 _COLUMNS: Mapping[TaskMeasure, tuple[str, ...]] = {
     "text": (
@@ -74,6 +74,7 @@ _CLOSER_COLUMNS = (
     "nearest_jaccard_ks",
     "nearest_jaccard_p",
 )
+_OF_LATENTS = ("latent_kl", "active_units", "latent_rank")
 _ADVERSARIAL_COLUMNS = (
     "adversuc",
     "adversuc_se",
@@ -284,7 +285,11 @@ def _of_real_sequences(task: Task, trainer: Trainer, controls: _Controls) -> lis
 
 
 def _tables(task: Task, rows: list[dict[str, Any]]) -> list[str]:
-    tables = [format_table(rows, ("name", "temperature", *_columns(task)))]
+    there = {name for row in rows for name in row}
+    tables = [format_table(rows, ("name", "temperature", *(name for name in _columns(task) if name in there)))]
+    if latents := [name for name in _OF_LATENTS if name in there]:
+        of_latents = [row for row in rows if any(name in row for name in latents)]
+        tables += ["", format_table(of_latents, ("name", "temperature", *latents)), ""]
     closer = [name for name in _CLOSER_COLUMNS if any(name in row for row in rows)]
     if closer and (task.measures or not task.has_known_distribution):
         tables += ["", format_table(rows, ("name", "temperature", *closer)), ""]
