@@ -111,6 +111,10 @@ class OwnMetric(Plugin):
         declared = (f"{self.figure}_{key}" for key, one in self.directions.items() if one != "beside")
         return tuple(declared) if self.directions else (self.figure,)
 
+    def selects(self, name: str) -> bool:
+        """Whether a generator may be selected by a figure: where none is declared, by any that it returns."""
+        return name in self.figures if self.directions else self.has(name)
+
     def quantity(self, name: str) -> Quantity:
         """Facts of one of its figures, or of how far that is from real sequences.
 

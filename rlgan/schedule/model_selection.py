@@ -58,8 +58,7 @@ class BestGenerator(Settings):
         task, measures = fields.task, fields.task.measures
         at, own = {"schedule.selection.measure": self.measure}, fields.evaluation.metrics
         allowed = [*MEASURES, *(name for one in own for name in one.figures)]
-        is_own = any(self.measure in one.figures if one.directions else one.has(self.measure) for one in own)
-        if self.measure not in MEASURES and not is_own:
+        if self.measure not in MEASURES and not any(one.selects(self.measure) for one in own):
             yield Problem(
                 "measure_unknown",
                 at,
