@@ -30,7 +30,7 @@ from rlgan.metrics.reward_means import LOGGED, UNSCORED
 from rlgan.presets.controls import control, trained_again
 from rlgan.report.final_table import OWN
 from rlgan.report.tables import format_table
-from rlgan.training.measuring import shortcut_sentence, shortcuts_in
+from rlgan.training.measuring import posterior_collapse, shortcut_sentence, shortcuts_in
 from rlgan.training.trainer import Trainer
 from rlgan.workers.assembly import build_parts
 
@@ -161,7 +161,8 @@ def compare(config: Config, task: Task, trainer: Trainer, say: Callable[[str], N
     sentences = [] if verdict is None else verdict.sentences
     concluded = [*sentences, *_of_real_sequences(task, trainer, controls), *selected]
     read = [shortcut_sentence(probe, trainer.shortcuts) for probe in shortcuts_in(trainer.shortcuts)]
-    warned, at_chance = (_warnings(found) for found in (read, trainer.at_chance))
+    collapsed = [found for found in [posterior_collapse(final.metrics)] if found is not None]
+    warned, at_chance = (_warnings(found) for found in (read, [*collapsed, *trainer.at_chance]))
     probes = _of_probes(trainer.shortcuts, warned)
     best, alike = _best(evaluator, reward, final)
     pictures, undrawn = _pictures(evaluator, task, final, best)

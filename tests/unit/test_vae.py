@@ -21,6 +21,7 @@ from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.tasks import build_task
 from rlgan.envs.testing import all_sequences, random_sequences
 from rlgan.envs.transition import sequence_mask
+from rlgan.evaluation import evaluator as evaluator_module
 from rlgan.evaluation.evaluator import Measurement
 from rlgan.generators import LSTM, ConditionalVAE, LatentSequenceGenerator, SequenceVAE, build_generator
 from rlgan.generators.vae import _seeds_of
@@ -34,7 +35,7 @@ from rlgan.policy.objectives import Implicit, InverseSoftQ
 from rlgan.policy.teacher_forcing import MixedPrefix, MixedTeacherForcing, ScheduledSampling, TeacherForcingByExample
 from rlgan.presets.controls import control
 from rlgan.presets.registry import preset as build
-from rlgan.runs.comparison import _tables
+from rlgan.runs.comparison import _tables, compare
 from rlgan.sampling.records import Experience, stacked
 from rlgan.sampling.sampler import continue_prefixes, sample, stream
 from rlgan.training.measuring import LatentWatch
@@ -487,3 +488,15 @@ def test_the_table_has_what_is_known_of_latents_and_no_empty_columns() -> None:
     assert first[0].split() == ["name", "temperature", "nll_oracle", "nll_gen_bound"] and len(first) == 4
     assert of_latents[0].split() == ["name", "temperature", "latent_kl", "active_units", "latent_rank"]
     assert [line.split()[0] for line in of_latents[2:]] == ["run"]  # real sequences have no latent
+
+
+@pytest.mark.heavy
+def test_the_end_of_a_run_tells_that_its_generator_ignores_its_latent(monkeypatch: pytest.MonkeyPatch) -> None:
+    config, task = tiny_config(generator=VAE), build_task(TASK)
+    monkeypatch.setattr(evaluator_module, "active_units", lambda means: 0)
+    with build_parts(config, task) as parts:
+        trainer = Trainer(config, task, parts)
+        finish(trainer)
+        found = compare(config, task, trainer, lambda _: None)
+    assert "\nPosterior collapse: the generator ignores its latent." in found.text
+    assert any(one.startswith("Posterior collapse") and one.endswith("generator.kl_weight.") for one in found.sentences)
