@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from .characters import known_encoding
 from .columns import Column, Wanted, as_column
-from .how import FileFormat, How
+from .how import FileFormat, How, known_separator
 from .notes import count, shown, which_lines
 from .sides import PairFile, first_pair, read_pairs_of_file
 from .texts import Text, TextFile, read_texts
@@ -26,6 +26,7 @@ __all__ = [
     "count",
     "first_pair",
     "known_encoding",
+    "known_separator",
     "read_pairs_of_file",
     "read_texts",
     "shown",

@@ -18,7 +18,7 @@ from torch import Tensor
 from rlgan.base.errors import ConfigError, DataError
 from rlgan.base.settings import Settings
 
-from ..reading import FileFormat, How, count, known_encoding, which_lines
+from ..reading import FileFormat, How, count, known_encoding, known_separator, which_lines
 from ..sequence_space import SequenceSpace
 from .numbering import Places, Rows
 
@@ -96,34 +96,11 @@ class FromFiles(Settings):
     @field_validator("separator")
     @classmethod
     def _separator_can_stand_in_a_line(cls, value: str | None) -> str | None:
-        value = {"\\t": "\t", "tab": "\t"}.get(value, value) if value is not None else None
-        if value is not None and (not value or '"' in value or not set(value).isdisjoint("\r\n")):
-            raise ConfigError(
-                f"separator={value!r}: cannot separate columns. Give one or more characters.",
-                code="bad_separator",
-                fields={"separator": value},
-            )
-        return value
+        return known_separator(value)
 
     @model_validator(mode="after")
     def _settings_of_tables_have_effect(self) -> FromFiles:
-        of_tables: dict[str, object] = {"separator": self.separator, "quotes": self.quotes}
-        if self.format not in ("auto", "lines", "table"):
-            of_tables["header"] = self.header
-        for name, value in of_tables.items():
-            if value is not None and self.format not in ("auto", "table"):
-                raise ConfigError(
-                    f"{name}={value!r}: has no effect with format={self.format!r}. Remove one of the two.",
-                    code="no_effect_with_format",
-                    fields={name: value, "format": self.format},
-                )
-        if self.quotes and self.separator is not None and len(self.separator) > 1:
-            raise ConfigError(
-                f"quotes=True: has no effect with separator={self.separator!r}; CSV needs a separator of one "
-                "character. Remove one of the two.",
-                code="quotes_with_separator",
-                fields={"separator": self.separator},
-            )
+        self.how.require_effect()
         return self
 
     @model_validator(mode="after")

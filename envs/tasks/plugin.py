@@ -12,15 +12,15 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from rlgan.base.errors import ConfigError, DataError, PluginError, RlganError
+from rlgan.base.errors import ConfigError, DataError, PluginError
 from rlgan.base.pretrained import ModelSource
 from rlgan.base.settings import FreeOnResume
-from rlgan.extensions import Loaded, PluginKind, TimedPlugin, brief, check_options, in_time, note, own_lines
+from rlgan.extensions import Loaded, PluginKind, TimedPlugin, brief, check_options, in_time, note, own_lines, refusal
 
 from ..tokenisers import PatternSplitter, split_words
 from ..vocabulary import Vocabulary
@@ -38,11 +38,6 @@ class PluginTask(TimedPlugin):
     plugin_kind: ClassVar[PluginKind] = "task"
     is_certain: ClassVar[bool] = False
     are_words: ClassVar[Sides] = (False, False)
-    left_out: ClassVar[Mapping[str, str]] = {
-        name: f"the options of a task plug-in are set under task.options. Set task.options.{name} instead, if the task "
-        "has it."
-        for name in ("mode", "run", "temperature", "num_train", "num_valid", "num_test", "seed")
-    }
 
     timeout_s: Annotated[float, FreeOnResume()] = Field(3600.0, gt=0.0)
     """Maximum number of seconds for building the task."""
@@ -214,11 +209,9 @@ def _called(settings: PluginTask, loaded: Loaded) -> Task:
             task = loaded.object(**settings.options)
     except PluginError:
         raise
-    except RlganError as error:
-        kind = DataError if isinstance(error, DataError) else ConfigError
-        raise kind(f"{who}: {error}", code=error.code, fields=error.fields) from error
     except Exception as error:  # a user's own code may raise anything
-        raise PluginError(
+        kind = DataError if isinstance(error, DataError) else ConfigError
+        raise refusal(who, error, kind) or PluginError(
             f"{who}: raised {type(error).__name__}: {error}. Fix the plug-in.{own_lines(error, loaded.path)}",
             code="task_plugin_raised",
             fields={"plugin": who},

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rlgan.base.errors import ConfigError
 from rlgan.base.settings import Settings
 from rlgan.config.config import Config
-from rlgan.config.paths import ConfigPathError, flatten, merge, override, to_dict, variants_at
+from rlgan.config.paths import ConfigPathError, axis_path, flatten, merge, override, to_dict, variants_at
 from rlgan.config.paths import changed as changed_tree
 from rlgan.config.setting_files import read_settings
 from rlgan.envs.tasks import TaskSettings
@@ -117,7 +117,7 @@ def flat(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
             found[path] = [registered(kind, one) if callable(one) else one for one in value]
         else:
             found[path] = str(value) if isinstance(value, Path) else value
-    return {path.removesuffix(".kind"): value for path, value in found.items()}
+    return {axis_path(path): value for path, value in found.items()}
 
 
 def registered(kind: PluginKind, plugin: Any) -> str:

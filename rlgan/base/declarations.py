@@ -640,11 +640,11 @@ class DeclaredMetric(Protocol):
     """A metric of the user's own."""
 
     @property
-    def figure(self) -> str:
-        """Name of its figure."""
+    def figures(self) -> tuple[str, ...]:
+        """Figures that a generator may be selected by, as far as they are known."""
 
-    def has(self, name: str) -> bool:
-        """Whether a figure is its own."""
+    def selects(self, name: str) -> bool:
+        """Whether a generator may be selected by a figure of it."""
         ...
 
 

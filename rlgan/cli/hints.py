@@ -17,7 +17,16 @@ from typing import Any
 from rlgan.base.errors import ConfigError
 from rlgan.base.settings import Settings, settings_in
 from rlgan.config.config import Config
-from rlgan.config.paths import ConfigPathError, changed, override, settable_paths, to_dict, variants_at, variants_of
+from rlgan.config.paths import (
+    ConfigPathError,
+    axis_path,
+    changed,
+    override,
+    settable_paths,
+    to_dict,
+    variants_at,
+    variants_of,
+)
 from rlgan.envs.tasks import TaskSettings
 from rlgan.presets.registry import PRESETS, draft
 
@@ -145,7 +154,7 @@ class _Known:
         """Options that set what a name means; none where it means nothing, or too much."""
         if name.replace("_", "-") in self._own:
             return ["--" + name.replace("_", "-")]
-        path = name.removesuffix(".kind")
+        path = axis_path(name)
         return ["--" + one.replace("_", "-") for one in self._meant(path)]
 
     def variants(self, name: str) -> list[str]:

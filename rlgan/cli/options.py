@@ -423,6 +423,13 @@ def column(text: str) -> int | str:
     return int(text) if text.isdecimal() else text
 
 
+def truth(text: str) -> bool:
+    """An option's type."""
+    if text not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"{text!r}: must be true or false")
+    return text == "true"
+
+
 def positive_int(text: str) -> int:
     """An option's type."""
     if not text.isdecimal() or int(text) < 1:

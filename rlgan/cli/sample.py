@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from rlgan.base.errors import ConfigError
 
-from .options import add_trust, column, not_negative_float, positive_float, positive_int, share
+from .options import add_trust, column, not_negative_float, positive_float, positive_int, share, truth
 from .runs import LATEST_HELP, named
 
 if TYPE_CHECKING:
@@ -71,6 +71,29 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default=None,
         metavar="NAME",
         help="with --input: character encoding of the file (default: that of the training files)",
+    )
+    data.add_argument(
+        "--separator",
+        default=None,
+        metavar="TEXT",
+        help="with --input: what stands between the columns of a table, such as ';' or tab (default: detected)",
+    )
+    data.add_argument(
+        "--quotes",
+        type=truth,
+        default=None,
+        metavar="true|false",
+        help="with --input: whether cells of a table may be in double quotes (default: detected)",
+    )
+    data.add_argument(
+        "--header",
+        type=truth,
+        default=None,
+        metavar="true|false",
+        help=(
+            "with --input: whether the first row of a table, or the first line, contains column names instead of data "
+            "(default: detected by well-known names)"
+        ),
     )
     settings.add_argument(
         "--beam",
@@ -166,7 +189,7 @@ def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
             "--encoding: has no effect without --input. Give a file of sources, or remove it.",
             code="encoding_without_input",
         )
-    for name in ("column", "format"):
+    for name in ("column", "format", "separator", "quotes", "header"):
         if getattr(options, name) is not None and options.input is None:
             raise ConfigError(
                 f"--{name}: has no effect without --input. Give a file of sources, or remove it.",
@@ -315,7 +338,7 @@ def _sources(
 ) -> tuple[Sequence[Source] | None, str, Sequence[int] | None]:
     """What is written for, where it is from, and on which lines it stands; None where nothing is given."""
     from rlgan.envs.model_tokens import as_messages
-    from rlgan.envs.reading import How, Wanted, count, known_encoding, read_texts
+    from rlgan.envs.reading import How, Wanted, count, known_encoding, known_separator, read_texts
 
     if options.prompt is not None:
         return list(options.prompt), "--prompt", None
@@ -323,9 +346,12 @@ def _sources(
         return None, "", None
     trained_on = "utf-8" if exported.reading is None else exported.reading.encoding
     encoding = trained_on if options.encoding is None else known_encoding(options.encoding)
+    separator = known_separator(options.separator)
+    how = How(encoding, options.format or "auto", separator, options.quotes, options.header, options="--")
+    how.require_effect()
     raw = read_texts(
         options.input,
-        How(encoding, options.format or "auto", options="--"),
+        how,
         Wanted("source", "--column", options.column),
         "a text file with one source per line",
         lists=exported.reading is not None,

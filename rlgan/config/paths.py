@@ -272,11 +272,15 @@ def merge(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
         Both, with paths spelled as in the configuration.
     """
     lower, upper = (
-        {path.replace("-", "_").removesuffix(".kind"): value for path, value in changes.items()}
-        for changes in (lower, upper)
+        {axis_path(path.replace("-", "_")): value for path, value in changes.items()} for changes in (lower, upper)
     )
     kept = {path: value for path, value in lower.items() if not any(path.startswith(f"{above}.") for above in upper)}
     return {**kept, **upper}
+
+
+def axis_path(path: str) -> str:
+    """The path of an axis where a path is of its `kind`, any other as it is; an option may have that name, too."""
+    return path if f".{path}".endswith(".options.kind") else path.removesuffix(".kind")
 
 
 def _variant_or_value(path: str, field: FieldInfo | None, value: Any) -> Any:
@@ -445,8 +449,10 @@ def all_paths(tree: Mapping[str, Any]) -> list[str]:
 def settable_paths(tree: Mapping[str, Any], prefix: str = "") -> list[str]:
     """Every path that takes a value: settings, and axes, which take the name of a variant; no groups of settings."""
     paths: list[str] = []
+    of_plugin = prefix.endswith(".options.")
     for key, value in tree.items():
-        if key != "kind" and (not isinstance(value, Mapping) or "kind" in value):
+        is_axis = isinstance(value, Mapping) and "kind" in value and key != "options"
+        if (key != "kind" or of_plugin) and (not isinstance(value, Mapping) or is_axis):
             paths.append(prefix + key)
         if isinstance(value, Mapping):
             paths += settable_paths(value, f"{prefix}{key}.")
@@ -464,21 +470,25 @@ def _unknown_path(
         return ConfigPathError(path, f"{path}: no such setting; {full} currently has no settings below it.")
     siblings = [f"{above}.{field}" if above else field for field in owner.model_fields if field != "kind"]
     kind = owner.model_fields["kind"].default if "kind" in owner.model_fields else None
-    # Once each: several settings may hold the same class.
-    having = dict.fromkeys(
-        other.model_fields["kind"].default
-        for other in _walk_classes(Config)
-        if kind is not None and {"kind", name} <= other.model_fields.keys() and kind in _rivals(other)
-    )
+    having = [other for other, variant in variants_at(above).items() if name in variant.model_fields] if kind else []
     hint = _same_name_below(tree, owner, parents, name)
     if having and not hint:
         hint = f" It belongs to {above}={' or '.join(map(repr, having))}."
+    elif any(
+        parent.isdigit() for parent in parents
+    ):  # of an element of a list, whose settings are named with its place
+        hint = hint or _by_last_name(name, siblings)
     else:
         # What is offered can be set: a group of settings has no value of its own.
         known = settable_paths(tree)
         near = [other for other in siblings if other in known]
         hint = hint or nearest(".".join(first_unknown), near) or nearest(path, known)
         hint = hint or _by_last_name(path.rpartition(".")[2], known)
+    if issubclass(owner, Plugin) and path == ".".join(first_unknown):
+        hint += (
+            f" The options of a plug-in are set under {above}.options. Set {path.removesuffix(name)}options.{name} "
+            "instead, if the plug-in has it."
+        )
     where = f"{above}={kind!r} has" if kind else f"under {above!r} there are" if above else "settings are"
     return ConfigPathError(path, f"{path}: no such setting; {where} {', '.join(siblings) or 'none'}.{hint}")
 
@@ -494,7 +504,7 @@ def _same_name_below(tree: Mapping[str, Any], owner: type[Settings], parents: li
     """Sentence part that names the settings of that very name further down, or '' where there is none."""
     node: Any = tree
     for parent in parents:
-        node = node[parent]
+        node = node[int(parent) if isinstance(node, list | tuple) else parent]
     prefix = "".join(f"{parent}." for parent in parents)
     found = list(_paths_to(owner, node, prefix, name))
     as_it_stands = [path for path, variant in found if variant is None]
@@ -519,15 +529,6 @@ def _paths_to(owner: type[Settings], node: Any, prefix: str, name: str) -> Itera
                 yield f"{prefix}{above}.{name}", needed
             for path, variant in _paths_to(below, value if below is chosen else None, f"{prefix}{above}.", name):
                 yield path, needed or variant
-
-
-def _rivals(variant: type[Settings]) -> set[str]:
-    """Kinds of the axis that a variant is on."""
-    for owner in _walk_classes(Config):
-        for field in owner.model_fields.values():
-            if variant in variants_of(field).values():
-                return set(variants_of(field))
-    return set()
 
 
 FOLLOWS_DATA = "Default depends on your data in presets without published sizes, such as quick."

@@ -223,6 +223,10 @@ class Evaluator:
         """A picture of texts, an SVG; see `OwnMetrics.drawn`."""
         return self._own.drawn(texts, legends)
 
+    def identified(self, texts: Sequence[str]) -> list[str]:
+        """What each text stands for, the same name for the same thing; see `OwnMetrics.identified`."""
+        return self._own.identified(texts)
+
     def quantity(self, name: str) -> Quantity:
         """Facts of a figure that this evaluator measures: unit, direction, what it depends on the number of.
 
@@ -253,10 +257,15 @@ class Evaluator:
             ConfigError: it is 0 for all of them, or is a distance from completions that the data does not have.
         """
         own = metric_of(self._settings.metrics, measure)
-        if own is not None and own.direction == "none" and not self._task.has_real_sequences:
+        if own is not None and own.direction_of(measure) == "none" and not self._task.has_real_sequences:
             raise ConfigError(
                 f"schedule.selection.measure={measure!r}: its direction is none, so what counts is the distance from "
-                "real texts, but the data has prompts alone. Set the direction of the metric to min or max.",
+                "real texts, but the data has prompts alone. "
+                + (
+                    f"Use one that {own.name} declares to be min or max."
+                    if own.directions
+                    else "Set the direction of the metric to min or max."
+                ),
                 code="selection_of_a_distance",
                 fields={"schedule.selection.measure": measure},
             )
@@ -269,7 +278,7 @@ class Evaluator:
     def is_higher_better(self, measure: Measure) -> bool | None:
         """Whether a figure of a metric of your own is better where it is higher; None of what ships."""
         own = metric_of(self._settings.metrics, measure)
-        return None if own is None else own.direction == "max"
+        return None if own is None else own.direction_of(measure) == "max"
 
     def held_out_nll(
         self, generator: Generator, tokens: Tensor, temperature: float = 1.0, conditions: Tensor | None = None

@@ -5,10 +5,12 @@
 It is handed what else it names: `references`, the texts of the held-out split; `training`, those of the training split;
 `prompts`, what each text was given; `drawing`, how sequences are drawn (`rlgan.envs.drawing.Drawing`), or None; and its
 options. It is measured as `eval/own_NAME`. A metric whose direction is none is two-sided: more is not better, and what
-counts is how far it is from what real sequences have (`eval/own_NAME_gap`).
+counts is how far it is from what real sequences have (`eval/own_NAME_gap`). One that returns a dictionary may declare
+the direction of each value in an attribute `directions`; then it has to name all that it returns.
 
 Where it is a class with a method `draw(texts, legends)`, which returns an SVG, the page of a run has pictures of
-samples.
+samples. Where it has a method `identify(texts)`, which returns a name for each text, or None, texts of one name are the
+same thing: the best samples of a run are different ones.
 """
 
 from __future__ import annotations
@@ -16,12 +18,12 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import Field
 from torch import Tensor
 
-from rlgan.base.errors import ConfigError, PluginError
+from rlgan.base.errors import ConfigError, PluginError, nearest
 from rlgan.base.settings import FreeOnResume
 from rlgan.envs.tasks.task import Task, sequences_to_try
 from rlgan.extensions import (
@@ -34,6 +36,7 @@ from rlgan.extensions import (
     brief,
     call_in_time,
     check_options,
+    note,
     own_lines,
     refusal,
     signature_of,
@@ -42,6 +45,8 @@ from rlgan.metrics.quantity import Better, Quantity
 from rlgan.report.html import svg_size
 
 Direction = Literal["min", "max", "none"]
+FigureDirection = Literal["min", "max", "none", "beside"]
+"""Direction of one of several values; `beside`: what another value is read beside, which is no generator's merit."""
 
 _OFFERED = ("references", "training", "prompts", "drawing")
 _FORM = (
@@ -61,7 +66,10 @@ class OwnMetric(Plugin):
     plugin_kind: ClassVar[PluginKind] = "metric"
 
     direction: Direction = "none"
-    """Which values are better: min, max, or none if only the distance from real sequences matters."""
+    """Which values are better: min, max, or none if only the distance from real sequences matters. A metric that
+    declares `directions` has no other."""
+    directions: Mapping[str, FigureDirection] = Field(default_factory=dict)
+    """Direction of each value by name, as the metric declares it; filled in by rlgan."""
     unit: str = ""
     """Unit of the values, for the note below the table."""
     timeout_s: Annotated[float, FreeOnResume()] = Field(600.0, gt=0.0)
@@ -70,6 +78,15 @@ class OwnMetric(Plugin):
     def check_object(self, loaded: Loaded) -> None:
         """See `Plugin.check_object`."""
         _signature(self, loaded.object)
+        declared = _declared(self, loaded.object)
+        if declared and self.direction != "none":
+            raise ConfigError(
+                f"{_described(self)}: direction={self.direction!r}: has no effect, for the metric declares the "
+                "direction of each of its values. Remove direction.",
+                code="metric_direction_declared",
+                fields={"direction": self.direction},
+            )
+        note(self, "directions", declared)
 
     def has(self, name: str) -> bool:
         """Whether a figure is this metric's, or one of those that it returns together: own_length, own_length_words."""
@@ -80,15 +97,35 @@ class OwnMetric(Plugin):
         """Name of its figure, or what the names of its figures begin with."""
         return OWN + self.short_name
 
+    def direction_of(self, name: str) -> FigureDirection:
+        """Which values of one of its figures are better.
+
+        Args:
+            name: of the figure.
+        """
+        return self.directions.get(name.removeprefix(f"{self.figure}_"), self.direction)
+
+    @property
+    def figures(self) -> tuple[str, ...]:
+        """What a generator may be selected by: names of its figures, or what they begin with if none is declared."""
+        declared = (f"{self.figure}_{key}" for key, one in self.directions.items() if one != "beside")
+        return tuple(declared) if self.directions else (self.figure,)
+
+    def selects(self, name: str) -> bool:
+        """Whether a generator may be selected by a figure: where none is declared, by any that it returns."""
+        return name in self.figures if self.directions else self.has(name)
+
     def quantity(self, name: str) -> Quantity:
         """Facts of one of its figures, or of how far that is from real sequences.
 
         Whether it depends on the number of samples, nobody but its author knows: it is taken to.
         """
-        better: Better | None = {"min": "lower", "max": "higher"}.get(self.direction)  # type: ignore[assignment]
-        if self.direction == "none" and name.endswith(GAP):
+        direction = self.direction_of(name.removesuffix(GAP))
+        better: Better | None = {"min": "lower", "max": "higher"}.get(direction)  # type: ignore[assignment]
+        if direction == "none" and name.endswith(GAP):
             better = "lower"
-        return Quantity(name, self.name, self.unit or "its own", better, "samples", is_key=True)
+        is_beside = direction == "beside"
+        return Quantity(name, self.name, self.unit or "its own", better, "samples", is_key=True, is_beside=is_beside)
 
     def note(self, has_gap: bool) -> str:
         """How to read it, in a line.
@@ -96,9 +133,28 @@ class OwnMetric(Plugin):
         Args:
             has_gap: whether there is real data to be near to.
         """
-        gap = f"{self.figure}{GAP} is its distance from real data" if has_gap else "neither lower nor higher is better"
-        what = {"min": "lower is better", "max": "higher is better"}.get(self.direction, gap)
-        return f"{self.figure}{f' ({self.unit})' if self.unit else ''}: your metric {self.name}; {what}"
+        ways: dict[FigureDirection, list[str]] = {}
+        for key in self.directions or (None,):
+            name = self.figure if key is None else f"{self.figure}_{key}"
+            ways.setdefault(self.direction_of(name), []).append("" if key is None else key)
+        told = (
+            f"{self._way(way, has_gap)}{f': {names}' if (names := ', '.join(keys)) else ''}"
+            for way, keys in ways.items()
+        )
+        return f"{self.figure}{f' ({self.unit})' if self.unit else ''}: your metric {self.name}; {'; '.join(told)}"
+
+    def _way(self, direction: FigureDirection, has_gap: bool) -> str:
+        """How values of a direction are read, as a part of a sentence."""
+        if direction == "none" and not has_gap:
+            return "neither lower nor higher is better"
+        gap = f"{self.figure}_NAME{GAP}" if self.directions else f"{self.figure}{GAP}"
+        ways = {
+            "min": "lower is better",
+            "max": "higher is better",
+            "none": f"{gap} is its distance from real data",
+            "beside": "to compare others with",
+        }
+        return ways[direction]
 
 
 def is_own(name: str) -> bool:
@@ -200,7 +256,7 @@ class OwnMetrics:
         for metric, values in zip(self._metrics, self._values(tokens, conditions), strict=True):
             for name, value in values.items():
                 found[f"eval/{name}"] = value
-                if metric.direction == "none" and self._task.has_real_sequences:
+                if metric.direction_of(name) == "none" and self._task.has_real_sequences:
                     found[f"eval/{name}{GAP}"] = abs(value - self._of_real(metric, name))
         return found
 
@@ -218,7 +274,7 @@ class OwnMetrics:
         measured = self.measure(tokens, conditions)
         metric = metric_of(self._metrics, name)
         assert metric is not None  # the schedule's check refuses other names
-        key = f"eval/{name}{GAP}" if metric.direction == "none" else f"eval/{name}"
+        key = f"eval/{name}{GAP}" if metric.direction_of(name) == "none" else f"eval/{name}"
         if key not in measured:
             there = [one.removeprefix("eval/") for one in measured if metric.has(one.removeprefix("eval/"))]
             raise ConfigError(
@@ -242,9 +298,27 @@ class OwnMetrics:
             PluginError: drawing raises, hangs, or returns no SVG.
         """
         for metric, function, path in zip(self._metrics, self._functions, self._paths, strict=True):
-            if (draw := _draw_of(function)) is not None:
+            if (draw := _method_of(function, "draw")) is not None:
                 return _picture(metric, partial(draw, list(texts), legends), path)
         return None
+
+    def identified(self, texts: Sequence[str]) -> list[str]:
+        """What each text stands for, by the first metric that tells: the same name for the same thing.
+
+        Args:
+            texts: any number.
+
+        Returns:
+            A name for each; the text itself where no metric tells.
+
+        Raises:
+            PluginError: the method raises, hangs, or returns something else than a name, or None, for each text.
+        """
+        for metric, function, path in zip(self._metrics, self._functions, self._paths, strict=True):
+            if (identify := _method_of(function, "identify")) is not None:
+                names = _identified(metric, partial(identify, list(texts)), path, len(texts))
+                return [text if name is None else name for text, name in zip(texts, names, strict=True)]
+        return list(texts)
 
     def _training(self) -> list[str]:
         """Texts of the training split; read once, as they may be many."""
@@ -301,7 +375,7 @@ class MetricDrawing:
 
     def __init__(self, metric: OwnMetric) -> None:
         loaded = metric.load()
-        draw = _draw_of(bound(metric, loaded))
+        draw = _method_of(bound(metric, loaded), "draw")
         if draw is None:
             raise ConfigError(
                 f"{_described(metric)}: has no method draw. Name a class with __call__(texts) and draw(texts, "
@@ -320,10 +394,10 @@ class MetricDrawing:
         return _picture(self._metric, partial(self._draw, list(texts), None), self._path)
 
 
-def _draw_of(function: Callable[..., Any]) -> Callable[..., Any] | None:
-    """The method that draws, of a metric that has one."""
-    draw = getattr(function.func if isinstance(function, partial) else function, "draw", None)
-    return draw if callable(draw) else None
+def _method_of(function: Callable[..., Any], name: str) -> Callable[..., Any] | None:
+    """A method of a metric that has it."""
+    method = getattr(function.func if isinstance(function, partial) else function, name, None)
+    return method if callable(method) else None
 
 
 def _signature(metric: OwnMetric, target: Any) -> inspect.Signature:
@@ -342,6 +416,39 @@ def _signature(metric: OwnMetric, target: Any) -> inspect.Signature:
     of_call = metric.model_copy(update={"options": {}}) if inspect.isclass(target) else metric
     check_options(of_call, signature, (first.name, *_OFFERED))
     return signature
+
+
+def _declared(metric: OwnMetric, target: Any) -> dict[str, FigureDirection]:
+    """Direction of each value that a metric declares, by name; empty where it declares none.
+
+    Raises:
+        ConfigError: it is no such declaration, or one of its names or directions cannot be one.
+    """
+    declared = getattr(target, "directions", {})
+    who = f"{_described(metric)}: directions"
+    allowed = get_args(FigureDirection)
+    if not isinstance(declared, Mapping):
+        raise ConfigError(
+            f"{who}: is {brief(declared)}. Declare a dictionary: name of a value → {', '.join(allowed)}.",
+            code="metric_directions_form",
+            fields={"metric": metric.name},
+        )
+    for key, direction in declared.items():
+        if not isinstance(key, str) or not key or f"_{key}".endswith(GAP):
+            raise ConfigError(
+                f"{who}: {key!r} cannot be the name of a value: it must be text that does not end with {GAP!r}. Rename "
+                "it.",
+                code="metric_directions_key",
+                fields={"metric": metric.name, "key": key},
+            )
+        if direction not in allowed:
+            raise ConfigError(
+                f"{who}: {key!r} has the direction {direction!r}; choose one of {', '.join(allowed)}."
+                f"{nearest(str(direction), allowed)}",
+                code="metric_directions_value",
+                fields={"metric": metric.name, key: direction},
+            )
+    return dict(declared)
 
 
 def _require_no_completions(metric: OwnMetric) -> None:
@@ -387,6 +494,32 @@ def _picture(metric: OwnMetric, call: Callable[[], Any], path: str) -> str:
     return found
 
 
+def _identified(metric: OwnMetric, call: Callable[[], Any], path: str, number: int) -> list[str | None]:
+    """What a metric takes texts for."""
+    who = _described(metric)
+    try:
+        found = call_in_time(
+            call,
+            metric.timeout_s,
+            lambda: f"{who}: identify did not return within timeout_s={metric.timeout_s:g} seconds. Make it return.",
+        )
+    except RaisedError as raised:
+        error = raised.error
+        raise refusal(who, error) or PluginError(
+            f"{who}: identify raised {type(error).__name__}: {error}. Fix it.{own_lines(error, path)}",
+            code="metric_identify_raised",
+            fields={"plugin": who},
+        ) from error
+    is_list = isinstance(found, list | tuple) and len(found) == number
+    if not is_list or not all(one is None or isinstance(one, str) for one in found):
+        raise PluginError(
+            f"{who}: identify returned {brief(found)} for {number} texts. Return a list with a name for each, or None.",
+            code="metric_identify_returned",
+            fields={"plugin": who},
+        )
+    return list(found)
+
+
 def _called(metric: OwnMetric, call: Callable[[], Any], path: str, number: int) -> dict[str, float]:
     """What a metric returns, by the names of its figures."""
     who = _described(metric)
@@ -414,6 +547,13 @@ def _called(metric: OwnMetric, call: Callable[[], Any], path: str, number: int) 
             code="metric_empty",
             fields={"plugin": metric.name},
         )
+    if metric.directions and not many:
+        raise PluginError(
+            f"{who}: returned {brief(returned)}, but declares the directions of values with names. Return a "
+            "dictionary, or remove `directions`.",
+            code="metric_directions_of_one",
+            fields={"plugin": who},
+        )
     values = [(f"{name}_{key}", one) for key, one in returned.items()] if many else [(name, returned)]
     found: dict[str, float] = {}
     for key, value in values:
@@ -423,6 +563,14 @@ def _called(metric: OwnMetric, call: Callable[[], Any], path: str, number: int) 
                 "the distance from real sequences. Rename the key.",
                 code="metric_key_ends_with_gap",
                 fields={"plugin": who},
+            )
+        if metric.directions and (value_name := key.removeprefix(f"{name}_")) not in metric.directions:
+            raise PluginError(
+                f"{who}: returned {value_name!r}, whose direction it does not declare; declared are "
+                f"{', '.join(metric.directions)}.{nearest(value_name, list(metric.directions))} Add it to "
+                "`directions`.",
+                code="metric_direction_missing",
+                fields={"plugin": who, "key": value_name},
             )
         if key in found:
             raise PluginError(

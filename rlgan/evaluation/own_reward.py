@@ -7,6 +7,7 @@ validation split; see `Evaluator`. Random numbers of functions are the same for 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -63,12 +64,15 @@ class OwnReward:
         with stage("reward", "your reward functions"):
             return self.figures(*self._finished(measurement))
 
-    def best(self, measurement: Measurement, most: int) -> list[Rewarded]:
+    def best(
+        self, measurement: Measurement, most: int, identified: Callable[[Sequence[str]], Sequence[str]]
+    ) -> list[Rewarded]:
         """The different texts with the largest rewards among the sequences of a row, the best first.
 
         Args:
             measurement: of the row.
             most: of them, at most; those without a reward are none.
+            identified: texts → what each stands for; of those that stand for the same, the best is there.
 
         Raises:
             PluginError: see `measure`.
@@ -78,11 +82,12 @@ class OwnReward:
             scores = self.figures.scores(finished, records)
         texts = self.task.decode(finished.tokens)
         order = scores.nan_to_num(-math.inf).argsort(descending=True, stable=True).tolist()
-        found: dict[str, float] = {}
+        names = identified(texts)
+        found: dict[str, Rewarded] = {}
         for place in order:
             if math.isfinite(float(scores[place])) and len(found) < most:
-                found.setdefault(texts[place], float(scores[place]))
-        return [Rewarded(text, reward) for text, reward in found.items()]
+                found.setdefault(names[place], Rewarded(texts[place], float(scores[place])))
+        return list(found.values())
 
     def _finished(self, measurement: Measurement) -> tuple[Finished, Records | None]:
         tokens = measurement.tokens[: self.number].long()

@@ -72,9 +72,14 @@ def quantity(name: str, own: Sequence[OwnMetric] = ()) -> Quantity:
     return found
 
 
-def sign_of(name: str) -> str:
-    """Which way a figure is better, as a sign behind its name; empty where neither is, or nothing is known of it."""
-    found = known_quantity(name)
+def sign_of(name: str, own: Sequence[OwnMetric] = ()) -> str:
+    """Which way a figure is better, as a sign behind its name; empty where neither is, or nothing is known of it.
+
+    Args:
+        name: without `eval/`.
+        own: metrics of the user's own.
+    """
+    found = known_quantity(name, own)
     return "" if found is None else found.arrow
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import json
 import math
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from enum import Enum
 from functools import partial
 from types import UnionType
-from typing import Any, Literal, Optional, Union, get_args, get_origin, get_type_hints
+from typing import Any, ForwardRef, Literal, Union, get_args, get_origin
 
 import numpy as np
 import torch
@@ -74,14 +76,19 @@ def call_in_time(call: Callable[[], Any], timeout_s: float, late: Callable[[], s
     return outcome["returned"]
 
 
-def refusal(who: str, error: BaseException) -> PluginError | None:
+def refusal(who: str, error: BaseException, kind: type[RlganError] = PluginError) -> RlganError | None:
     """What code of the user's own refuses with an error of rlgan, as its own words; None of any other error.
 
     Such an error says what is wrong and what to do, so there is nothing to fix in the code that raised it.
+
+    Args:
+        who: whose code it is.
+        error: that it raised.
+        kind: of error that it becomes: of settings where something is built of them.
     """
     if not isinstance(error, RlganError):
         return None
-    return PluginError(f"{who}: {error}", code=error.code, fields=error.fields)
+    return kind(f"{who}: {error}", code=error.code, fields=error.fields)
 
 
 def brief(value: Any, most: int = 200) -> str:
@@ -149,21 +156,20 @@ def bound(plugin: Plugin, loaded: Loaded) -> Callable[..., Any]:
     """The function of a plug-in with its options: a class is built with them, once a process; a function called so.
 
     Raises:
-        PluginError: building the class raises.
+        ConfigError: the class refuses to be built, with an error of rlgan.
+        PluginError: building the class raises anything else.
     """
     if not inspect.isclass(loaded.object):
         return partial(loaded.object, **plugin.options)
     key = loaded.digest, plugin.name, json.dumps(dict(plugin.options), sort_keys=True)
     if key in memory.built:
         return partial(memory.built[key])
+    who = f"{plugin.plugin_kind} plug-in {plugin.name!r}"
     try:
         built: Any = loaded.object(**plugin.options)
-    except RlganError as error:
-        who = f"{plugin.plugin_kind} plug-in {plugin.name!r}"
-        raise ConfigError(f"{who}: {error}", code=error.code, fields=error.fields) from error
     except Exception as error:  # a user's own code may raise anything
-        raise PluginError(
-            f"{plugin.plugin_kind} plug-in {plugin.name!r}: building it raised {type(error).__name__}: {error}. "
+        raise refusal(who, error, ConfigError) or PluginError(
+            f"{who}: building it raised {type(error).__name__}: {error}. "
             f"Fix it, or set its options.{own_lines(error, loaded.path)}",
             code="plugin_build_raised",
             fields={"plugin": plugin.name},
@@ -224,7 +230,7 @@ _PLAIN: Mapping[type, str] = {
     type(None): "null",
 }
 """Types of options that are checked, and what their values are called."""
-_NAMES = {"bool": bool, "int": int, "float": float, "str": str, "Literal": Literal, "Optional": Optional}
+_PLAIN_NAMES = {"bool": bool, "int": int, "float": float, "str": str}
 
 
 def _require_type(who: str, parameter: inspect.Parameter, value: object) -> None:
@@ -250,21 +256,66 @@ def _require_type(who: str, parameter: inspect.Parameter, value: object) -> None
 
 def _types_of(annotation: Any) -> tuple[Any, ...] | None:
     """Types and values that a parameter takes; None where its annotation is of anything that is not checked."""
-    if isinstance(annotation, str):
-        stand_in = type("Options", (), {"__annotations__": {"it": annotation}})
-        try:
-            annotation = get_type_hints(stand_in, globalns=_NAMES)["it"]
-        except Exception:  # names that are not plain ones, or that only a type checker knows
-            return None
+    if isinstance(annotation, str | ForwardRef):
+        return _types_written(annotation if isinstance(annotation, str) else annotation.__forward_arg__)
     if annotation is None or annotation in _PLAIN:
         return (type(None) if annotation is None else annotation,)
     origin = get_origin(annotation)
-    if origin is Literal:
-        return get_args(annotation)
+    if origin is Literal:  # members of an enumeration cannot be written into a configuration
+        return None if any(isinstance(one, Enum | bytes) for one in get_args(annotation)) else get_args(annotation)
     if origin in (Union, UnionType):
-        parts = [_types_of(one) for one in get_args(annotation)]
-        return None if None in parts else tuple(one for part in parts if part is not None for one in part)
+        return _all_of(map(_types_of, get_args(annotation)))
     return None
+
+
+def _types_written(text: str) -> tuple[Any, ...] | None:
+    """The same of an annotation that is text, as all are behind `from __future__ import annotations`.
+
+    It is read and not evaluated: its names are those of a module that is not at hand, or that a type checker alone
+    knows.
+    """
+    try:
+        return _types_of_node(ast.parse(text.strip(), mode="eval").body)
+    except SyntaxError:  # a remark in the place of a type
+        return None
+
+
+def _types_of_node(node: ast.expr) -> tuple[Any, ...] | None:
+    if isinstance(node, ast.Constant):
+        if isinstance(node.value, str):
+            return _types_written(node.value)
+        return (type(None),) if node.value is None else None
+    if isinstance(node, ast.Name):
+        return (_PLAIN_NAMES[node.id],) if node.id in _PLAIN_NAMES else None
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
+        return _all_of(map(_types_of_node, (node.left, node.right)))
+    if not isinstance(node, ast.Subscript):
+        return None
+    head = node.value.attr if isinstance(node.value, ast.Attribute) else getattr(node.value, "id", "")
+    parts = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
+    if head == "Literal":
+        return _all_of(map(_literal, parts))
+    if head in ("Optional", "Union"):
+        found = _all_of(map(_types_of_node, parts))
+        return found if found is None or head == "Union" else (*found, type(None))
+    return None
+
+
+def _literal(node: ast.expr) -> tuple[Any, ...] | None:
+    """What stands in a `Literal`; None of a member of an enumeration, which has a name alone."""
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub) and isinstance(node.operand, ast.Constant):
+        return (-node.operand.value,) if isinstance(node.operand.value, int) else None
+    return (node.value,) if isinstance(node, ast.Constant) else None
+
+
+def _all_of(parts: Iterable[tuple[Any, ...] | None]) -> tuple[Any, ...] | None:
+    """Types of all parts together; None where one is of anything that is not checked."""
+    found: list[Any] = []
+    for part in parts:
+        if part is None:
+            return None
+        found += part
+    return tuple(found)
 
 
 def _is_of(value: object, one: Any) -> bool:

@@ -170,7 +170,8 @@ def note(plugin: Plugin, name: str, value: object) -> None:
     Raises:
         ConfigError: it was set to something else, which is not its default.
     """
-    asked, default = getattr(plugin, name), type(plugin).model_fields[name].default
+    asked = getattr(plugin, name)
+    default = type(plugin).model_fields[name].get_default(call_default_factory=True)
     if asked not in (value, default):
         raise ConfigError(
             f"{plugin.plugin_kind}.{name}={asked!r}: but {plugin.name!r} itself declares {value!r}. Remove it.",

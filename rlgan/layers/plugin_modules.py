@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rlgan.base.errors import ConfigError, PluginError, RlganError
+from rlgan.base.errors import ConfigError, PluginError
 from rlgan.envs.sequence_space import SequenceSpace
-from rlgan.extensions import Loaded, Plugin, TimedPlugin, check_options, in_time, own_lines
+from rlgan.extensions import Loaded, Plugin, TimedPlugin, check_options, in_time, own_lines, refusal
 
 
 def described(plugin: Plugin) -> str:
@@ -113,10 +113,8 @@ def build_module(plugin: TimedPlugin, space: SequenceSpace) -> nn.Module:
             module = loaded.object(space=space, **plugin.options)
     except PluginError:
         raise
-    except RlganError as error:
-        raise ConfigError(f"{described(plugin)}: {error}", code=error.code, fields=error.fields) from error
     except Exception as error:  # a user's own code may raise anything
-        raise raised(plugin, "building it", error) from error
+        raise refusal(described(plugin), error, ConfigError) or raised(plugin, "building it", error) from error
     if not isinstance(module, expected):
         raise PluginError(
             f"{described(plugin)}: returned {_what(module)}, but its annotation is {expected.__name__}. Return the "

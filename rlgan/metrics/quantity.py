@@ -40,6 +40,7 @@ class Quantity:
             varies by chance alone.
         side: "quality" or "coverage" where it sees one of the two, for the axis of a plane.
         is_key: whether it stands in the short table at the end of a run.
+        is_beside: whether it says nothing of a generator, and others are read beside it.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Quantity:
     size: Size | None = None
     side: Literal["quality", "coverage"] | None = None
     is_key: bool = False
+    is_beside: bool = False
 
     @property
     def arrow(self) -> str:
@@ -58,6 +60,8 @@ class Quantity:
     @property
     def direction(self) -> str:
         """Which way is better, in words."""
+        if self.is_beside:
+            return "to compare others with"
         return "as real data" if self.better is None else f"{self.better} is better"
 
     @property
@@ -89,6 +93,9 @@ def legend_of(quantities: Sequence[Quantity]) -> str:
         if len(units) > 1
         else [f"All in {unit}" for unit in units]
     )
-    ways = {one.better for one in quantities}
+    ways = {one.better for one in quantities if not one.is_beside}
     signs = {"lower": "↓ lower is better", "higher": "↑ higher is better", None: "no sign: best where real data are"}
-    return f"{'; '.join(counted)}. {', '.join(words for way, words in signs.items() if way in ways)}."
+    told = [words for way, words in signs.items() if way in ways]
+    if beside := [one.name for one in quantities if one.is_beside]:
+        told.append(f"{', '.join(beside)}: to compare others with")
+    return f"{'; '.join(counted)}. {', '.join(told)}."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rlgan.adversary.losses import BradleyTerry, CrossEntropy, Relativistic
+from rlgan.adversary.losses import BradleyTerry, CrossEntropy, LossSettings, Relativistic
 from rlgan.adversary.settings import AdversarySettings
 from rlgan.adversary.verdict_losses import VerdictGradient
 from rlgan.config.config import Config, Control, Optimizers, Workers
@@ -17,7 +17,7 @@ from rlgan.evaluation.evaluator import EvaluationSettings
 from rlgan.generators import CausalLM
 from rlgan.layers.optimizers import Adam
 from rlgan.layers.pretrained import FreshWeights
-from rlgan.policy.advantage_scaling import BestOfGroup, GroupDeviation, NoScaling, SelfNormalised
+from rlgan.policy.advantage_scaling import BestOfGroup, GroupDeviation, NormalisationSettings, NoScaling, SelfNormalised
 from rlgan.policy.baselines import BatchMean, GroupMean, NoBaseline, RunningMoments
 from rlgan.policy.behaviour import Beams, ColdMixture
 from rlgan.policy.control_rewards import ConstantReward
@@ -131,14 +131,11 @@ def gad(task: TaskSettings | None = None) -> Config:
 @shipped()
 def textgail(task: TaskSettings | None = None) -> Config:
     """TextGAIL (Wu et al. 2020): demonstrations in each batch, a sequence-level ratio, running moments of rewards."""
-    is_given = task is None or task.gives_conditions
     demonstrations = TeacherForcingByExample(fraction=0.25, advantage=2.0, decay_updates=100)
     return _beside_a_judge(
         task,
         {"g_batch": 128, "g_group": None, "teacher_forcing": demonstrations},
-        adversary=AdversarySettings(
-            loss=BradleyTerry() if is_given else Relativistic(), batch=32, sequences_per_round=96
-        ),
+        adversary=AdversarySettings(loss=_of_two(task), batch=32, sequences_per_round=96),
         reward=RelativeProbability(),
         baseline=RunningMoments(),
         normalisation=NoScaling(),
@@ -151,32 +148,13 @@ def textgail(task: TaskSettings | None = None) -> Config:
 @shipped()
 def gcn(task: TaskSettings | None = None) -> Config:
     """Generative cooperative networks (Lamprier et al. 2022): likelihood of own answers, weighted by a judge."""
-    return _beside_a_judge(
-        task,
-        {},
-        adversary=AdversarySettings(loss=CrossEntropy(), batch=64, sequences_per_round=64),
-        reward=Probability(),
-        baseline=NoBaseline(),
-        normalisation=SelfNormalised(),
-        reference=NoReference(),
-        objective=WeightedLikelihood(loss_normaliser="sequence", epochs=2, minibatches=2),
-        controls=_BESIDE_A_JUDGE,
-    )
+    return _likelihood_of_own_answers(task, {}, SelfNormalised(), controls=_BESIDE_A_JUDGE)
 
 
 @shipped()
 def selfgan(task: TaskSettings | None = None) -> Config:
     """SelfGAN (Scialom et al. 2021): likelihood of the hypothesis of a beam search that the judge likes best."""
-    return _beside_a_judge(
-        task,
-        {"behaviour": Beams()},
-        adversary=AdversarySettings(loss=CrossEntropy(), batch=64, sequences_per_round=64),
-        reward=Probability(),
-        baseline=NoBaseline(),
-        normalisation=BestOfGroup(),
-        reference=NoReference(),
-        objective=WeightedLikelihood(loss_normaliser="sequence", epochs=2, minibatches=2),
-    )
+    return _likelihood_of_own_answers(task, {"behaviour": Beams()}, BestOfGroup())
 
 
 @shipped()
@@ -275,44 +253,58 @@ def dial_dpo(task: TaskSettings | None = None) -> Config:
 @shipped()
 def raro(task: TaskSettings | None = None) -> Config:
     """RARO (2025), its game in scores: which of two answers is the expert's, or a tie; half of the answers are old."""
-    is_given = task is None or task.gives_conditions
-    return _beside_a_judge(
-        task,
-        {},
-        adversary=AdversarySettings(
-            loss=BradleyTerry() if is_given else Relativistic(),
-            batch=72,
-            sequences_per_round=64,
-            buffer=10_000,
-            replay=0.5,
-        ),
-        reward=PairVerdict(),
-        normalisation=NoScaling(),
-        # Without a division by lengths.
-        objective=PPO(loss_normaliser="fixed", clip_low=0.2, clip_high=0.2, epochs=1, minibatches=2),
-    )
+    return _expert_or_generator(task, _of_two(task), PairVerdict())
 
 
 @shipped()
 def raro_verdict(task: TaskSettings | None = None) -> Config:
     """RARO (2025), with a written verdict: a language model reads both answers and writes first, second or tie."""
     is_new = task is None or task.language_model is None
+    return _expert_or_generator(
+        task,
+        VerdictGradient(entropy=0.1 if is_new else 0.0),
+        WrittenVerdict(),
+        judge=Adam(lr=1e-3, clip_norm=1.0) if is_new else None,
+        discriminator=VerdictWriter(weights=FreshCritic(width=128, layers=2) if is_new else GeneratorWeights()),
+    )
+
+
+def _expert_or_generator(
+    task: TaskSettings | None, loss: LossSettings, reward: RewardSettings, judge: Adam | None = None, **axes: Any
+) -> Config:
+    """RARO's game, whoever judges: half of the answers beside the expert's are old; rewards as they are."""
     return _beside_a_judge(
         task,
         {},
-        judge=Adam(lr=1e-3, clip_norm=1.0) if is_new else None,
-        discriminator=VerdictWriter(weights=FreshCritic(width=128, layers=2) if is_new else GeneratorWeights()),
-        adversary=AdversarySettings(
-            loss=VerdictGradient(entropy=0.1 if is_new else 0.0),
-            batch=72,
-            sequences_per_round=64,
-            buffer=10_000,
-            replay=0.5,
-        ),
-        reward=WrittenVerdict(),
+        judge,
+        adversary=AdversarySettings(loss=loss, batch=72, sequences_per_round=64, buffer=10_000, replay=0.5),
+        reward=reward,
         normalisation=NoScaling(),
         # Without a division by lengths.
         objective=PPO(loss_normaliser="fixed", clip_low=0.2, clip_high=0.2, epochs=1, minibatches=2),
+        **axes,
+    )
+
+
+def _of_two(task: TaskSettings | None) -> LossSettings:
+    """A real sequence beside a fake: of the same prompt, where there are prompts."""
+    return BradleyTerry() if task is None or task.gives_conditions else Relativistic()
+
+
+def _likelihood_of_own_answers(
+    task: TaskSettings | None, schedule: dict[str, Any], normalisation: NormalisationSettings, **axes: Any
+) -> Config:
+    """A judge's probability weighs the likelihood of the generator's own answers, within their prompt."""
+    return _beside_a_judge(
+        task,
+        schedule,
+        adversary=AdversarySettings(loss=CrossEntropy(), batch=64, sequences_per_round=64),
+        reward=Probability(),
+        baseline=NoBaseline(),
+        normalisation=normalisation,
+        reference=NoReference(),
+        objective=WeightedLikelihood(loss_normaliser="sequence", epochs=2, minibatches=2),
+        **axes,
     )
 
 

@@ -138,7 +138,7 @@ def _of_molecules(task: TaskSettings | None, **axes: Any) -> Config:
             final_sequences=5_000,
             temperatures=(1.0,),
             encoders=(),
-            metrics=(OwnMetric(name="molecules", digest=source_of("molecules", "metric").digest),),
+            metrics=(OwnMetric(name="molecules"),),
         ),
         **(given | axes),
     )

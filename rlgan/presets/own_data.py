@@ -115,8 +115,13 @@ def size_notes(config: Config, task: Task) -> tuple[str, ...]:
     other = [
         f"{path} {values[path]} (from the data: {value})" for path, value in wanted.items() if values[path] != value
     ]
+    told = (
+        _lines(f"sizes chosen for {facts}; to change one, set it:", chosen)
+        if chosen
+        else (f"sizes for {facts}: those of {config.preset}",)
+    )
     return (
-        *_lines(f"sizes chosen for {facts}; to change one, set it:", chosen or [f"the same as in {config.preset}"]),
+        *told,
         *(_lines("set by you:", other) if other else ()),
     )
 

@@ -131,6 +131,7 @@ _PANELS = (
             "MLE, train": ("mle/train_nll",),
             "MLE, valid": ("mle/valid_nll",),
             "NLL_gen": _measured("nll_gen"),
+            "NLL_gen, upper bound": _measured("nll_gen_bound"),
             "NLL_oracle": _measured("nll_oracle"),
         },
     ),

@@ -30,7 +30,7 @@ from rlgan.metrics.reward_means import LOGGED, UNSCORED
 from rlgan.presets.controls import control, trained_again
 from rlgan.report.final_table import OWN
 from rlgan.report.tables import format_table
-from rlgan.training.measuring import shortcut_sentence, shortcuts_in
+from rlgan.training.measuring import posterior_collapse, shortcut_sentence, shortcuts_in
 from rlgan.training.trainer import Trainer
 from rlgan.workers.assembly import build_parts
 
@@ -42,7 +42,7 @@ _CEILING: Control = "oracle_ratio"  # no control to beat: its reward is what nob
 
 _NUM_BEST, _NUM_DRAWN = 10, 20
 """Samples that are shown by their reward, and drawn as they come."""
-_LIKELIHOODS = ("nll_gen", "nll_div")
+_LIKELIHOODS = ("nll_gen", "nll_gen_bound", "nll_div")
 _OF_KNOWN_DISTRIBUTION = ("nll_oracle", *_LIKELIHOODS, "kl_forward", "kl_reverse", "kl_sum")
 _COLUMNS: Mapping[TaskMeasure, tuple[str, ...]] = {
     "text": (
@@ -76,6 +76,7 @@ _CLOSER_COLUMNS = (
     "nearest_jaccard_ks",
     "nearest_jaccard_p",
 )
+_OF_LATENTS = ("latent_kl", "active_units", "latent_rank")
 _ADVERSARIAL_COLUMNS = (
     "adversuc",
     "adversuc_se",
@@ -162,10 +163,12 @@ def compare(config: Config, task: Task, trainer: Trainer, say: Callable[[str], N
     sentences = [] if verdict is None else verdict.sentences
     concluded = [*sentences, *_of_real_sequences(task, trainer, controls), *selected]
     read = [shortcut_sentence(probe, trainer.shortcuts) for probe in shortcuts_in(trainer.shortcuts)]
-    warned, at_chance = (_warnings(found) for found in (read, trainer.at_chance))
+    collapsed = [found for found in [posterior_collapse(final.metrics)] if found is not None]
+    warned, at_chance = (_warnings(found) for found in (read, [*collapsed, *trainer.at_chance]))
     probes = _of_probes(trainer.shortcuts, warned)
-    best = () if reward is None else tuple(reward.best(final, _NUM_BEST))
+    best, alike = _best(evaluator, reward, final)
     pictures, undrawn = _pictures(evaluator, task, final, best)
+    undrawn = (*alike, *undrawn)
     text = "\n".join([*_tables(task, rows), *probes, *evaluator.notes, *undrawn, *concluded, *at_chance])
     return Comparison(
         rows,
@@ -180,6 +183,24 @@ def compare(config: Config, task: Task, trainer: Trainer, say: Callable[[str], N
         pictures=pictures,
         is_text=bool(task.measures) or not task.has_real_sequences,
     )
+
+
+def _best(
+    evaluator: Evaluator, reward: OwnReward | None, final: Measurement
+) -> tuple[tuple[Rewarded, ...], tuple[str, ...]]:
+    """The best samples by the user's own reward; and why some may be the same thing, where a metric cannot tell."""
+    if reward is None:
+        return (), ()
+    told: list[str] = []
+
+    def identified(texts: Sequence[str]) -> list[str]:
+        try:
+            return evaluator.identified(texts)
+        except PluginError as error:
+            told.append(f"warning: the best samples may be the same thing in different words. {error}")
+            return list(texts)
+
+    return tuple(reward.best(final, _NUM_BEST, identified)), tuple(told)
 
 
 def _pictures(
@@ -267,9 +288,13 @@ def _of_real_sequences(task: Task, trainer: Trainer, controls: _Controls) -> lis
 
 
 def _tables(task: Task, rows: list[dict[str, Any]]) -> list[str]:
-    first = _columns(task)
+    there = {name for row in rows for name in row}
+    first = [name for name in _columns(task) if name in there]
     tables = [format_table(rows, ("name", "temperature", *first))]
-    closer = [name for name in _CLOSER_COLUMNS if name not in first and any(name in row for row in rows)]
+    if latents := [name for name in _OF_LATENTS if name in there]:
+        of_latents = [row for row in rows if any(name in row for name in latents)]
+        tables += ["", format_table(of_latents, ("name", "temperature", *latents)), ""]
+    closer = [name for name in _CLOSER_COLUMNS if name in there and name not in first]
     if closer and (task.measures or not task.has_known_distribution):
         tables += ["", format_table(rows, ("name", "temperature", *closer)), ""]
     if own := [name for name in dict.fromkeys(name for row in rows for name in row) if _is_own(name)]:

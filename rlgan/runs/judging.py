@@ -78,7 +78,9 @@ def judge_run(
     if not task.has_real_sequences:
         return not_judged("its data has prompts alone, and without completions nothing measured here sees coverage")
     if measure is None:
-        return not_judged("its generator has no likelihoods, so that nothing measured here sees quality and coverage")
+        return not_judged(
+            "its generator has no exact likelihoods, so that no measure here sees quality and coverage at once"
+        )
     if not contest.controls:
         return not_judged("no control was trained beside it, and its start had learned nothing")
     if len(task.test) < 2:

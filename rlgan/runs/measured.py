@@ -125,7 +125,7 @@ def measured_text(found: Measured, columns: int = MOST_COLUMNS) -> str:
                 "stored": None if stored is None else f"{stored:.4f}{mark}",
                 "real data": None if found.real is None else found.real.get(name),
                 "unit": one.unit,
-                "better": one.better or "as real",
+                "better": "–" if one.is_beside else one.better or "as real",
                 "depends on": "–" if one.size is None else f"{found.sizes[one.size]} {SIZES[one.size]}",
             }
         )

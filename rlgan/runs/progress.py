@@ -31,6 +31,8 @@ _SHOWN = {
     "mle/valid_nll": "valid NLL",
     "eval/nll_oracle": "NLL_oracle",
     "eval/nll_gen": "NLL_gen",
+    "eval/nll_gen_bound": "NLL_gen ≤",
+    "eval/latent_kl": "latent KL",
     "eval/kl_forward": "KL fwd",
     "eval/kl_reverse": "KL rev",
     "eval/bleu_2": "BLEU-2",

@@ -15,6 +15,7 @@ from typing import Any
 from rlgan.base.errors import CheckpointError, TrackingError
 from rlgan.base.files import write_atomically
 from rlgan.config.config import Config
+from rlgan.evaluation.own_metrics import OwnMetric
 from rlgan.evaluation.quantities import known_quantity, sign_of
 from rlgan.metrics.intervals import interval
 from rlgan.metrics.quantity import legend_of
@@ -56,7 +57,7 @@ def run_seeds(config: Config, folder: Path, num_seeds: int, say: Callable[[str],
             return False
     rows = summary([_table(path) for path in folders])
     said = statement([_table(path) for path in folders])
-    text = "\n".join([*_shown(rows), "", *map(wrapped, said)])
+    text = "\n".join([*_shown(rows, config.evaluation.metrics), "", *map(wrapped, said)])
     write_atomically(folder / SEEDS, lambda path: path.write_text(json.dumps(rows, indent=2) + "\n", "utf-8"))
     write_atomically(folder / SEEDS_TEXT, lambda path: path.write_text(text + "\n", "utf-8"))
     say(text)
@@ -135,14 +136,16 @@ def _table(path: Path) -> dict[str, dict[str, float]]:
     return rows
 
 
-def _shown(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def _shown(rows: Sequence[Mapping[str, Any]], own: Sequence[OwnMetric]) -> list[str]:
+    """The table and how it is read; `own` are the metrics of the user's own."""
     columns = [name for name in rows[0] if name != "name"]
 
     def cell(value: Mapping[str, float]) -> str:
         return f"{value['mean']:.3f} ± {value['mean'] - value['low']:.3f}"
 
     shown = [{"name": row["name"]} | {name: cell(row[name]) for name in columns if name in row} for row in rows]
-    table, left_out = fitting_table(shown, ("name", *columns), headers={name: name + sign_of(name) for name in columns})
-    known = [one for name in columns if name not in left_out and (one := known_quantity(name)) is not None]
+    headers = {name: name + sign_of(name, own) for name in columns}
+    table, left_out = fitting_table(shown, ("name", *columns), headers=headers)
+    known = [one for name in columns if name not in left_out and (one := known_quantity(name, own)) is not None]
     more = [wrapped(f"Also measured, in {SEEDS}: {', '.join(left_out)}.")] if left_out else []
     return [table, *([wrapped(legend_of(known))] if known else []), *more]

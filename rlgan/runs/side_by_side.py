@@ -7,6 +7,7 @@ value of each metric is shown.
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,10 @@ from tempfile import TemporaryDirectory
 from textwrap import fill
 from typing import Any
 
+from rlgan.base.errors import CheckpointError
+from rlgan.evaluation.own_metrics import OwnMetric
 from rlgan.evaluation.quantities import axis_name, known_quantity, sign_of
+from rlgan.extensions import reading_a_folder
 from rlgan.metrics.quantity import legend_of
 from rlgan.report.final_table import FIRST, SHOWN_SAMPLES, TABLE, in_order, slug
 from rlgan.report.html import Block, Paragraph, Picture, Section, Table, write_html
@@ -31,6 +35,7 @@ _TEMPERATURE = re.compile(r"MLE_tau_([0-9.]+)")
 _OWN_TEMPERATURE = re.compile(r"this_run_tau_([0-9.]+)")
 _ANY_TEMPERATURE = re.compile(r"(.+)_tau_([0-9.]+)")
 _PLANES = (*PLANES, ("bleu_4", "nll_gen"))
+_OWN_METRICS = "evaluation.metrics"
 _MOST_CURVES = 12
 _MOST_COLUMNS = 12
 
@@ -99,11 +104,12 @@ def table_text(shown: SideBySide, columns: int = MOST_COLUMNS) -> str:
             for name, values in shown.differing.items()
         ]
         blocks.append(stacked_tables(rows, ("parameter", *shown.names), most=columns))
-    headers = {name: name + sign_of(name) for name in shown.columns}
+    own = _own_metrics(shown.runs)
+    headers = {name: name + sign_of(name, own) for name in shown.columns}
     table, left_out = fitting_table(shown.rows, ("run", "row", *shown.columns), columns, headers=headers, num_names=2)
     if left_out:
         table += "\n" + wrapped(f"Also measured, on the page: {', '.join(left_out)}.", columns)
-    known = [one for name in shown.columns if name not in left_out and (one := known_quantity(name)) is not None]
+    known = [one for name in shown.columns if name not in left_out and (one := known_quantity(name, own)) is not None]
     blocks.append("\n".join(filter(None, [table, wrapped(legend_of(known), columns)])))
     blocks += [wrapped(printable(f"{name}: {verdict}"), columns) for name, verdict in shown.verdicts.items()]
     if shown.samples:
@@ -219,6 +225,24 @@ def _curves(names: Sequence[str], runs: Sequence[LoggedRun]) -> dict[str, dict[s
     return curves
 
 
+def _own_metrics(runs: Sequence[LoggedRun]) -> list[OwnMetric]:
+    """Metrics of one's own that runs measured, as far as their parameters tell; none that two runs read differently."""
+    found: dict[str, list[OwnMetric]] = {}
+    for run in runs:
+        try:
+            with reading_a_folder():  # nothing of a stranger's run is executed
+                for one in json.loads(run.params.get(_OWN_METRICS, "[]")):
+                    metric = OwnMetric.model_validate(one)
+                    found.setdefault(metric.figure, []).append(metric)
+        except (ValueError, TypeError, CheckpointError):  # cut by the server, or of another program
+            continue
+    return [
+        metrics[0]
+        for metrics in found.values()
+        if len({(one.direction, tuple(sorted(one.directions.items())), one.unit) for one in metrics}) == 1
+    ]
+
+
 # ------------------------------------------------------------------------------------------------------- showing
 
 
@@ -260,8 +284,9 @@ def _samples_shown(shown: SideBySide) -> list[Block]:
 
 
 def _table(shown: SideBySide) -> Table:
-    signs = {name: name + sign_of(name) for name in shown.columns}
-    known = [one for name in shown.columns if (one := known_quantity(name)) is not None]
+    own = _own_metrics(shown.runs)
+    signs = {name: name + sign_of(name, own) for name in shown.columns}
+    known = [one for name in shown.columns if (one := known_quantity(name, own)) is not None]
     rows = [{signs.get(name, name): value for name, value in row.items()} for row in shown.rows]
     return Table(rows, ("run", "row", *signs.values()), legend_of(known), num_names=2)
 

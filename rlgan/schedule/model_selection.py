@@ -57,8 +57,8 @@ class BestGenerator(Settings):
         """It is of the adversarial phase, and of what can be measured of the task and the generator."""
         task, measures = fields.task, fields.task.measures
         at, own = {"schedule.selection.measure": self.measure}, fields.evaluation.metrics
-        if self.measure not in MEASURES and not any(one.has(self.measure) for one in own):
-            allowed = [*MEASURES, *(one.figure for one in own)]
+        allowed = [*MEASURES, *(name for one in own for name in one.figures)]
+        if self.measure not in MEASURES and not any(one.selects(self.measure) for one in own):
             yield Problem(
                 "measure_unknown",
                 at,

@@ -21,11 +21,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rlgan.base.errors import CallbackError, CheckpointError, RlganError
+from rlgan.base.errors import CallbackError, CheckpointError, ConfigError, PluginError
 from rlgan.config.config import CallbackPlugin, Config
 from rlgan.envs.tasks import Task
 from rlgan.evaluation.evaluator import Measurement
-from rlgan.extensions import ACCEPT_CHANGED, in_time, own_lines
+from rlgan.extensions import ACCEPT_CHANGED, in_time, own_lines, refusal
 from rlgan.generators import Generator
 from rlgan.schedule.phases import Position
 from rlgan.storage.checkpoint import require_keepable
@@ -194,10 +194,10 @@ def loaded_callbacks(plugins: Sequence[CallbackPlugin]) -> list[Callback]:
             try:
                 with in_time(limit_s, partial(_late, plugin.name, "building it", limit_s), loaded.path, CallbackError):
                     callback = callback(**plugin.options)
-            except RlganError:
-                raise  # it says what to do
+            except PluginError:
+                raise
             except Exception as error:  # a user's own code may raise anything
-                raise CallbackError(
+                raise refusal(f"callback {plugin.name}", error, ConfigError) or CallbackError(
                     f"callback {plugin.name}: building it raised {type(error).__name__}: {error}. Fix it, or set "
                     f"its options.{own_lines(error, loaded.path)}",
                     code="callback_build",

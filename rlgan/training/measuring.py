@@ -111,6 +111,21 @@ class CollapseWatch:
         self._ranks = list(state["effective_ranks"])
 
 
+def posterior_collapse(metrics: Mapping[str, float]) -> str | None:
+    """That a generator ignores its latent, and what to do; None of one that does not, or has none.
+
+    Args:
+        metrics: of a measurement.
+    """
+    if metrics.get("eval/active_units") != 0:
+        return None
+    return (
+        "posterior collapse: the generator ignores its latent. No dimension of it depends on the sequence, and "
+        f"its KL to the prior is {metrics['eval/latent_kl']:.2g} nats per sequence. In another run, raise "
+        "generator.word_dropout, raise generator.kl_epochs, or lower generator.kl_weight"
+    )
+
+
 class LatentWatch:
     """Warns once the latents of a generator say nothing of its sequences: posterior collapse.
 
@@ -133,16 +148,11 @@ class LatentWatch:
         active = measurement.metrics.get("eval/active_units")
         if active is None:
             return {}
-        has_collapsed = active == 0
-        if has_collapsed and is_pretrained and not self._warned:
+        found = posterior_collapse(measurement.metrics)
+        if found is not None and is_pretrained and not self._warned:
             self._warned = True
-            logger.warning(
-                "posterior collapse: the generator ignores its latent. No dimension of it depends on the sequence, and "
-                "its KL to the prior is %.2g nats per sequence. In another run, raise generator.word_dropout, raise "
-                "generator.kl_epochs, or lower generator.kl_weight",
-                measurement.metrics["eval/latent_kl"],
-            )
-        return {"generator/posterior_collapse": float(has_collapsed)}
+            logger.warning("%s", found)
+        return {"generator/posterior_collapse": float(found is not None)}
 
     def state(self) -> dict[str, Any]:
         """Everything that is needed to go on."""

@@ -151,5 +151,5 @@ def test_it_is_told_how_many_sequences_a_file_has(tmp_path: Path) -> None:
 
 def test_the_mode_of_a_teacher_is_an_option_of_it(run: Path) -> None:
     asked = {"task": "teacher", "task.options": {"run": str(run)}, "task.mode": "stream"}
-    with refused(ConfigError, "setting_left_out", {"path": "task.mode"}, match=r"task\.options\.mode"):
+    with refused(ConfigError, "setting_unknown", {"path": "task.mode"}, match=r"task\.options\.mode"):
         override(tiny_config(), asked)

@@ -46,6 +46,9 @@ COMPUTED = {
 }
 """Codes that are computed, from pydantic's errors, by default or for any call of a plug-in → class and message."""
 
+SOMETIMES = ("nearest", "near_module", "own_lines", "lines_of", "_nearest_option")
+"""Functions that write a sentence or lines behind a message, where there is something to say."""
+
 INTRODUCTION = """\
 # Error codes
 
@@ -113,12 +116,21 @@ def text_of(node: ast.expr) -> str:
     if isinstance(node, ast.Constant):
         return str(node.value)
     if isinstance(node, ast.JoinedStr):
-        return "".join(str(one.value) if isinstance(one, ast.Constant) else "…" for one in node.values)
+        return "".join(map(text_of, node.values))
+    if isinstance(node, ast.FormattedValue):
+        return "" if _is_left_out(node.value) else "…"
     if isinstance(node, ast.BinOp):
         return text_of(node.left) + text_of(node.right)
     if isinstance(node, ast.IfExp):
         return text_of(node.body)
-    return "…"
+    if isinstance(node, ast.BoolOp):
+        return text_of(node.values[-1])
+    return "" if _is_left_out(node) else "…"
+
+
+def _is_left_out(node: ast.expr) -> bool:
+    """Whether a part of a message is a sentence, or lines, that most messages of its code do not have."""
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in SOMETIMES
 
 
 def page() -> str:
@@ -129,14 +141,18 @@ def page() -> str:
     for kind, heading in KINDS.items():
         rows = sorted((code, text) for code, (of, text) in found.items() if of == kind)
         parts.append(f"## {heading}: `{kind}`\n\n| code | message |\n|---|---|")
-        parts[-1] += "".join(f"\n| `{code}` | {_cell(text)} |" for code, text in rows) + "\n"
+        parts[-1] += "".join(f"\n| `{code}` | {cell(text)} |" for code, text in rows) + "\n"
     return "\n".join(parts)
 
 
-def _cell(text: str) -> str:
+def cell(text: str) -> str:
     """A message in a cell of a table."""
     plain = re.sub(r"\s+", " ", text).replace("|", "\\|").replace("`", "")
-    return re.sub(r"([<>*_\[\]])", r"\\\1", re.sub("…(?:…|, …)+", "…", plain)).strip()
+    plain = re.sub("…(?:…|, …)+", "…", plain)
+    # Where a value is a whole sentence, it brings its own full stop.
+    plain = re.sub(r"(^|[.!?] )…\.(?= |$)", r"\1…", plain)
+    plain = re.sub(r"…\.…$", "….", plain)  # a sentence behind the last one, that most do not have
+    return re.sub(r"([<>*_\[\]])", r"\\\1", plain).strip()
 
 
 if __name__ == "__main__":

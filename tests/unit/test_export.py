@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import re
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +16,7 @@ from safetensors.torch import save_file
 
 from rlgan.base.errors import CheckpointError, ConfigError, DataError
 from rlgan.base.weights import Weights, weights_of
+from rlgan.cli import sample
 from rlgan.envs.tasks import PairsTask, Task, build_task
 from rlgan.envs.tasks.pair_files import Table
 from rlgan.envs.tasks.pairs import SharedVocabulary
@@ -27,6 +30,7 @@ from tests.support.commands import ask
 from tests.support.errors import refused
 from tests.support.tiny import PAIRS, TASK
 
+PROJECT = Path(__file__).resolve().parents[2]
 SETTINGS = LSTM(embedding=3, hidden=4, dropout=0.5)
 
 
@@ -273,6 +277,59 @@ def test_sources_may_stand_in_any_file(translator: tuple[Path, Task], capsys: py
     assert len(ask(capsys, *asked, records, "--format", "lines").out.splitlines()) == 0  # its second line is empty
     without = ask(capsys, "sample", "--run", folder, "--column", "q")
     assert without.status == 2 and "--column: has no effect without --input" in without.err
+
+
+def test_what_messages_about_a_file_of_sources_advise_can_be_typed(
+    translator: tuple[Path, Task], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, _ = translator
+    file = folder / "in.txt"
+    asked = ("sample", "--run", folder, "--seed", 4, "--input", file)
+    file.write_text("eine Katze\nein Hund\n")
+
+    def read(*words: object) -> str:
+        answer = ask(capsys, *words)
+        assert answer.status == 0 and "unknown" not in answer.err  # the words of the file, and nothing else
+        return answer.out
+
+    expected = read(*asked)
+    file.write_text("text\neine Katze\nein Hund\n")
+    assert "to skip it, set --header true" in ask(capsys, *asked).err
+    assert read(*asked, "--header", "true") == expected
+
+    file.write_text('"eine Katze"\n"ein Hund"\n')
+    answer = ask(capsys, *asked)
+    assert answer.out == expected and "set --quotes false" in answer.err
+    assert "4 of 4 tokens unknown" in ask(capsys, *asked, "--quotes", "false").err
+
+    file.write_text("1~eine Katze\n2~ein Hund\n")
+    assert read(*asked, "--separator", "~", "--column", 1, "--header", "false") == expected
+    file.write_text("1\teine Katze\n2\tein Hund\n")
+    assert read(*asked, "--separator", "tab", "--column", 1) == expected
+
+    for words, code in (
+        (("--separator", '"'), "bad_separator"),
+        (("--separator", "~", "--format", "jsonl"), "no_effect_with_format"),
+        (("--quotes", "true", "--separator", "~~"), "quotes_with_separator"),
+    ):
+        refused = ask(capsys, *asked, *words)
+        assert refused.status == 2 and refused.err.rstrip().endswith(f"[{code}]") and not refused.out
+    for option, value in (("--header", "true"), ("--quotes", "false"), ("--separator", ";")):
+        without = ask(capsys, "sample", "--run", folder, option, value)
+        assert without.status == 2 and f"{option}: has no effect without --input" in without.err
+    wrong = ask(capsys, *asked, "--header", "yes")
+    assert wrong.status == 2 and "'yes': must be true or false" in wrong.err
+
+
+def test_every_option_that_reading_advises_is_one_of_sample() -> None:
+    parser = argparse.ArgumentParser()
+    sample.add_options(parser)
+    advised = {
+        name
+        for path in (PROJECT / "envs/reading").glob("*.py")
+        for name in re.findall(r"options\}(\w+)", path.read_text("utf-8"))
+    }
+    assert {"header", "quotes", "separator"} <= advised <= {name.lstrip("-") for name in parser._option_string_actions}
 
 
 def test_what_training_leaves_alone_stands_once_beside_checkpoint_and_generator(task: Task, tmp_path: Path) -> None:

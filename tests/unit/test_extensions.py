@@ -21,9 +21,13 @@ import torch
 from pydantic import BaseModel, Field, ValidationError
 
 from rlgan import extensions
-from rlgan.base.errors import CheckpointError, ConfigError
+from rlgan.base.errors import CheckpointError, ConfigError, PluginError, RlganError
 from rlgan.base.settings import Settings
 from rlgan.base.threads import torch_threads
+from rlgan.config.config import CallbackPlugin
+from rlgan.config.paths import refused as refused_config
+from rlgan.envs.tasks import PluginTask, build_task
+from rlgan.evaluation.own_metrics import OwnMetric, OwnMetrics
 from rlgan.extensions import (
     Plugin,
     PluginKind,
@@ -39,7 +43,11 @@ from rlgan.extensions import (
     require_unchanged,
 )
 from rlgan.extensions.sources import SHIPPED
+from rlgan.generators.plugin import PluginGenerator
+from rlgan.layers.plugin_modules import build_module
+from rlgan.training.callbacks import loaded_callbacks
 from tests.support.errors import refused
+from tests.support.tiny import TASK
 
 TEXT = '''"""A reward."""
 
@@ -587,3 +595,63 @@ def test_code_in_time_has_no_gradients_and_as_many_threads_as_its_caller() -> No
     with torch_threads(3):
         assert torch.is_grad_enabled()
         assert call_in_time(seen, 60.0, lambda: "late") == (False, 3)
+
+
+# ---------------------------------------------------------------------------- refusals
+
+REFUSES = """
+from torch import nn
+
+from rlgan.base.errors import DataError
+from rlgan.training.callbacks import Callback
+
+
+def no(*arguments, **options):
+    raise DataError("options.size: is 3. Set it to 4.", code="size_of_mine", fields={"size": 3})
+
+
+class Network(nn.Module):
+    def __init__(self, space):
+        no()
+
+    def forward(self, tokens):
+        return tokens
+
+
+class Metric:
+    def __init__(self):
+        no()
+
+    def __call__(self, texts):
+        return 1.0
+
+
+class Called:
+    def __call__(self, texts):
+        no()
+
+
+class Watcher(Callback):
+    def __init__(self):
+        no()
+"""
+
+
+def test_what_code_of_ones_own_refuses_is_told_in_its_own_words(tmp_path: Path) -> None:
+    """An error of rlgan keeps its code and fields wherever such code is built or called, and names the plug-in."""
+    file = tmp_path / "refuses.py"
+    file.write_text(REFUSES)
+    task = build_task(TASK)
+    places: list[tuple[str, type[RlganError], Callable[[], object]]] = [
+        ("Network", ConfigError, lambda: build_module(PluginGenerator(name=f"{file}:Network"), task.space)),
+        ("no", ConfigError, lambda: PluginTask(name=f"{file}:no")),
+        ("Metric", ConfigError, lambda: OwnMetrics([OwnMetric(name=f"{file}:Metric")], task)),
+        ("Called", PluginError, lambda: OwnMetrics([OwnMetric(name=f"{file}:Called")], task)),
+        ("Watcher", ConfigError, lambda: loaded_callbacks([CallbackPlugin(name=f"{file}:Watcher")])),
+    ]
+    for name, kind, call in places:
+        with pytest.raises((RlganError, ValidationError)) as raised:
+            call()
+        error = raised.value if isinstance(raised.value, RlganError) else refused_config(raised.value)
+        assert (type(error), error.code, error.fields["size"]) == (kind, "size_of_mine", 3), name
+        assert f"refuses.py:{name}" in str(error) and str(error).endswith("options.size: is 3. Set it to 4."), name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,15 @@ from pydantic import ValidationError
 
 from rlgan.base.errors import CheckpointError, ConfigError, PluginError
 from rlgan.config.config import Config
+from rlgan.config.paths import refused as refused_config
 from rlgan.config.paths import to_dict
 from rlgan.envs.tasks import build_task
 from rlgan.envs.tasks.task import Task
 from rlgan.evaluation.evaluator import EvaluationSettings, Evaluator, selection_view
 from rlgan.evaluation.own_metrics import OwnMetric, OwnMetrics, metric_of
+from rlgan.extensions import reading_a_folder
 from rlgan.generators import build_generator
+from rlgan.metrics.quantity import legend_of
 from rlgan.report.html import svg_size
 from rlgan.runs.run import _require_same_run
 from rlgan.schedule.model_selection import BestGenerator, SelectionState, after_measurement
@@ -102,6 +106,88 @@ def test_evaluator_measures_them_of_samples_and_of_real_sequences(task: Task, wr
     assert torch.equal(measured.tokens, without.tokens)
 
 
+# Directions of several values
+
+SEVERAL = """
+def f(texts):
+    return {'good': 1.0, 'bad': 2.0, 'size': len(texts), 'yardstick': 3.0}
+
+f.directions = {'good': 'max', 'bad': 'min', 'size': 'none', 'yardstick': 'beside'}
+"""
+
+
+def test_a_metric_declares_the_direction_of_each_of_its_values(task: Task, write: Write) -> None:
+    metric = write(SEVERAL, "f")
+    assert metric.directions == {"good": "max", "bad": "min", "size": "none", "yardstick": "beside"}
+    found = OwnMetrics([metric], task).measure(task.train[:3], None)
+    values = {"eval/own_f_good": 1.0, "eval/own_f_bad": 2.0, "eval/own_f_size": 3.0, "eval/own_f_yardstick": 3.0}
+    assert found == values | {"eval/own_f_size_gap": abs(3.0 - len(task.test))}  # only what is two-sided has a distance
+    facts = {name.removeprefix("eval/own_f_"): metric.quantity(name.removeprefix("eval/")) for name in found}
+    assert {name: one.better for name, one in facts.items()} == {
+        "good": "higher", "bad": "lower", "size": None, "size_gap": "lower", "yardstick": None,
+    }  # fmt: skip
+    assert facts["yardstick"].direction == "to compare others with" and facts["size"].direction == "as real data"
+    legend = legend_of([facts["good"], facts["yardstick"]])
+    assert legend.endswith("↑ higher is better, own_f_yardstick: to compare others with.")
+    assert metric.note(has_gap=True).endswith(
+        "; higher is better: good; lower is better: bad; own_f_NAME_gap is its distance from real data: size; "
+        "to compare others with: yardstick"
+    )
+    kept = {"evaluation": {"metrics": [to_dict(metric)]}}
+    with reading_a_folder():  # nothing is loaded, and it is known all the same
+        assert EvaluationSettings.model_validate(kept["evaluation"]).metrics[0].directions == metric.directions
+
+
+def test_selection_goes_by_the_direction_of_the_value(task: Task, write: Write) -> None:
+    evaluation = EvaluationSettings(num_sequences=8, metrics=(write(SEVERAL, "f"),))
+    evaluator = Evaluator(selection_view(task), evaluation, 0)
+    ways = {name: evaluator.is_higher_better(f"own_f_{name}") for name in ("good", "bad", "size")}
+    assert ways == {"good": True, "bad": False, "size": False}
+    generator = build_generator(tiny_config().generator, task.space)
+    assert evaluator.figure(generator, "own_f_good") == 1.0
+    assert evaluator.figure(generator, "own_f_size") == abs(8 - len(task.valid))
+    tiny_config({"selection": BestGenerator(measure="own_f_bad")}, evaluation=evaluation)
+    for name in ("own_f_yardstick", "own_f", "own_f_godo", "own_f_good_gap"):
+        with refused(ValidationError, "measure_unknown", match="own_f_good, own_f_bad, own_f_size;"):
+            tiny_config({"selection": BestGenerator(measure=name)}, evaluation=evaluation)
+
+
+@pytest.mark.parametrize(
+    ("declared", "code", "described"),
+    [
+        ("['good']", "metric_directions_form", r"is \['good'\] \(list\)"),
+        ("{'good': 'maximum'}", "metric_directions_value", "'maximum'.*one of min, max, none, beside.*'max'"),
+        ("{'good': ['max']}", "metric_directions_value", "one of min, max, none, beside"),
+        ("{'good_gap': 'min'}", "metric_directions_key", "'good_gap'"),
+        ("{'gap': 'min'}", "metric_directions_key", "'gap'"),
+        ("{'': 'min'}", "metric_directions_key", "''"),
+        ("{1: 'min'}", "metric_directions_key", "1"),
+    ],
+)
+def test_a_wrong_declaration_is_told(write: Write, declared: str, code: str, described: str) -> None:
+    with pytest.raises(ValidationError) as raised:
+        write(f"def f(texts):\n    return {{'good': 1.0}}\n\nf.directions = {declared}\n", "f")
+    error = refused_config(raised.value)
+    assert error.code == code and re.search(described, str(error))
+
+
+def test_what_is_returned_must_be_declared(task: Task, write: Write) -> None:
+    text = "def f(texts):\n    return RETURNED\n\nf.directions = {'validty': 'max', 'other': 'min'}\n"
+    with refused(PluginError, "metric_direction_missing", match="'validity'.*Did you mean 'validty'"):
+        OwnMetrics([write(text.replace("RETURNED", "{'validity': 1.0}"), "f")], task)
+    with refused(PluginError, "metric_directions_of_one"):
+        OwnMetrics([write(text.replace("RETURNED", "1.0"), "f")], task)
+    # What is not returned for these texts may be for others.
+    OwnMetrics([write(text.replace("RETURNED", "{'other': 1.0}"), "f")], task)
+
+
+def test_the_setting_cannot_contradict_what_is_declared(write: Write) -> None:
+    with refused(ValidationError, "metric_direction_declared", {"direction": "max"}):
+        write(SEVERAL, "f", direction="max")
+    with refused(ValidationError, "plugin_fact_contradicted"):
+        write(SEVERAL, "f", directions={"good": "min"})
+
+
 # Selection
 
 
@@ -162,6 +248,11 @@ def test_objective_is_the_distance_from_real_sequences(task: Task) -> None:
     assert objective_for(task, "own_length_gap").sides == ("eval/own_length_gap",)  # a trial knows the name alone
     with refused(ConfigError, "objective_one_direction", {"objective": "own_share"}):
         objective_for(task, "own_share", logged)
+    with refused(ConfigError, "objective_one_direction", match="own_length_gap"):  # there is one
+        objective_for(task, "own_length", logged)
+    for asked in ("own_share", "own_share_gap"):  # which has none: its direction is not none
+        with refused(ConfigError, "objective_one_direction", match=r"direction none \(own_length_gap\)"):
+            objective_for(task, asked, logged)
     with refused(ConfigError, "objective_never_logged", match="Did you mean 'own_length_gap'"):
         objective_for(task, "own_lenght_gap", logged)
 
@@ -283,3 +374,35 @@ def test_a_metric_may_draw_texts(tmp_path: Path, body: str, code: str | None) ->
         return
     with refused(PluginError, code, match="draws.py"):
         OwnMetrics(metrics, task).drawn(["a"])
+
+
+# ---------------------------------------------------------------------------- what texts stand for
+
+IDENTIFIES = """
+class Names:
+    def __call__(self, texts): return 1.0
+    def identify(self, texts):
+        BODY
+"""
+
+
+def test_a_metric_says_which_texts_stand_for_the_same(task: Task, write: Write) -> None:
+    body = "return [None if text == 'x' else text.lower() for text in texts]"
+    names = write(IDENTIFIES.replace("BODY", body), "Names")
+    assert OwnMetrics([write(LENGTH), names], task).identified(["A", "a", "x", "y"]) == ["a", "a", "x", "y"]
+    assert OwnMetrics([write(LENGTH)], task).identified(["A", "a"]) == ["A", "a"]  # no metric tells
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ("return texts[1:]", "metric_identify_returned"),
+        ("return [1 for text in texts]", "metric_identify_returned"),
+        ("return 'ab'", "metric_identify_returned"),
+        ("raise ValueError('no name')", "metric_identify_raised"),
+    ],
+)
+def test_what_is_no_list_of_names_is_told(task: Task, write: Write, body: str, code: str) -> None:
+    metrics = OwnMetrics([write(IDENTIFIES.replace("BODY", body), "Names")], task)
+    with refused(PluginError, code, match="metric 'Names'.*identify"):
+        metrics.identified(["a", "b"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -52,9 +53,15 @@ class Seen:
 def test_the_best_samples_are_different_ones_with_the_largest_rewards() -> None:
     task = build_task(TASK)
     tokens = torch.tensor([[1], [3], [0], [2], [3], [1]]).expand(6, task.space.max_length).clone()
-    found = OwnReward(Seen(), task, 5, 3, STATE).best(Measurement({}, tokens), 2)
+    found = OwnReward(Seen(), task, 5, 3, STATE).best(Measurement({}, tokens), 2, list)
     assert found == [Rewarded(task.decode(tokens[1:2])[0], 3.0), Rewarded(task.decode(tokens[3:4])[0], 2.0)]
-    assert len(OwnReward(Seen(), task, 5, 3, STATE).best(Measurement({}, tokens), 9)) == 3  # of five, one without
+    assert len(OwnReward(Seen(), task, 5, 3, STATE).best(Measurement({}, tokens), 9, list)) == 3  # of five, one without
+
+    def alike(texts: Sequence[str]) -> list[str]:  # the tokens 2 and 3 stand for the same
+        return ["same" if int(row[0]) in (2, 3) else text for row, text in zip(tokens, texts, strict=False)]
+
+    found = OwnReward(Seen(), task, 5, 3, STATE).best(Measurement({}, tokens), 9, alike)
+    assert [one.reward for one in found] == [3.0, 1.0]
 
 
 def test_the_first_samples_are_scored_as_far_as_the_run_is() -> None:

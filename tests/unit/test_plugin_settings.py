@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import json
 import re
+import typing
+from enum import Enum
 from pathlib import Path
 
 import pytest
+import torch
 
+from rlgan.api.settings import flat
 from rlgan.base.errors import ConfigError
 from rlgan.base.search_priors import Choice, Uniform
 from rlgan.base.settings import FreeOnResume, OfTheStart, facts_of, parts_of
 from rlgan.cli.typed import train_command
 from rlgan.config.config import Config
-from rlgan.config.paths import documentation, flatten, from_dict, override, to_dict
+from rlgan.config.paths import documentation, flatten, from_dict, merge, override, settable_paths, to_dict
 from rlgan.extensions import Plugin
+from rlgan.extensions.calling import _types_of
 from rlgan.presets.effects import require_effect
 from rlgan.presets.quick import quick
 from rlgan.tuning import Study
 from rlgan.tuning.search.proposals import Proposals, RandomSource
 from tests.support.commands import ask
 from tests.support.errors import refused
+from tests.support.tiny import tiny_config
 
 NETWORK = """
 from torch import nn
@@ -108,6 +114,38 @@ def test_an_option_of_another_type_than_its_parameter_is_refused(future: str, tm
             of(file, **{name: value})
 
 
+@pytest.mark.parametrize(
+    "written",
+    [
+        "int", "None", "float | None", "Optional[int]", "typing.Optional[str]", "Union[int, str, None]", "'int'",
+        "Literal['a', 2, None]", "Literal[-1, True]", "int | Literal['auto']", "Optional['int']", "Literal['a'] | None",
+        "Color", "list[int]", "int | Color", "Optional[Color]", "torch.Tensor", "Literal[Color.RED]",
+        "Annotated[int, 3]", "dict[str, int] | None",
+    ],
+)  # fmt: skip
+def test_an_annotation_says_the_same_as_text(written: str) -> None:
+    class Color(Enum):
+        RED = 1
+
+    names = {name: getattr(typing, name) for name in ("Optional", "Union", "Literal", "Annotated")}
+    evaluated = eval(written, {"typing": typing, "torch": torch, "Color": Color, **names})
+    if not isinstance(evaluated, str):
+        assert set(map(repr, _types_of(written) or ())) == set(map(repr, _types_of(evaluated) or ()))
+    is_checked = not re.search("Color|list|torch|Annotated|dict", written)
+    assert (_types_of(written) is not None) == is_checked
+
+
+@pytest.mark.parametrize(
+    "written", ["a remark", "int |", "", "open('touched', 'w') and int", "lambda: 0", "3", "x[0][1]"]
+)
+def test_an_annotation_that_is_no_type_is_not_checked_and_not_executed(
+    written: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert _types_of(written) is None
+    assert not list(tmp_path.iterdir())
+
+
 def test_another_name_is_another_plug_in(file: Path) -> None:
     config = of(file)
     other = override(config, {"generator.name": f"{file}:Other", "generator.options.depth": 2})
@@ -159,6 +197,52 @@ def test_a_study_varies_them(file: Path) -> None:
         Study("mine", "a question", "quick", {"generator.options.width": None}, changes).space(None, {})
     with refused(ConfigError, "study_setting", {"study": "mine"}):
         Study("mine", "a question", "quick", {"generator.options.height": Choice((1, 2))}, changes).space(None, {})
+
+
+def test_an_option_may_be_named_as_the_choice_of_an_axis_is(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file.write_text(NETWORK + '\nclass Kinds(Net):\n    def __init__(self, space, width=4, kind="a"):\n        pass\n')
+    changes = {"generator": f"{file}:Kinds", "generator.options.kind": "b"}
+    config = override(quick(), changes)
+    assert isinstance(config.generator, Plugin) and config.generator.options == {"kind": "b"}
+    assert override(quick(), {**changes, "optimizers.generator.kind": "sgd"}).optimizers.generator.kind == "sgd"
+    assert merge({"generator.options.kind": "a"}, {"generator-options": 1, "credit.kind": "terminal"}) == {
+        "generator.options.kind": "a", "generator_options": 1, "credit": "terminal",
+    }  # fmt: skip
+    asked = ("show-config", "quick", "--generator", f"{file}:Kinds", "--generator.options.kind", "b", "--json")
+    shown = ask(capsys, *asked)
+    assert shown.status == 0 and json.loads(shown.out)["generator"]["options"] == {"kind": "b"}
+    assert flat({"generator": to_dict(config.generator)})["generator.options.kind"] == "b"
+    paths = settable_paths(to_dict(config))
+    assert "generator.options.kind" in paths and not {"generator.options", "generator.kind"} & set(paths)
+    axes = {"generator.options.kind": Choice(("a", "b")), "generator.options.width": Choice((4, 8))}
+    study = Study("mine", "a question", "quick", axes, {"generator": changes["generator"]})
+    assert [axis.path for axis in study.space(None, {}).axes] == list(axes)
+    assert [axis.path for axis in study.space(None, {"generator.options.kind": "a"}).axes] == [
+        "generator.options.width"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "advice"),
+    [
+        ("task.mode", "It belongs to task='oracle'.* Set task.options.mode instead"),
+        ("task.nonsense", "Set task.options.nonsense instead"),
+        ("generator.hidden", "It belongs to generator='lstm'.* Set generator.options.hidden instead"),
+        ("evaluation.metrics.0.scale", r"timeout_s\. The options .* Set evaluation.metrics.0.options.scale instead"),
+        ("evaluation.metrics.0.directon", "Did you mean 'evaluation.metrics.0.direction'"),
+        ("reward.functions.0.scale", "Set reward.functions.0.options.scale instead"),
+    ],
+)
+def test_what_a_plugin_does_not_have_may_be_an_option_of_it(file: Path, path: str, advice: str) -> None:
+    file.write_text(
+        NETWORK
+        + "\ndef f(texts):\n    return 1.0\n\ndef r(completions, **kwargs):\n    return [1.0] * len(completions)\n"
+    )
+    config = override(tiny_config(), {"evaluation.metrics": f"{file}:f", "reward": f"{file}:r", "credit": "terminal"})
+    config = override(config, {"generator": f"{file}:Net"})
+    with refused(ConfigError, "setting_unknown", {"path": path}) as raised:
+        override(config, {"task": "molecules", path: 3})
+    assert re.search(advice, str(raised.value)), str(raised.value)
 
 
 def test_show_config_shows_them(file: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -36,6 +36,14 @@ def test_without_a_terminal_there_is_a_line_a_measurement(capsys: pytest.Capture
     assert lines == ["[     0 s] MLE epoch 3    train NLL 1.500", "done"]
 
 
+def test_a_generator_with_a_latent_shows_its_bound_and_what_the_latent_says(capsys: pytest.CaptureFixture[str]) -> None:
+    progress = Progress(Activity(Clock()))
+    measured = Measurement({}, torch.zeros(1, 1))
+    progress.iteration(Iteration("mle", 3, {"eval/nll_gen_bound": 2.5, "eval/latent_kl": 0.25}, measured))
+    progress.close()
+    assert capsys.readouterr().out == "[     0 s] MLE epoch 3    NLL_gen ≤ 2.500  latent KL 0.250\n"
+
+
 def simulated(activity: Activity, clock: Clock, progress: Progress) -> list[float]:
     """Times at which lines come in a run of long stages, looked at every second as `watching` does."""
     times: list[float] = []

@@ -121,6 +121,12 @@ def test_panels_are_those_with_data_and_curves_run_through_all_phases(tmp_path: 
     assert png_size(tmp_path / "curves.png") == (1560, 792)
 
 
+def test_a_bound_on_the_likelihood_is_a_curve_too(tmp_path: Path) -> None:
+    rows = [row(1, "mle", mle__nll_gen_bound=5.2), row(2, "adversarial", eval__nll_gen_bound=4.8)]
+    figure = plot_learning_curves(rows, tmp_path / "curves.png")
+    assert curves(figure, "Likelihood") == {"NLL_gen, upper bound": [(1, 5.2), (2, 4.8)]}
+
+
 def test_every_panel_has_units_and_a_legend_of_its_curves(tmp_path: Path) -> None:
     figure = plot_learning_curves(RUN, tmp_path / "curves.png")
     assert [axes.get_ylabel() for axes in figure.axes] == ["nats per token", "share", "units of its loss"]

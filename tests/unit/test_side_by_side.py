@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,30 @@ def test_controls_at_other_temperatures_are_dots_without_names(tmp_path: Path, m
     _, _, *points = axes.get_lines()
     assert [(point.get_marker(), *point.get_data()[0]) for point in points] == [("s", 2.9), ("*", 2.8), (".", 2.1)]
     assert [child.get_text() for child in axes.get_children() if isinstance(child, Annotation)] == ["mle continued"]
+
+
+def test_metrics_of_ones_own_have_their_direction_where_runs_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(side_by_side, "history", lambda run, names: {})
+    monkeypatch.setattr(side_by_side, "read_table", lambda run, name: None)
+
+    def of(name: str, params: dict[str, str]) -> LoggedRun:
+        values = {"final/this_run/own_f_good": 1.0}
+        return LoggedRun(name, name, "FINISHED", "experiment", None, params, {}, values, 0, "uri")
+
+    def metric(direction: str) -> dict[str, str]:
+        one = {"kind": "plugin", "name": "f.py:f", "digest": "d", "directions": {"good": direction}}
+        return {"evaluation.metrics": json.dumps([one])}
+
+    def shown(*runs: LoggedRun) -> str:
+        return table_text(side_by_side.side_by_side(runs))
+
+    one, same, other = of("a", metric("max")), of("b", metric("max")), of("c", metric("min"))
+    assert "own_f_good ↑" in shown(one, same) and "↑ higher is better" in shown(one, same)
+    assert "own_f_good ↑" not in shown(one, other) and "own_f_good ↓" not in shown(one, other)
+    cut = {"evaluation.metrics": metric("max")["evaluation.metrics"][:-9] + "…"}
+    assert "own_f_good ↑" not in shown(of("d", cut))  # as a server cuts what is long
+    nobody = {"evaluation.metrics": '[{"kind": "plugin", "name": "f.py:f"}]'}
+    assert "own_f_good ↑" not in shown(of("e", nobody))
 
 
 def test_what_each_run_says_of_itself_stands_in_the_table_and_on_the_page(

@@ -239,6 +239,11 @@ def test_the_log_says_what_was_chosen_and_why(lines: Path) -> None:
         "set by you:",
         "  generator.hidden 48 (from the data: 128)",
     )
+    both = override(config, {"generator.hidden": 48, "generator.embedding": 16})
+    assert size_notes(both, task)[:2] == (
+        "sizes for 320 sequences of about 9 words, vocabulary 22: those of quick",
+        "set by you:",
+    )
     assert size_notes(preset("seqgan", settings), task) == (
         "seqgan keeps its published sizes. For 320 sequences of about 9 words, vocabulary 22, quick would choose:",
         "  generator.embedding 128 (here 32), generator.hidden 128 (here 32)",

@@ -16,10 +16,12 @@ from rlgan.adversary.settings import AdversarySettings
 from rlgan.base.errors import ConfigError, ShapeError
 from rlgan.base.weights import load_weights
 from rlgan.config.config import Config
+from rlgan.config.paths import override
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.tasks import build_task
 from rlgan.envs.testing import all_sequences, random_sequences
 from rlgan.envs.transition import sequence_mask
+from rlgan.evaluation import evaluator as evaluator_module
 from rlgan.evaluation.evaluator import Measurement
 from rlgan.generators import LSTM, ConditionalVAE, LatentSequenceGenerator, SequenceVAE, build_generator
 from rlgan.generators.vae import _seeds_of
@@ -33,6 +35,8 @@ from rlgan.policy.objectives import InverseSoftQ
 from rlgan.policy.pair_objectives import Implicit
 from rlgan.policy.teacher_forcing import MixedPrefix, MixedTeacherForcing, ScheduledSampling, TeacherForcingByExample
 from rlgan.presets.controls import control
+from rlgan.presets.registry import preset as build
+from rlgan.runs.comparison import _tables, compare
 from rlgan.sampling.records import Experience, stacked
 from rlgan.sampling.sampler import continue_prefixes, sample, stream
 from rlgan.training.measuring import LatentWatch
@@ -457,3 +461,43 @@ def test_figures_of_two_runs_of_one_seed_are_the_same() -> None:
             runs.append([numbers(unit) for unit in finish(Trainer(config, task, parts))])
     assert runs[0] == runs[1]
     assert replace(real_rows(2, 3)).rows(torch.tensor([1])).infers_latents.tolist() == [1.0]
+
+
+@pytest.mark.parametrize(
+    ("preset", "changes", "code", "fitting"),
+    [
+        ("vae_seqgan", {"task": "transduction"}, "generator_reads_no_conditions", "cvae"),
+        ("quick", {"generator": "cvae"}, "generator_reads_conditions", "vae"),
+        ("quick", {"generator": "seq2seq_lstm"}, "generator_reads_conditions", "lstm or transformer"),
+    ],
+)
+def test_advice_names_the_generator_that_reads_what_the_task_gives(
+    preset: str, changes: dict[str, str], code: str, fitting: str
+) -> None:
+    with refused(ConfigError, code, match=rf"Use generator {fitting}[.,]"):
+        override(build(preset), changes)
+
+
+def test_the_table_has_what_is_known_of_latents_and_no_empty_columns() -> None:
+    latent = {"nll_oracle": 4.6, "nll_gen_bound": 2.7, "latent_kl": 3.5, "active_units": 15.0, "latent_rank": 6.3}
+    rows = [
+        {"name": "real data", "temperature": None, "nll_oracle": 1.7},
+        {"name": "run", "temperature": 1.0, **latent},
+    ]
+    text = "\n".join(_tables(build_task(TASK), rows))
+    first, of_latents = (block.splitlines() for block in text.strip().split("\n\n"))
+    assert first[0].split() == ["name", "temperature", "nll_oracle", "nll_gen_bound"] and len(first) == 4
+    assert of_latents[0].split() == ["name", "temperature", "latent_kl", "active_units", "latent_rank"]
+    assert [line.split()[0] for line in of_latents[2:]] == ["run"]  # real sequences have no latent
+
+
+@pytest.mark.heavy
+def test_the_end_of_a_run_tells_that_its_generator_ignores_its_latent(monkeypatch: pytest.MonkeyPatch) -> None:
+    config, task = tiny_config(generator=VAE), build_task(TASK)
+    monkeypatch.setattr(evaluator_module, "active_units", lambda means: 0)
+    with build_parts(config, task) as parts:
+        trainer = Trainer(config, task, parts)
+        finish(trainer)
+        found = compare(config, task, trainer, lambda _: None)
+    assert "\nPosterior collapse: the generator ignores its latent." in found.text
+    assert any(one.startswith("Posterior collapse") and one.endswith("generator.kl_weight.") for one in found.sentences)

@@ -14,7 +14,7 @@ from rlgan.base.errors import ConfigError, DataError, RlganError
 from rlgan.base.settings import Settings, settings_in
 from rlgan.config.config import Config
 from rlgan.config.paths import from_dict
-from tests.support.error_codes import COMPUTED, raised, raised_in
+from tests.support.error_codes import COMPUTED, cell, page, raised, raised_in
 from tests.support.plain_words import MOST_WORDS, avoided, complaints, said, said_in, sentences
 
 # Codes
@@ -26,6 +26,19 @@ def test_an_error_without_a_code_is_found() -> None:
         (None, "ConfigError", "a: b."),
         ("d", "DataError", "…: c."),
     ]
+
+
+def test_the_page_of_errors_has_no_full_stop_behind_a_sentence_that_is_a_value() -> None:
+    source = """ConfigError(f"a={a}: " + (b.advice or f"Use {c}") + ".", code="one")
+ConfigError(f"a: choose one of {b}.{nearest(a, b)} Fix it.{own_lines(c, d)}", code="two")
+ConfigError(f"is wrong. {advice}.", code="three")
+ConfigError(f"give {b}.{hint}", code="four")
+ConfigError(f"set options.{name}.", code="five")
+"""
+    assert [cell(one.text) for one in raised_in("f.py", source)] == [
+        "a=…: Use ….", "a: choose one of …. Fix it.", "is wrong. …", "give ….", "set options.….",
+    ]  # fmt: skip
+    assert not re.findall(r"(?<![.\w])[.!?] …\.(?= )|…\.… [A-Z]", page())
 
 
 def test_each_code_names_one_rule() -> None:

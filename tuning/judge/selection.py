@@ -7,7 +7,7 @@ BLEU, and a discriminator's reward is won by fooling it (docs/metrics.md). So th
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -159,16 +159,27 @@ def _is_own_gap(side: str) -> bool:
     return side.startswith(f"eval/{OWN}") and side.endswith(GAP)
 
 
+def _listed(gaps: Sequence[str]) -> str:
+    """Names of distances that there are, behind what they are."""
+    return f" ({', '.join(one.removeprefix('eval/') for one in gaps)})" if gaps else ""
+
+
 def _require_honest(name: str, side: str, fitting: str, logged: Collection[str] | None) -> None:
     own = [] if logged is None else [one for one in logged if _is_own_gap(one)]
     if _is_own_gap(side) and (logged is None or side in logged):
         return
-    if side.startswith(f"eval/{OWN}") and logged is not None and side in logged:
-        figure = side.removeprefix("eval/")
+    if side.startswith(f"eval/{OWN}") and logged is not None and (figure_side := side.removesuffix(GAP)) in logged:
+        figure = figure_side.removeprefix("eval/")
+        has_gap = f"{figure_side}{GAP}" in logged
         raise ConfigError(
-            f"objective {name}: {figure} is better in one direction only, so it does not show what is lost in "
-            f"exchange. Select by its distance from real sequences, {figure}{GAP}, which is available for metrics "
-            "with direction none.",
+            f"objective {name}: {figure} "
+            + (
+                "alone does not show what is lost in exchange. Select by its distance from real sequences, "
+                f"{figure}{GAP}."
+                if has_gap
+                else "is better in one direction only, so it does not show what is lost in exchange. Select by the "
+                f"distance from real sequences of a figure with direction none{_listed(own)}, or by {fitting}."
+            ),
             code="objective_one_direction",
             fields={"objective": name},
         )

@@ -17,7 +17,7 @@ from rlgan.base.errors import ConfigError, nearest
 from rlgan.base.search_priors import Choice, LogUniform, NotSearched, Prior, Uniform
 from rlgan.base.settings import Settings
 from rlgan.config.config import Config
-from rlgan.config.paths import all_paths, flatten, override, settings_classes, to_dict, typed, variants_of
+from rlgan.config.paths import all_paths, axis_path, flatten, override, settings_classes, to_dict, typed, variants_of
 
 Point = dict[str, Any]
 """Dotted path, or name of a bundle → value."""
@@ -206,7 +206,7 @@ def reachable(dimensions: Iterable[Axis], base: Config) -> Iterator[tuple[str, s
         if isinstance(axis.prior, Choice):
             yield from ((axis.path, value) for value in axis.prior.values)
     flat = flatten(to_dict(base))
-    yield from ((path.removesuffix(".kind"), kind) for path, kind in flat.items() if path.endswith(".kind"))
+    yield from ((axis_path(path), kind) for path, kind in flat.items() if axis_path(path) != path)
 
 
 def _no_axis(base: Config, name: str, known: Sequence[str]) -> ConfigError:

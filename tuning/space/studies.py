@@ -28,7 +28,7 @@ from typing import Any
 from rlgan.base.errors import ConfigError, nearest
 from rlgan.base.search_priors import Choice, LogUniform, Prior, Uniform, read_prior
 from rlgan.config.config import Config
-from rlgan.config.paths import check_value, merge, override
+from rlgan.config.paths import axis_path, check_value, merge, override
 from rlgan.envs.tasks import TaskSettings
 from rlgan.presets.registry import draft, override_draft
 
@@ -87,7 +87,7 @@ class Study:
                 code="study_of_leaked_features",
                 fields={"study": self.name, "generator": base.generator.kind},
             )
-        fixed = {path.replace("-", "_").removesuffix(".kind") for path in changes}
+        fixed = {axis_path(path.replace("-", "_")) for path in changes}
         options = self._options_of_plugins(base)
         whole = space(base, [path for path in self.axes if path not in options], self.bundles)
         chosen = tuple(

@@ -18,27 +18,22 @@ def readers_of_conditions(fields: Fields) -> Iterator[Problem]:
     """What the task gives with each sequence, generator and discriminator must read, and nothing else."""
     task, generator, network = fields.task, fields.generator, fields.discriminator
     if task.gives_conditions and not generator.reads_conditions:
+        fitting = "seq2seq_lstm, seq2seq_transformer or seq2seq_relational_memory"
+        fitting = "cvae" if generator.latent_width else "pair_manager_worker" if generator.sets_goals else fitting
         yield Problem(
             "generator_reads_no_conditions",
             {"generator": generator.kind},
-            (
-                f"cannot read the conditions of task={task.kind!r}. Use generator seq2seq_lstm, seq2seq_transformer or "
-                "seq2seq_relational_memory."
-                if not generator.sets_goals
-                else f"cannot read the conditions of task={task.kind!r}. Use generator pair_manager_worker."
-            ),
+            f"cannot read the conditions of task={task.kind!r}. Use generator {fitting}.",
         )
     if generator.needs_conditions and not task.gives_conditions:
+        fitting = (
+            "vae" if generator.latent_width else "manager_worker" if generator.sets_goals else "lstm or transformer"
+        )
         yield Problem(
             "generator_reads_conditions",
             {"generator": generator.kind},
-            (
-                f"needs conditions, but task={task.kind!r} has none. Use generator lstm or transformer, or a task of "
-                "pairs (--pairs, or --source and --target)."
-                if not generator.sets_goals
-                else f"needs conditions, but task={task.kind!r} has none. Use generator manager_worker, or a task of "
-                "pairs (--pairs, or --source and --target)."
-            ),
+            f"needs conditions, but task={task.kind!r} has none. Use generator {fitting}, or a task of pairs (--pairs, "
+            "or --source and --target).",
         )
     if "targets" in fields.reward.reads and not task.gives_conditions:
         yield Problem(

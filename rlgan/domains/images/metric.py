@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,13 @@ class Images:
     Both sides are decoded from tokens, so that what the VQ-VAE loses is on both. Values are comparable only for the
     same networks and the same number of images (Heusel et al. 2017; Chong & Forsyth 2020).
     """
+
+    directions: ClassVar[Mapping[str, str]] = {
+        "fid": "min",
+        "fid_train": "beside",
+        "memorised": "min",
+        "class_match": "max",
+    }
 
     def __call__(
         self,

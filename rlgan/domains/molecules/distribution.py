@@ -11,7 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +42,16 @@ class Molecules:
     Raises:
         ConfigError: rdkit is not installed, or fcd_torch where it is asked for.
     """
+
+    directions: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(("validity", "unique", *_FIRST, "novelty"), "max"),
+        "int_div": "none",  # noise is more diverse than molecules are
+        **dict.fromkeys(("snn", "frag", "scaf", "filters"), "max"),
+        **dict.fromkeys([f"w1_{name}" for name in _PROPERTIES], "min"),
+        "fcd": "min",
+        "fcd_score": "max",
+        "kl": "max",
+    }
 
     def __init__(self, fcd: bool = False, guacamol: bool = False) -> None:
         require_rdkit("metric molecules")
@@ -94,6 +104,10 @@ class Molecules:
         if self._guacamol:
             figures["kl"] = guacamol_scores(valid, training)["kl"]
         return figures
+
+    def identify(self, texts: Sequence[str]) -> list[str | None]:
+        """Canonical SMILES of each text; None of one that is no molecule."""
+        return [canonical(text) for text in texts]
 
     def draw(self, texts: Sequence[str], legends: Sequence[str] | None = None) -> str:
         """The molecules as an SVG; see `rlgan.domains.molecules.drawing.grid`.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from .chemistry import molecule, quiet, require_rdkit
+from .chemistry import as_smiles, molecule, quiet, require_rdkit
 
 PER_ROW = 5
 _WIDTH, _HEIGHT = 240, 200
@@ -15,9 +15,11 @@ _MOST_OF_A_LEGEND = 34
 def grid(texts: Sequence[str], legends: Sequence[str] | None = None) -> str:
     """Structures, five in a row, each above its legend; a text that is no molecule has an empty place.
 
+    A legend is cut to what fits, and has SMILES in the place of SELFIES, which are several times as long.
+
     Args:
         texts: SMILES strings or SELFIES, at least one.
-        legends: one for each; None takes the texts, cut to what fits.
+        legends: one for each; None takes the texts.
 
     Returns:
         An SVG.
@@ -30,7 +32,10 @@ def grid(texts: Sequence[str], legends: Sequence[str] | None = None) -> str:
     from rdkit.Chem import rdDepictor
     from rdkit.Chem.Draw import MolDraw2DSVG
 
-    below = [_cut(text) for text in (texts if legends is None else legends)]
+    below = [
+        _cut(legend.replace(text, as_smiles(text)) if text else legend)
+        for text, legend in zip(texts, texts if legends is None else legends, strict=True)
+    ]
     # Copies, since what is remembered of a text is shared. One without atoms keeps its place empty.
     found = [Chem.Mol() if (one := molecule(text)) is None else Chem.Mol(one) for text in texts]
     columns = min(PER_ROW, len(texts))

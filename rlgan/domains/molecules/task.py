@@ -10,7 +10,17 @@ from typing import Literal, get_args
 import numpy as np
 
 from rlgan.base.errors import ConfigError, DataError
-from rlgan.envs.reading import FileFormat, How, TextFile, Wanted, count, known_encoding, read_texts, which_lines
+from rlgan.envs.reading import (
+    FileFormat,
+    How,
+    TextFile,
+    Wanted,
+    count,
+    known_encoding,
+    known_separator,
+    read_texts,
+    which_lines,
+)
 from rlgan.envs.tasks import Task, text_task
 from rlgan.envs.tokenisers import SMILES_PATTERN
 
@@ -78,10 +88,9 @@ def molecules(
             "header": (header, None),
         }
         _refuse_of_files(given)
-    separator = {"\\t": "\t", "tab": "\t"}.get(separator or "", separator)
-    read = _read(
-        path, column, How(known_encoding(encoding), format, separator, quotes, header, options="--task.options.")
-    )
+    how = How(known_encoding(encoding), format, known_separator(separator), quotes, header, options="--task.options.")
+    how.require_effect()
+    read = _read(path, column, how)
     found = _cleaned(read.strings, read.numbers, salts, notation)
     names, bad, called = list(found.names), found.bad, read.path
     notes = [*read.notes, f"{called}: {count(len(names), 'molecule')}; left out: {found.told(read.unit)}"]

@@ -495,6 +495,9 @@ def test_a_run_of_images_is_resumed_drawn_and_sampled_as_pictures(
         assert (whole / name).read_bytes() == (tmp_path / "halves" / name).read_bytes()
     assert (whole / "report.html").read_text("utf-8").count("data:image/png") >= 4
     assert "own_images_class_match" in (whole / "table.txt").read_text("utf-8")
+    columns = {name for row in json.loads((whole / "table.json").read_text("utf-8")) for name in row}
+    own = {name for name in columns if name.startswith("own_images_")}
+    assert own == {f"own_images_{name}" for name in ("fid", "fid_train", "memorised", "class_match")}  # no distances
 
     # The folder of images and what was kept of the networks are not needed for samples.
     for file in (tmp_path / "cache" / "images").iterdir():

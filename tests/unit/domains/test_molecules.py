@@ -645,6 +645,19 @@ def test_without_rdkit_it_is_told_how_to_get_it(monkeypatch: pytest.MonkeyPatch)
 # ---------------------------------------------------------------------------- in a run
 
 
+def test_the_metric_says_which_way_each_figure_is_better() -> None:
+    metric = OwnMetric(name="molecules")
+    returned = Molecules(guacamol=True)(["CCO"], ["CCO", "CCN"], ["CCC"])
+    assert set(metric.directions) == {*returned, "fcd", "fcd_score"}
+    better = {name: metric.quantity(f"own_molecules_{name}").better for name in metric.directions}
+    assert {name for name, way in better.items() if way == "lower"} == {
+        "w1_logp", "w1_sa", "w1_qed", "w1_weight", "fcd",
+    }  # fmt: skip
+    assert [name for name, way in better.items() if way is None] == ["int_div"]
+    of_preset = preset("molecule_mle").evaluation.metrics[0]
+    assert of_preset.directions == metric.directions
+
+
 @pytest.mark.heavy
 def test_a_run_is_rewarded_and_measured_by_names(tmp_path: Path) -> None:
     path = tmp_path / "my.smi"
@@ -669,6 +682,7 @@ def test_a_run_is_rewarded_and_measured_by_names(tmp_path: Path) -> None:
     }
     run = rlgan.train(preset, settings=changes, out=tmp_path / "run", quiet=True)
     assert run.table["own_molecules_validity"].between(0, 1).all()
+    assert not any(name.endswith("_gap") and "int_div" not in name for name in run.table if "molecules" in name)
     assert run.table["own_molecules_novelty"].iloc[0] == 1.0  # no test molecule is a training one
     assert run.metrics["reward/qed_mean"].dropna().between(0, 1).all()
     assert run.metrics["reward/qed_invalid_share"].dropna().between(0, 1).all()
@@ -680,6 +694,7 @@ def test_a_run_is_rewarded_and_measured_by_names(tmp_path: Path) -> None:
     )
     pictures = {name: (tmp_path / "run" / name).read_text("utf-8") for name in ("samples.svg", "best.svg")}
     assert pictures["best.svg"] == grid([text for text, _ in best], [f"{reward:.3f}  {text}" for text, reward in best])
+    assert len({canonical(text) or text for text, _ in best}) == len(best)  # no molecule twice
     page = (tmp_path / "run" / "report.html").read_text("utf-8")
     assert page.count("data:image/svg+xml;base64") == 2 and "Best by your reward" in page
 
@@ -695,6 +710,18 @@ def test_a_picture_has_a_place_for_each_text_and_its_size() -> None:
     assert bonds[0] == bonds[2] >= 2 and bonds[1] == 0  # a text that is none has nothing
     assert molecule("CCO").GetNumConformers() == 0  # what is remembered has no places of atoms
     assert Molecules().draw(["CCO"]) == grid(["CCO"])
+
+
+def test_a_legend_has_smiles_in_the_place_of_selfies() -> None:
+    selfies = selfies_of(ASPIRIN)
+    assert selfies is not None and len(selfies) > 3 * len(ASPIRIN)
+    assert grid([selfies], [f"0.912  {selfies}"]) == grid([selfies], [f"0.912  {smiles_of(selfies)}"])
+    assert grid([selfies]) == grid([selfies], [smiles_of(selfies)])
+    assert grid(["C("], ["0.000  C("]) == grid(["C("], ["0.000  C("])  # what is none stays as it is
+
+
+def test_texts_of_one_molecule_are_the_same() -> None:
+    assert Molecules().identify(["OCC", "CCO", "[C][C][O]", "C("]) == ["CCO", "CCO", "CCO", None]
 
 
 def test_sequences_of_a_domain_of_ones_own_are_drawn_by_the_command(
