@@ -248,8 +248,10 @@ def _of_pairs(
     # Words and records belong to the sequences of the run's data, which these are not.
     conditions = replace(
         task.conditions,
-        **given,
-        distribution=own,
+        train=given["train"],
+        valid=given["valid"],
+        test=given["test"],
+        distribution=own,  # type: ignore[arg-type]  # its entropy is a property
         stream=conditions_of,
         valid_words=None,
         test_words=None,
@@ -262,7 +264,9 @@ def _of_pairs(
     return replace(
         task,
         name="teacher",
-        **drawn,
+        train=drawn["train"],
+        valid=drawn["valid"],
+        test=drawn["test"],
         oracle=None,
         notes=notes,
         conditions=conditions,
