@@ -375,6 +375,25 @@ def test_a_language_model_teaches_one_of_the_same_tokens(of_prompts: Path, tmp_p
         rlgan.train(of_model("other"), out=tmp_path / "other", quiet=True)
 
 
+def test_prompts_alone_get_the_sequences_of_the_teacher(of_prompts: Path, tmp_path: Path) -> None:
+    language_models.write_records(tmp_path / "prompts.jsonl", [{"prompt": f"how {n}?"} for n in range(40)])
+    (tmp_path / "own.py").write_text("def short(tokens, mask):\n    return -mask.sum(1).float()\n", "utf-8")
+    model = {"kind": "folder", "path": str(of_prompts / "model")}
+    task = {"demonstrations": str(tmp_path / "prompts.jsonl"), "model": model, "form": "prompts_alone", "max_length": 4}
+    changes = {
+        "reward": f"{tmp_path / 'own.py'}:short", "schedule.adversarial_updates": 1, "schedule.g_batch": 8,
+        "schedule.g_group": 4, "evaluation.num_sequences": 16,
+    }  # fmt: skip
+    config = override(preset("grpo", DemonstrationsTask.model_validate(task)), SHORT | changes)
+    rlgan.train(config, out=tmp_path / "run", quiet=True)
+    taught = teacher(str(tmp_path / "run"))
+    check_task(taught)
+    assert taught.has_real_sequences and sequence_mask(taught.space, taught.train).sum() > len(taught.train)
+    named = {"task": "teacher", "task.options": {"run": str(tmp_path / "run")}}
+    student = override(preset("grpo", DemonstrationsTask.model_validate(task)), {**changes, **named})
+    assert student.task.has_real_sequences and student.task.knows_distribution
+
+
 # ------------------------------------------------------------------------------------------------------- refused
 
 
@@ -433,13 +452,16 @@ def test_a_teacher_without_likelihood_is_refused(tmp_path: Path) -> None:
 PAIRS_OF_WORDS = "".join(f"{one} and {one + 1}\t{one % 7} {one % 5}\n" for one in range(60))
 
 
+def of_file(folder: Path) -> PairsTask:
+    return PairsTask.model_validate({"input": {"kind": "tsv", "data": str(folder / "pairs.tsv")}})
+
+
 @pytest.fixture(scope="module")
 def of_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of a file of pairs."""
     folder = tmp_path_factory.mktemp("files")
     (folder / "pairs.tsv").write_text(PAIRS_OF_WORDS, "utf-8")
-    task = PairsTask.model_validate({"input": {"kind": "tsv", "data": str(folder / "pairs.tsv")}})
-    rlgan.train(override(by_likelihood(task=task), SHORT), out=folder / "run", quiet=True)
+    rlgan.train(override(by_likelihood(task=of_file(folder)), SHORT), out=folder / "run", quiet=True)
     return folder
 
 
@@ -453,6 +475,8 @@ def test_sources_of_a_file_are_read_and_answered_again(of_files: Path, tmp_path:
     check_task(task)
     assert task.conditions is not None and task.conditions.reading is not None and task.test_words is None
     assert all(" and " in one for one in task.conditions.decode(task.conditions.train))
+    # Words and measures belong to the targets of the file, which are not read.
+    assert not task.measures and task.conditions.test_words is None and build_task(of_file(of_files)).measures
     named = {"task": "teacher", "task.options": {"run": str(of_files / "run")}}
     rlgan.train(override(by_likelihood(), SHORT | named), out=tmp_path / "student", quiet=True)
     # The student reads texts as its teacher did.
