@@ -248,6 +248,7 @@ def test_a_stream_is_drawn_by_the_teacher(runs: Path) -> None:
     assert nll == pytest.approx(distribution.entropy, rel=0.02)
 
 
+@pytest.mark.heavy
 def test_a_teacher_may_have_had_a_teacher(runs: Path, tmp_path: Path) -> None:
     rlgan.train(student(runs / "fixed"), out=tmp_path / "second", quiet=True)
     first, second = teacher(str(runs / "fixed"), **SIZES), teacher(str(tmp_path / "second"))
@@ -269,6 +270,7 @@ def test_settings_declare_what_the_teacher_has(runs: Path) -> None:
         assert config.discriminator is None or config.discriminator.reads == "pairs", name
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     "generator", [Seq2SeqLSTM(embedding=4, hidden=3), Seq2SeqTransformer(width=4, heads=2, layers=1)]
 )
@@ -302,6 +304,7 @@ def test_all_that_is_learned_is_drawn_by_it_for_training_conditions(runs: Path) 
         assert all(one.conditions is not None and sets_of(one.conditions) <= known for one in shards)
 
 
+@pytest.mark.heavy
 def test_its_run_is_a_function_of_the_seed(runs: Path, tmp_path: Path) -> None:
     config = student(runs / "endless")
     for name in ("one", "again"):
@@ -309,6 +312,7 @@ def test_its_run_is_a_function_of_the_seed(runs: Path, tmp_path: Path) -> None:
     assert_ends_alike(tmp_path / "one", tmp_path / "again")
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("num_iterations", [1, 4])
 def test_its_run_goes_on_as_if_it_had_never_stopped(
     runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, num_iterations: int
@@ -347,6 +351,7 @@ def of_prompts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 SHORT_OF_MODELS = {"schedule.mle_epochs": 1, "schedule.mle_batch": 16, "evaluation.num_sequences": 16}
 
 
+@pytest.mark.heavy
 def test_a_language_model_teaches_one_of_the_same_tokens(of_prompts: Path, tmp_path: Path) -> None:
     run = of_prompts / "run"
     task = teacher(str(run), num_train=32)
@@ -375,6 +380,7 @@ def test_a_language_model_teaches_one_of_the_same_tokens(of_prompts: Path, tmp_p
         rlgan.train(of_model("other"), out=tmp_path / "other", quiet=True)
 
 
+@pytest.mark.heavy
 def test_prompts_alone_get_the_sequences_of_the_teacher(of_prompts: Path, tmp_path: Path) -> None:
     language_models.write_records(tmp_path / "prompts.jsonl", [{"prompt": f"how {n}?"} for n in range(40)])
     (tmp_path / "own.py").write_text("def short(tokens, mask):\n    return -mask.sum(1).float()\n", "utf-8")
@@ -470,6 +476,7 @@ def moved(folder: Path, to: Path) -> Path:
     return to
 
 
+@pytest.mark.heavy
 def test_sources_of_a_file_are_read_and_answered_again(of_files: Path, tmp_path: Path) -> None:
     task = teacher(str(of_files / "run"))
     check_task(task)
@@ -502,6 +509,7 @@ def test_data_of_the_teacher_that_is_missing_or_has_changed_is_named(of_files: P
         aside.rename(data)
 
 
+@pytest.mark.heavy
 def test_a_student_whose_teacher_is_gone_says_so_and_shows_what_it_has(
     runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -525,6 +533,7 @@ def test_a_student_whose_teacher_is_gone_says_so_and_shows_what_it_has(
     assert_ends_alike(tmp_path / "whole", tmp_path / "part")
 
 
+@pytest.mark.heavy
 def test_a_student_does_not_go_on_with_another_teacher(
     runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -556,6 +565,7 @@ def copies():
 """
 
 
+@pytest.mark.heavy
 def test_code_of_somebody_else_is_not_executed_for_a_teacher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "own.py").write_text(OWN_TASK, "utf-8")
     config = override(of_pairs(), SHORT | {"task": f"{tmp_path / 'own.py'}:copies"})
