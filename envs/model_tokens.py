@@ -80,6 +80,17 @@ class ModelTokens(Settings):
         special = {name: str(token) for name in _SPECIAL if (token := getattr(found, name, None)) is not None}
         return cls(name=source.shown, tokenizer=backend.to_str(), special=special, template=template)
 
+    @classmethod
+    def found_with(cls, source: ModelFolder | HubModel) -> ModelTokens | None:
+        """Those of a model whose folder may be without a tokenizer; None where it is.
+
+        Raises:
+            ConfigError: a library is missing.
+            DataError: there is no such model, or its tokenizer cannot be used.
+        """
+        folder = folder_of(source, (*TOKENIZER_FILES, *_NEEDED, "merges.txt"))
+        return cls.of(source) if any((folder / name).is_file() for name in _NEEDED) else None
+
     @cached_property
     def loaded(self) -> Any:
         """The tokenizer of `transformers`."""

@@ -42,6 +42,8 @@ TOY_REAL_LOGITS = ((1.2, -0.4, 0.3), (-1.0, 0.8, 0.0), (0.5, -0.7, 1.5))
 
 LARGEST_ENUMERATED_VOCABULARY = 256
 
+_CERTAIN_NATS = 20.0  # two draws of the same are then a chance of one in 5e8
+
 __all__ = [
     "TOY_FIRST_LOGITS",
     "TOY_PROBS",
@@ -81,6 +83,8 @@ def check_task(task: Task) -> None:
     _check_splits(task, "")
     _check_measures(task)
     _require(task.fingerprint() == task.fingerprint(), "fingerprint: differs between two calls")
+    if task.stream is not None:
+        _check_stream(task)
     if task.conditions is None:
         if task.oracle is not None:
             _check_oracle(task, task.oracle, 64)
@@ -101,6 +105,23 @@ def check_task(task: Task) -> None:
     distribution = task.oracle_of(task.conditions.valid)
     if distribution is not None:
         _check_oracle(task, distribution, len(task.valid))
+
+
+def _check_stream(task: Task) -> None:
+    assert task.stream is not None
+    (tokens, conditions), (again, given_again) = task.stream(8, 1), task.stream(8, 1)
+    _require_finished(task.space, tokens, "stream, a sequence")
+    _require(len(tokens) == 8, f"stream: returns {len(tokens)} sequences when 8 are requested")
+    _require(torch.equal(tokens, again), "stream: the same seed gives different sequences")
+    given = task.conditions
+    _require((conditions is None) == (given is None), "stream: must return conditions if the task has them, else None")
+    if given is None or conditions is None or given_again is None:
+        return
+    _require_finished(given.space, conditions, "stream, a condition")
+    _require(len(conditions) == 8, f"stream: returns {len(conditions)} conditions for 8 sequences")
+    _require(torch.equal(conditions, given_again), "stream: the same seed gives different conditions")
+    is_same = given.stream is None or torch.equal(given.stream(8, 1), conditions)
+    _require(is_same, "conditions.stream: returns other conditions than stream for the same number and seed")
 
 
 def _check_measures(task: Task) -> None:
@@ -150,8 +171,11 @@ def _check_oracle(task: Task, oracle: Oracle, num_samples: int) -> None:
     first, again, other = (oracle.sample(num_samples, seed) for seed in (1, 1, 2))
     _require_finished(space, first, "a sample")
     _require(torch.equal(first, again), "sample: the same seed gives different sequences")
-    is_random = oracle.entropy > 0 or task.conditions is None
-    _require(not is_random or not torch.equal(first, other), "sample: different seeds give the same sequences")
+    # Another draw is equal with probability exp(-surprise): an almost certain distribution may draw the same again.
+    surprise = -float(oracle.logprobs(first)[sequence_mask(space, first)].sum(dtype=torch.float64))
+    _require(
+        surprise < _CERTAIN_NATS or not torch.equal(first, other), "sample: different seeds give the same sequences"
+    )
     _require(0 <= oracle.entropy <= math.log(space.vocab_size) + 1e-6, f"entropy {oracle.entropy} outside 0..log V")
 
 

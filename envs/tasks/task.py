@@ -8,8 +8,11 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from rlgan.base.errors import ShapeError
 
 from ..sequence_space import SequenceSpace
 from ..spelling import Spelling
@@ -127,6 +130,8 @@ class Conditions:
         joining: how the tokens of a condition become text.
         distribution: from conditions (B, S) the exact distribution of B sequences, sequence b given condition b; its
             entropy is the mean over these conditions. None where it is not known.
+        stream: from a number and a seed the conditions that `Task.stream` returns for them, without their sequences;
+            None where there is no such stream, or it cannot draw conditions alone.
         reading: how sources that somebody brings become conditions; None where they are no text.
         valid_words: of each condition of `valid` its tokens as they were written, those that have no id, too; None
             where they are not kept.
@@ -146,6 +151,7 @@ class Conditions:
     token_names: tuple[str, ...]
     joining: Joining = "words"
     distribution: Callable[[Tensor], Oracle] | None = None
+    stream: Callable[[int, int], Tensor] | None = None
     reading: Reading | PromptReading | None = None
     valid_words: Words | None = None
     test_words: Words | None = None
@@ -306,6 +312,20 @@ def sequences_to_try(task: Task, split: Literal["valid", "test"], number: int) -
     return rows
 
 
+def require_one_a_condition(num_sequences: int, num_conditions: int) -> None:
+    """See to it that the distribution of one sequence for each condition is of as many sequences.
+
+    Raises:
+        ShapeError: another number of sequences than of conditions.
+    """
+    if num_sequences != num_conditions:
+        raise ShapeError(
+            f"num_sequences={num_sequences}: must be {num_conditions}, one sequence per condition.",
+            code="one_sequence_per_condition",
+            fields={"num_sequences": num_sequences},
+        )
+
+
 def stream_of(distribution: Oracle) -> Stream:
     """Training sequences without end, of a distribution of sequences that are given nothing."""
 
@@ -313,6 +333,36 @@ def stream_of(distribution: Oracle) -> Stream:
         return distribution.sample(num_sequences, seed), None
 
     return stream
+
+
+def seeded_conditions(drawn: Callable[[int, int], Tensor]) -> Callable[[int, int], Tensor]:
+    """`Conditions.stream` of conditions that are drawn by a number and a seed."""
+
+    def stream(num_conditions: int, seed: int) -> Tensor:
+        return drawn(num_conditions, _seeds_of_pairs(seed)[0])
+
+    return stream
+
+
+def stream_of_pairs(distribution: Callable[[Tensor], Oracle], conditions_of: Callable[[int, int], Tensor]) -> Stream:
+    """Training sequences without end, each given a condition.
+
+    Args:
+        distribution: from conditions that of their sequences, see `Conditions.distribution`.
+        conditions_of: what `seeded_conditions` returned.
+    """
+
+    def stream(num_sequences: int, seed: int) -> tuple[Tensor, Tensor | None]:
+        conditions = conditions_of(num_sequences, seed)
+        return distribution(conditions).sample(num_sequences, _seeds_of_pairs(seed)[1]), conditions
+
+    return stream
+
+
+def _seeds_of_pairs(seed: int) -> tuple[int, int]:
+    """Of the conditions, and of their sequences."""
+    of_conditions, of_sequences = np.random.SeedSequence(seed).generate_state(2).tolist()
+    return of_conditions, of_sequences
 
 
 def stream_note(name: str, is_stream: bool) -> tuple[str, ...]:

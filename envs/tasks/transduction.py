@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
@@ -26,7 +26,18 @@ from rlgan.base.settings import Settings
 
 from ..sequence_space import SequenceSpace
 from ..transition import pad_after_end, sequence_mask
-from .task import Conditions, Mode, Oracle, Sides, Stream, Task, TaskMeasure, stream_note
+from .task import (
+    Conditions,
+    Mode,
+    Oracle,
+    Sides,
+    Task,
+    TaskMeasure,
+    require_one_a_condition,
+    seeded_conditions,
+    stream_note,
+    stream_of_pairs,
+)
 from .toy import MAX_SEQUENCES, TabularOracle
 
 
@@ -181,7 +192,7 @@ class NoisyCopies:
         Raises:
             ShapeError: another number of sequences than of conditions.
         """
-        _check_number(num_sequences, len(self._right))
+        require_one_a_condition(num_sequences, len(self._right))
         generator = torch.Generator().manual_seed(seed)
         by_chance = torch.rand(self._right.shape, generator=generator, dtype=torch.float64) < self._noise
         other = torch.randint(self.space.vocab_size, self._right.shape, generator=generator)
@@ -220,7 +231,7 @@ class RowsOfTables:
 
     def sample(self, num_sequences: int, seed: int) -> Tensor:
         """Draw a sequence for each condition, as `NoisyCopies.sample`."""
-        _check_number(num_sequences, len(self._distributions))
+        require_one_a_condition(num_sequences, len(self._distributions))
         generator = torch.Generator().manual_seed(seed)
         uniforms = torch.rand(num_sequences, generator=generator, dtype=torch.float64)
         tokens = torch.empty(num_sequences, self.space.max_length, dtype=torch.int64)
@@ -302,6 +313,7 @@ def build_transduction_task(settings: TransductionTask) -> Task:
     rule = settings.rule
     described = f"seed {rule.law_seed}" if isinstance(rule, RandomTable) else f"noise {rule.noise}"
     entropy = distribution(splits["valid"][0]).entropy
+    conditions_of = seeded_conditions(partial(uniform_conditions, space))
     return Task(
         name="transduction",
         space=space,
@@ -323,20 +335,10 @@ def build_transduction_task(settings: TransductionTask) -> Task:
             test=splits["test"][0],
             token_names=token_names,
             distribution=distribution,
+            stream=conditions_of if settings.is_stream else None,
         ),
-        stream=_stream_of(space, distribution) if settings.is_stream else None,
+        stream=stream_of_pairs(distribution, conditions_of) if settings.is_stream else None,
     )
-
-
-def _stream_of(space: SequenceSpace, distribution: Callable[[Tensor], Oracle]) -> Stream:
-    """Pairs without end."""
-
-    def stream(num_sequences: int, seed: int) -> tuple[Tensor, Tensor | None]:
-        condition_seed, sequence_seed = np.random.SeedSequence(seed).generate_state(2).tolist()
-        conditions = uniform_conditions(space, num_sequences, condition_seed)
-        return distribution(conditions).sample(num_sequences, sequence_seed), conditions
-
-    return stream
 
 
 def uniform_conditions(space: SequenceSpace, num_conditions: int, seed: int) -> Tensor:
@@ -375,13 +377,4 @@ def _check_rows(space: SequenceSpace, tokens: Tensor, num_rows: int, name: str) 
         raise ShapeError(
             f"{name} holds ids {int(tokens.min())}..{int(tokens.max())}: allowed are 0..{space.vocab_size - 1}.",
             code="transduction_ids",
-        )
-
-
-def _check_number(num_sequences: int, num_conditions: int) -> None:
-    if num_sequences != num_conditions:
-        raise ShapeError(
-            f"num_sequences={num_sequences}: must be {num_conditions}, one sequence per condition.",
-            code="one_sequence_per_condition",
-            fields={"num_sequences": num_sequences},
         )

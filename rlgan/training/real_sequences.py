@@ -1,7 +1,8 @@
 """Which training sequences are learned from, or begun with, and when: functions of the seed and of what is asked.
 
 A task has a fixed training split, or a stream of sequences that are new each time (`Task.stream`). Of a stream it is
-counted how many were drawn, for runs are compared at equal numbers.
+counted how many were drawn and read, for runs are compared at equal numbers. Where conditions alone are read, their
+sequences are not counted.
 
 n training sequences, B of a batch, T positions
 """
@@ -62,8 +63,8 @@ class RealSequences:
         task: of the run.
 
     Attributes:
-        num_streamed: sequences that were drawn from the task's stream since the run began, without those of which
-            conditions alone are read; 0 where it has none.
+        num_streamed: sequences that were drawn from the task's stream since the run began, and read; 0 where it has
+            none.
     """
 
     def __init__(self, config: Config, task: Task) -> None:
@@ -174,16 +175,29 @@ class RealSequences:
             number: of sequences.
             purpose: names the random stream.
             skipping: of the split, how many of the same purpose were chosen before.
-            are_read: whether more is read of them than their conditions, so that they count.
+            are_read: see `_streamed`.
         """
         if self._task.stream is not None:
             return self._streamed(number, *purpose, skipping, are_read=are_read)
         return self._at(self._shuffled(*purpose)[skipping:][:number])
 
     def _streamed(self, number: int, *purpose: str | int, are_read: bool = True) -> _Chosen:
+        """New training sequences.
+
+        Args:
+            number: of sequences.
+            purpose: names the random stream.
+            are_read: whether the sequences themselves are read, and not only what they are given; tokens that are not
+                read may be left out.
+        """
         assert self._task.stream is not None
-        tokens, conditions = self._task.stream(number, stream_seed(self._seed, "stream", *purpose))
-        self.num_streamed += number * are_read
+        seed, given = stream_seed(self._seed, "stream", *purpose), self._task.conditions
+        if are_read or (given is not None and given.stream is None):
+            tokens, conditions = self._task.stream(number, seed)
+            self.num_streamed += number if are_read else 0
+        else:
+            tokens = torch.empty(number, 0, dtype=torch.int64)
+            conditions = None if given is None or given.stream is None else given.stream(number, seed)
         return _Chosen(tokens, conditions, torch.ones(number))
 
     def _at(self, index: Tensor) -> _Chosen:
@@ -244,9 +258,8 @@ class RealSequences:
         copies, with_targets = schedule.g_group or 1, self._compares or self._shows_prompts
         if not schedule.num_real:
             return self._drawn(schedule.num_sampled, copies, ("prefixes", update), iteration, with_targets)
-        others = self._choose(
-            schedule.num_sampled // copies, "examples", update, skipping=schedule.num_real, are_read=with_targets
-        )
+        number = schedule.num_sampled // copies
+        others = self._choose(number, "examples", update, skipping=schedule.num_real, are_read=with_targets)
         rows = torch.arange(len(others.tokens)).repeat_interleave(copies)
         return self._beginnings(others.rows(rows), 0, with_targets)
 
@@ -258,7 +271,7 @@ class RealSequences:
             return Beginnings()
         different = -(-num_sequences // copies)
         if self._task.stream is not None:
-            chosen = self._streamed(different, *purpose, are_read=bool(prefix_length) or with_targets)
+            chosen = self._streamed(different, *purpose, are_read=with_targets or prefix_length > 0)
         else:
             rng = stream(self._seed, *purpose)
             chosen = self._at(torch.randint(self._task.train.shape[0], (different,), generator=rng))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from rlgan.envs.transition import sequence_mask
 from rlgan.generators import LSTM, build_generator
 from rlgan.runs.teacher import Teacher, teacher
 from tests.support.errors import refused
-from tests.support.tiny import of_pairs, tiny_config
+from tests.support.tiny import tiny_config
 
 pytestmark = pytest.mark.integration
 
@@ -119,16 +120,23 @@ def test_values_of_another_type_are_refused_by_name(name: str, value: object) ->
     assert error.value.fields[name] == value
 
 
-def test_a_folder_without_a_generator_and_a_run_of_pairs_are_told(tmp_path: Path) -> None:
+def test_a_folder_without_a_generator_is_refused(tmp_path: Path) -> None:
     with refused(CheckpointError, "no_trained_generator"):
         teacher(str(tmp_path))
     (tmp_path / "lines.txt").write_text("a line")
     for name in ("lines.txt", "nowhere"):
         with refused(CheckpointError, "teacher_no_folder", {"task.options.run": str(tmp_path / name)}):
             teacher(str(tmp_path / name))
-    rlgan.train(override(of_pairs(), SHORT), out=tmp_path / "pairs", quiet=True)
-    with refused(ConfigError, "teacher_of_pairs"):
-        teacher(str(tmp_path / "pairs"))
+
+
+def test_a_run_that_is_not_finished_is_no_teacher_and_a_generator_alone_is_one(run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "begun"
+    shutil.copytree(run, folder)
+    (folder / "table.txt").unlink()
+    with refused(CheckpointError, "teacher_unfinished", {"task.options.run": str(folder)}):
+        teacher(str(folder))
+    (folder / "config.json").unlink()
+    assert torch.equal(teacher(str(folder), num_train=5).train, teacher(str(run), num_train=5).train)
 
 
 @pytest.mark.parametrize("kind", ["text", "pairs"])

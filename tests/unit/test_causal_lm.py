@@ -16,7 +16,9 @@ from torch import Tensor
 from rlgan.base.errors import ConfigError, DataError
 from rlgan.base.pretrained import HubModel, ModelFolder, model_source
 from rlgan.base.weights import base_of, load_weights, trained_of, weights_of
+from rlgan.envs.model_tokens import ModelTokens
 from rlgan.envs.sequence_space import SequenceSpace
+from rlgan.envs.spelling import Spelling
 from rlgan.envs.testing import all_sequences, random_sequences
 from rlgan.envs.transition import sequence_mask
 from rlgan.generators import CausalLM, CausalLMGenerator, Draw, build_generator
@@ -155,6 +157,38 @@ def test_a_model_with_more_ids_than_tokens_is_a_distribution_over_the_tokens(tmp
     assert logits.shape == (1, 4, 270) and torch.allclose(
         weights[0, :270] / weights.sum(), torch.softmax(logits[0, 0], 0), atol=1e-6
     )
+
+
+def swap_two_tokens(folder: Path) -> None:
+    """The tokenizer of a folder with the ids of two letters exchanged."""
+    path = folder / "tokenizer.json"
+    content = json.loads(path.read_text("utf-8"))
+    vocab = content["model"]["vocab"]
+    vocab["a"], vocab["b"] = vocab["b"], vocab["a"]
+    path.write_text(json.dumps(content), "utf-8")
+
+
+def test_a_model_whose_ids_mean_something_else_is_refused_when_its_weights_are_taken(tmp_path: Path) -> None:
+    for name in ("task", "same", "other", "alone"):
+        write_tokenizer(tmp_path / name)
+        write_model(tmp_path / name)
+    swap_two_tokens(tmp_path / "other")
+    (tmp_path / "alone" / "tokenizer.json").unlink()
+    tokens = ModelTokens.of(ModelFolder(path=str(tmp_path / "task")))
+    space = SequenceSpace(270, 4, end_id=2, spelling=tokens.spelling)
+
+    def take(name: str, space: SequenceSpace) -> None:
+        build_generator(CausalLM(weights={"kind": "folder", "path": str(tmp_path / name)}), space).take_files()
+
+    for name in ("task", "same", "alone"):
+        take(name, space)
+    take("other", replace(space, spelling=None))
+    place = tokens.names.index("a")
+    with refused(ConfigError, "model_of_other_tokenizer", {"uri": str(tmp_path / "other"), "token": place}):
+        take("other", space)
+    longer = Spelling((*tokens.names, "more"), tokens.joining)
+    with refused(ConfigError, "model_of_other_tokenizer", {"token": 270}):
+        take("same", replace(space, vocab_size=271, spelling=longer))
 
 
 # --------------------------------------------------------------------------------------------------- drawing

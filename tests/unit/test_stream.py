@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from rlgan.base.errors import ConfigError
 from rlgan.config.config import Config
@@ -106,6 +108,49 @@ def test_conditions_of_rollouts_are_new_and_groups_share_one() -> None:
     assert first is not None and second is not None and len(first) == 8
     assert torch.equal(first, first[[0, 0, 0, 0, 4, 4, 4, 4]]) and not torch.equal(first, second)
     assert real.num_streamed == 0  # their sequences are not read
+
+
+def test_sequences_of_which_the_conditions_alone_are_read_are_neither_drawn_nor_counted() -> None:
+    task = build_task(TASKS["copy"])
+    drawn: list[int] = []
+
+    def stream(num_sequences: int, seed: int) -> tuple[Tensor, Tensor | None]:
+        drawn.append(num_sequences)
+        assert task.stream is not None
+        return task.stream(num_sequences, seed)
+
+    watched = replace(task, stream=stream)
+    assert task.conditions is not None
+    config = of_pairs({"g_group": 4}, task=TASKS["copy"], baseline={"kind": "leave_one_out"})
+    real = RealSequences(config, watched)
+    first, fakes = real.rollouts(0, 0), real.fakes(24, 0, 0)
+    assert first.targets is None and fakes.targets is None and real.num_streamed == 0 and not drawn
+    # A task that cannot draw conditions alone draws both; the conditions are the same, and they are not counted either.
+    together = replace(watched, conditions=replace(task.conditions, stream=None))
+    other = RealSequences(config, together)
+    again = other.rollouts(0, 0).conditions
+    assert first.conditions is not None and again is not None and torch.equal(first.conditions, again)
+    assert other.num_streamed == 0 and drawn == [2]
+    # Who compares with the sequences reads them.
+    changes = {"reward": "reference_bleu", "discriminator": "none", "schedule.d_steps": 0}
+    compares = override(config, {**changes, "schedule.discriminator_rounds": 0})
+    real = RealSequences(compares, watched)
+    assert real.rollouts(0, 0).targets is not None and real.num_streamed == 2 and drawn == [2, 2]
+
+
+def test_prefixes_of_a_stream_are_counted() -> None:
+    config = tiny_config({"teacher_forcing": {"kind": "mixed_prefix", "start": 2}}, task=STREAM)
+    real = RealSequences(config, build_task(STREAM))
+    assert real.rollouts(0, 0).prefixes is not None and real.num_streamed == 8
+
+
+def test_rows_learned_by_example_are_counted_and_those_beside_them_are_not() -> None:
+    config = of_pairs({"teacher_forcing": {"kind": "by_example"}}, task=TASKS["copy"])
+    real = RealSequences(config, build_task(TASKS["copy"]))
+    beside = real.beside(None, 0, 1.0)
+    num_real = config.schedule.num_real
+    assert sum(len(one.tokens) for one in beside) == num_real == real.num_streamed
+    assert real.rollouts(0, 0).conditions is not None and real.num_streamed == num_real
 
 
 def test_a_run_goes_on_with_the_sequences_that_it_would_have_drawn() -> None:

@@ -9,7 +9,8 @@ from torch import nn
 
 from rlgan.base.errors import ConfigError
 from rlgan.base.placeholders import give_trained_memory
-from rlgan.base.pretrained import require_language_models
+from rlgan.base.pretrained import HubModel, ModelFolder, require_language_models
+from rlgan.envs.model_tokens import ModelTokens
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.layers.pretrained import (
     FreshWeights,
@@ -118,6 +119,36 @@ def _require_room(config: Any, space: SequenceSpace, settings: CausalLM) -> None
             ),
             code="model_context_too_short",
             fields={"uri": shown},
+        )
+
+
+def require_same_tokens(source: ModelFolder | HubModel, space: SequenceSpace) -> None:
+    """See to it that the ids of a model mean what those of a task mean, where the model has a tokenizer beside it.
+
+    The task may be of another model, or of a teacher that writes in the tokens of another.
+
+    Args:
+        source: of the model.
+        space: the task's sequences.
+
+    Raises:
+        ConfigError: they do not.
+        DataError: there is no such model, or its tokenizer cannot be used.
+    """
+    tokens = None if space.spelling is None else ModelTokens.found_with(source)
+    if tokens is None or space.spelling is None:
+        return
+    names = space.spelling.names
+    place = next((id_ for id_, (own, task) in enumerate(zip(tokens.names, names, strict=False)) if own != task), None)
+    if place is None and len(tokens.names) < len(names):
+        place = len(tokens.names)
+    if place is not None:
+        own = repr(tokens.names[place]) if place < len(tokens.names) else "none"
+        raise ConfigError(
+            f"{source.shown}: its token {place} is {own}, but that of the task's sequences is {names[place]!r}. Use a "
+            "model with the tokenizer of the task, or of its teacher, or set generator.weights to fresh.",
+            code="model_of_other_tokenizer",
+            fields={"uri": source.shown, "token": place},
         )
 
 

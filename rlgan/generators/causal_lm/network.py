@@ -27,7 +27,7 @@ from rlgan.generators.generator import Distribution, Generator, SavedModel
 from rlgan.generators.vocabulary import token_logprobs
 from rlgan.layers.pretrained import FreshWeights, LoRA, adapters_off, base_model, load_files
 
-from .architecture import build_network, has_plain_output
+from .architecture import build_network, has_plain_output, require_same_tokens
 from .saving import save_model
 from .settings import CausalLM
 from .stepper import CausalLMStepper
@@ -73,6 +73,7 @@ class CausalLMGenerator(Generator):
         weights = self._settings.weights
         if isinstance(weights, FreshWeights):
             return ()
+        require_same_tokens(weights, self._space)
         number = load_files(self.network, weights)
         trained = sum(one.numel() for one in self.parameters() if one.requires_grad)
         return (f"generator: {number:,} parameters from {weights.shown}; {trained:,} are trained",)
