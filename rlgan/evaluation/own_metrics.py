@@ -30,19 +30,15 @@ from rlgan.extensions import (
     Loaded,
     Plugin,
     PluginKind,
-    RaisedError,
-    as_number,
     bound,
     brief,
-    call_in_time,
     check_options,
     note,
-    own_lines,
-    refusal,
     signature_of,
 )
 from rlgan.metrics.quantity import Better, Quantity
-from rlgan.report.html import svg_size
+
+from .own_metric_calls import GAP, described, figures_of, identified, picture
 
 Direction = Literal["min", "max", "none"]
 FigureDirection = Literal["min", "max", "none", "beside"]
@@ -56,8 +52,6 @@ _FORM = (
 _NUM_CHECKED = 8  # texts of the held-out split that metrics are tried on before a run
 OWN = "own_"
 """Begins the names of all figures of metrics of your own, so that none is taken for what ships."""
-GAP = "_gap"
-"""Ends the name of how far a two-sided metric is from what real sequences have."""
 
 
 class OwnMetric(Plugin):
@@ -81,7 +75,7 @@ class OwnMetric(Plugin):
         declared = _declared(self, loaded.object)
         if declared and self.direction != "none":
             raise ConfigError(
-                f"{_described(self)}: direction={self.direction!r}: has no effect, for the metric declares the "
+                f"{described(self)}: direction={self.direction!r}: has no effect, for the metric declares the "
                 "direction of each of its values. Remove direction.",
                 code="metric_direction_declared",
                 fields={"direction": self.direction},
@@ -299,7 +293,7 @@ class OwnMetrics:
         """
         for metric, function, path in zip(self._metrics, self._functions, self._paths, strict=True):
             if (draw := _method_of(function, "draw")) is not None:
-                return _picture(metric, partial(draw, list(texts), legends), path)
+                return picture(metric, partial(draw, list(texts), legends), path)
         return None
 
     def identified(self, texts: Sequence[str]) -> list[str]:
@@ -316,7 +310,7 @@ class OwnMetrics:
         """
         for metric, function, path in zip(self._metrics, self._functions, self._paths, strict=True):
             if (identify := _method_of(function, "identify")) is not None:
-                names = _identified(metric, partial(identify, list(texts)), path, len(texts))
+                names = identified(metric, partial(identify, list(texts)), path, len(texts))
                 return [text if name is None else name for text, name in zip(texts, names, strict=True)]
         return list(texts)
 
@@ -334,7 +328,7 @@ class OwnMetrics:
             self._real = {name: value for values in each for name, value in values.items()}
         if name not in self._real:
             raise PluginError(
-                f"{_described(metric)}: returned {name!r} for the generator's texts but not for real texts. Return "
+                f"{described(metric)}: returned {name!r} for the generator's texts but not for real texts. Return "
                 "the same keys for all texts.",
                 code="metric_keys_differ",
             )
@@ -358,7 +352,7 @@ class OwnMetrics:
         for metric, function, path in zip(self._metrics, self._functions, self._paths, strict=True):
             named = [name for name in _signature(metric, metric.load().object).parameters if name in _OFFERED]
             arguments = {name: offers[name]() for name in named if name not in metric.options}
-            found.append(_called(metric, partial(function, list(texts), **arguments), path, len(texts)))
+            found.append(figures_of(metric, partial(function, list(texts), **arguments), path, len(texts)))
         return found
 
 
@@ -378,7 +372,7 @@ class MetricDrawing:
         draw = _method_of(bound(metric, loaded), "draw")
         if draw is None:
             raise ConfigError(
-                f"{_described(metric)}: has no method draw. Name a class with __call__(texts) and draw(texts, "
+                f"{described(metric)}: has no method draw. Name a class with __call__(texts) and draw(texts, "
                 "legends), which returns an SVG.",
                 code="metric_draws_nothing",
                 fields={"metric": metric.name},
@@ -391,7 +385,7 @@ class MetricDrawing:
         Raises:
             PluginError: drawing raises, hangs, or returns no SVG.
         """
-        return _picture(self._metric, partial(self._draw, list(texts), None), self._path)
+        return picture(self._metric, partial(self._draw, list(texts), None), self._path)
 
 
 def _method_of(function: Callable[..., Any], name: str) -> Callable[..., Any] | None:
@@ -410,7 +404,7 @@ def _signature(metric: OwnMetric, target: Any) -> inspect.Signature:
     first = next(iter(signature.parameters.values()), None)
     if first is None or first.kind not in (first.POSITIONAL_ONLY, first.POSITIONAL_OR_KEYWORD):
         raise ConfigError(
-            f"{_described(metric)}: has the signature {signature}. It must accept texts: {_FORM}.",
+            f"{described(metric)}: has the signature {signature}. It must accept texts: {_FORM}.",
             code="metric_signature",
         )
     of_call = metric.model_copy(update={"options": {}}) if inspect.isclass(target) else metric
@@ -425,7 +419,7 @@ def _declared(metric: OwnMetric, target: Any) -> dict[str, FigureDirection]:
         ConfigError: it is no such declaration, or one of its names or directions cannot be one.
     """
     declared = getattr(target, "directions", {})
-    who = f"{_described(metric)}: directions"
+    who = f"{described(metric)}: directions"
     allowed = get_args(FigureDirection)
     if not isinstance(declared, Mapping):
         raise ConfigError(
@@ -461,134 +455,8 @@ def _require_no_completions(metric: OwnMetric) -> None:
     read = [name for name in ("references", "training") if name in named and name not in metric.options]
     if read:
         raise ConfigError(
-            f"{_described(metric)}: has the parameter `{read[0]}`, but the data has prompts alone, without "
+            f"{described(metric)}: has the parameter `{read[0]}`, but the data has prompts alone, without "
             "completions. Remove the metric, or compare with columns of the data in a reward function.",
             code="metric_needs_completions",
             fields={"metric": metric.name},
         )
-
-
-def _picture(metric: OwnMetric, call: Callable[[], Any], path: str) -> str:
-    """What a metric draws."""
-    who = _described(metric)
-    try:
-        found = call_in_time(
-            call,
-            metric.timeout_s,
-            lambda: f"{who}: draw did not return within timeout_s={metric.timeout_s:g} seconds. Make it return.",
-        )
-    except RaisedError as raised:
-        error = raised.error
-        raise refusal(who, error) or PluginError(
-            f"{who}: draw raised {type(error).__name__}: {error}. Fix it.{own_lines(error, path)}",
-            code="metric_draw_raised",
-            fields={"plugin": who},
-        ) from error
-    if not isinstance(found, str) or svg_size(found) is None:
-        raise PluginError(
-            f"{who}: draw returned {brief(found)}. Return an SVG as text, whose first element has a width and a height "
-            "in pixels.",
-            code="metric_draw_returned",
-            fields={"plugin": who},
-        )
-    return found
-
-
-def _identified(metric: OwnMetric, call: Callable[[], Any], path: str, number: int) -> list[str | None]:
-    """What a metric takes texts for."""
-    who = _described(metric)
-    try:
-        found = call_in_time(
-            call,
-            metric.timeout_s,
-            lambda: f"{who}: identify did not return within timeout_s={metric.timeout_s:g} seconds. Make it return.",
-        )
-    except RaisedError as raised:
-        error = raised.error
-        raise refusal(who, error) or PluginError(
-            f"{who}: identify raised {type(error).__name__}: {error}. Fix it.{own_lines(error, path)}",
-            code="metric_identify_raised",
-            fields={"plugin": who},
-        ) from error
-    is_list = isinstance(found, list | tuple) and len(found) == number
-    if not is_list or not all(one is None or isinstance(one, str) for one in found):
-        raise PluginError(
-            f"{who}: identify returned {brief(found)} for {number} texts. Return a list with a name for each, or None.",
-            code="metric_identify_returned",
-            fields={"plugin": who},
-        )
-    return list(found)
-
-
-def _called(metric: OwnMetric, call: Callable[[], Any], path: str, number: int) -> dict[str, float]:
-    """What a metric returns, by the names of its figures."""
-    who = _described(metric)
-    try:
-        returned = call_in_time(
-            call,
-            metric.timeout_s,
-            lambda: (
-                f"{who}: did not return within timeout_s={metric.timeout_s:g} seconds for {number} texts. Raise "
-                "its timeout_s (evaluation.metrics.N.timeout_s, where N counts metrics from 0), or make it return."
-            ),
-        )
-    except RaisedError as raised:
-        error = raised.error
-        raise refusal(who, error) or PluginError(
-            f"{who}: raised {type(error).__name__}: {error} for {number} texts. Fix it.{own_lines(error, path)}",
-            code="metric_raised",
-            fields={"plugin": who},
-        ) from error
-    name = metric.figure
-    many = isinstance(returned, Mapping)
-    if many and not returned:
-        raise PluginError(
-            f"{who}: returned an empty dictionary for {number} texts. Return a number, or numbers with names.",
-            code="metric_empty",
-            fields={"plugin": metric.name},
-        )
-    if metric.directions and not many:
-        raise PluginError(
-            f"{who}: returned {brief(returned)}, but declares the directions of values with names. Return a "
-            "dictionary, or remove `directions`.",
-            code="metric_directions_of_one",
-            fields={"plugin": who},
-        )
-    values = [(f"{name}_{key}", one) for key, one in returned.items()] if many else [(name, returned)]
-    found: dict[str, float] = {}
-    for key, value in values:
-        if many and key.endswith(GAP):
-            raise PluginError(
-                f"{who}: returned the key {key.removeprefix(f'{name}_')!r}, but the ending {GAP!r} is reserved for "
-                "the distance from real sequences. Rename the key.",
-                code="metric_key_ends_with_gap",
-                fields={"plugin": who},
-            )
-        if metric.directions and (value_name := key.removeprefix(f"{name}_")) not in metric.directions:
-            raise PluginError(
-                f"{who}: returned {value_name!r}, whose direction it does not declare; declared are "
-                f"{', '.join(metric.directions)}.{nearest(value_name, list(metric.directions))} Add it to "
-                "`directions`.",
-                code="metric_direction_missing",
-                fields={"plugin": who, "key": value_name},
-            )
-        if key in found:
-            raise PluginError(
-                f"{who}: returned two values with the key {key!r}: keys are compared as text. Rename one of them.",
-                code="metric_key_twice",
-                fields={"plugin": who},
-            )
-        read = as_number(value)
-        if read is None:
-            raise PluginError(
-                f"{who}: returned {brief(value)}{'' if key == name else f' as {key!r}'} for {number} texts. Return a "
-                "finite number, or a dictionary of them.",
-                code="metric_value",
-                fields={"plugin": who},
-            )
-        found[key] = read
-    return found
-
-
-def _described(metric: OwnMetric) -> str:
-    return f"metric {metric.short_name!r} ({metric.name})"

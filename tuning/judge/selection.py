@@ -14,7 +14,8 @@ from typing import Any
 from rlgan.base.errors import ConfigError, nearest
 from rlgan.config.config import Config
 from rlgan.envs.tasks import Task
-from rlgan.evaluation.own_metrics import GAP, OWN
+from rlgan.evaluation.own_metric_calls import GAP
+from rlgan.evaluation.own_metrics import OWN
 
 
 @dataclass(frozen=True, slots=True)
