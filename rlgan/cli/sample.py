@@ -274,7 +274,8 @@ def _drawing_of(options: argparse.Namespace) -> Drawing | None:
             code="draw_no_svg",
             fields={"--draw": options.draw},
         )
-    from rlgan.evaluation.own_metrics import MetricDrawing, OwnMetric
+    from rlgan.evaluation.own_metric import OwnMetric
+    from rlgan.evaluation.own_metrics import MetricDrawing
 
     return MetricDrawing(OwnMetric(name=options.draw_by or _DRAWS))
 

@@ -41,7 +41,8 @@ from .evidence import Measure as TwoSided
 from .language_model_scores import LanguageModelScores
 from .learned_language_model import LearnedLanguageModel
 from .likeliest import Likeliest
-from .own_metrics import OwnMetric, OwnMetrics, metric_of, require_apart
+from .own_metric import OwnMetric, metric_of, require_apart
+from .own_metrics import OwnMetrics
 from .pair_measures import BleuTokens, PairMeasures
 from .quantities import quantity
 from .sentence_encoders import EncoderName

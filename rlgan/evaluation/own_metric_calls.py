@@ -6,22 +6,13 @@ Each ends in time, and what it raises is told with the lines of the metric that 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rlgan.base.errors import PluginError, nearest
 from rlgan.extensions import RaisedError, as_number, brief, call_in_time, own_lines, refusal
 from rlgan.report.html import svg_size
 
-if TYPE_CHECKING:
-    from .own_metrics import OwnMetric
-
-GAP = "_gap"
-"""Ends the name of how far a two-sided metric is from what real sequences have."""
-
-
-def described(metric: OwnMetric) -> str:
-    """How errors name a metric."""
-    return f"metric {metric.short_name!r} ({metric.name})"
+from .own_metric import GAP, OwnMetric, described
 
 
 def picture(metric: OwnMetric, call: Callable[[], Any], path: str) -> str:

@@ -22,7 +22,7 @@ from rlgan.metrics.reward_means import QUANTITIES as REWARD_MEANS
 from rlgan.metrics.reward_means import is_of_reward
 
 from . import adversarial, learned_language_model, pair_measures
-from .own_metrics import OwnMetric, is_own, metric_of
+from .own_metric import OwnMetric, is_own, metric_of
 
 QUANTITIES: tuple[Quantity, ...] = (
     *REWARD_MEANS,

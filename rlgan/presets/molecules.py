@@ -12,7 +12,7 @@ from rlgan.config.config import Config, Control, Optimizers
 from rlgan.discriminators import CnnHighway, PairCnn
 from rlgan.envs.tasks import PluginTask, TaskSettings
 from rlgan.evaluation.evaluator import EvaluationSettings
-from rlgan.evaluation.own_metrics import OwnMetric
+from rlgan.evaluation.own_metric import OwnMetric
 from rlgan.extensions import source_of
 from rlgan.generators import LSTM, Seq2SeqLSTM
 from rlgan.layers.optimizers import Adam

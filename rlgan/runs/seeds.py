@@ -15,7 +15,7 @@ from typing import Any
 from rlgan.base.errors import CheckpointError, TrackingError
 from rlgan.base.files import write_atomically
 from rlgan.config.config import Config
-from rlgan.evaluation.own_metrics import OwnMetric
+from rlgan.evaluation.own_metric import OwnMetric
 from rlgan.evaluation.quantities import known_quantity, sign_of
 from rlgan.metrics.intervals import interval
 from rlgan.metrics.quantity import legend_of

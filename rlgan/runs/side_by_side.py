@@ -18,7 +18,7 @@ from textwrap import fill
 from typing import Any
 
 from rlgan.base.errors import CheckpointError
-from rlgan.evaluation.own_metrics import OwnMetric
+from rlgan.evaluation.own_metric import OwnMetric
 from rlgan.evaluation.quantities import axis_name, known_quantity, sign_of
 from rlgan.extensions import reading_a_folder
 from rlgan.metrics.quantity import legend_of

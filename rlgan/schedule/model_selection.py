@@ -23,7 +23,7 @@ from rlgan.base.settings import Settings
 
 Measure = str
 """A figure of the validation split, by which a generator may be selected: one of `MEASURES`, or of a metric of one's
-own (`rlgan.evaluation.own_metrics`)."""
+own (`rlgan.evaluation.own_metric`)."""
 MEASURES = ("valid_nll", "kl_sum", "lm_rlm", "corpus_bleu", "chrf")
 """What ships of them."""
 

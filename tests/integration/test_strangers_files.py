@@ -18,7 +18,7 @@ from rlgan import extensions
 from rlgan.base.errors import CheckpointError, ConfigError
 from rlgan.config.config import Config
 from rlgan.discriminators import PluginDiscriminator
-from rlgan.evaluation.own_metrics import OwnMetric
+from rlgan.evaluation.own_metric import OwnMetric
 from rlgan.generators import PluginGenerator
 from rlgan.policy.reward_functions import PluginReward
 from rlgan.runs.reward_function import reward_of_run

@@ -27,7 +27,8 @@ from rlgan.base.threads import torch_threads
 from rlgan.config.config import CallbackPlugin
 from rlgan.config.paths import refused as refused_config
 from rlgan.envs.tasks import PluginTask, build_task
-from rlgan.evaluation.own_metrics import OwnMetric, OwnMetrics
+from rlgan.evaluation.own_metric import OwnMetric
+from rlgan.evaluation.own_metrics import OwnMetrics
 from rlgan.extensions import (
     Plugin,
     PluginKind,

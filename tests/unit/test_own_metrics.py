@@ -18,7 +18,8 @@ from rlgan.config.paths import to_dict
 from rlgan.envs.tasks import build_task
 from rlgan.envs.tasks.task import Task
 from rlgan.evaluation.evaluator import EvaluationSettings, Evaluator, selection_view
-from rlgan.evaluation.own_metrics import OwnMetric, OwnMetrics, metric_of
+from rlgan.evaluation.own_metric import OwnMetric, metric_of
+from rlgan.evaluation.own_metrics import OwnMetrics
 from rlgan.extensions import reading_a_folder
 from rlgan.generators import build_generator
 from rlgan.metrics.quantity import legend_of

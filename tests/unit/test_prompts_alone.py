@@ -21,7 +21,7 @@ from rlgan.envs.tasks.task import sequences_to_try
 from rlgan.envs.testing import check_task
 from rlgan.envs.transition import sequence_mask
 from rlgan.evaluation.evaluator import EvaluationSettings, Evaluator
-from rlgan.evaluation.own_metrics import OwnMetric
+from rlgan.evaluation.own_metric import OwnMetric
 from rlgan.policy.reward_functions import PluginReward
 from rlgan.presets.registry import preset
 from rlgan.runs.comparison import compare

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from rlgan.evaluation.evaluator import EvaluationSettings, Evaluator
-from rlgan.evaluation.own_metrics import OwnMetric
+from rlgan.evaluation.own_metric import OwnMetric
 from rlgan.evaluation.quantities import QUANTITIES, axis_name, known_quantity, place_of, quantity
 from rlgan.metrics.quantity import SIZES, Quantity
 from rlgan.report.tables import PLANES

@@ -14,8 +14,7 @@ from typing import Any
 from rlgan.base.errors import ConfigError, nearest
 from rlgan.config.config import Config
 from rlgan.envs.tasks import Task
-from rlgan.evaluation.own_metric_calls import GAP
-from rlgan.evaluation.own_metrics import OWN
+from rlgan.evaluation.own_metric import GAP, OWN
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,8 @@ from rlgan.domains.images.vq_vae import (
 from rlgan.envs.drawing import drawing_of, kept_drawing
 from rlgan.envs.tasks import Task, build_task
 from rlgan.envs.testing import check_task
-from rlgan.evaluation.own_metrics import OwnMetric, OwnMetrics
+from rlgan.evaluation.own_metric import OwnMetric
+from rlgan.evaluation.own_metrics import OwnMetrics
 from rlgan.generators import LSTM, build_generator
 from rlgan.report.picture_grid import grid_of, write_grid
 from rlgan.storage.export import save_run_generator

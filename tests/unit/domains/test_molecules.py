@@ -68,7 +68,8 @@ from rlgan.domains.molecules.mpo import (
 )
 from rlgan.envs.tasks import build_task
 from rlgan.envs.testing import check_task
-from rlgan.evaluation.own_metrics import MetricDrawing, OwnMetric
+from rlgan.evaluation.own_metric import OwnMetric
+from rlgan.evaluation.own_metrics import MetricDrawing
 from rlgan.generators import LSTM, build_generator
 from rlgan.policy.reward_forms import WeightedFunction
 from rlgan.presets.registry import preset
