@@ -91,7 +91,7 @@ OWN_GENERATORS_OF_PAIRS: dict[str, dict[str, Any]] = {
 }
 
 
-_OF_LANGUAGE_MODELS = ("spin", "gsil", "textgail", "gcn", "coldgans")
+_OF_LANGUAGE_MODELS = ("spin", "gsil", "textgail", "gcn", "coldgans", "dial_dpo")
 """Presets of language models whose algorithm needs no prompts."""
 
 
