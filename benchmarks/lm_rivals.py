@@ -426,7 +426,7 @@ class Judge:
         return self._language(tokens) | self._fresh(tokens, seed) | {"words used": words_used(asked, said)}
 
     def _language(self, tokens: Tensor) -> dict[str, float]:
-        # What is slow is measured as closely as final rows are; no model learns of these.
+        # FED of slow encoders, and LM at real lengths. `are_valid` is of learned models alone, and none is asked for.
         found = self._measures.measure(tokens) | self._measures.measure_closely(tokens, are_valid=True)
         lm, rlm = found["eval/lm_5gram"], found["eval/rlm_5gram"]
         figures = {"lm + rlm": lm + rlm, "lm": lm, "rlm": rlm}

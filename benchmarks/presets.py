@@ -7,8 +7,8 @@ Each preset keeps its algorithm, its optimisers and its balance between generato
 of a laptop. All begin from the maximum-likelihood start of `quick`, presets that are published without one, too: from
 nothing none comes anywhere in as many updates. Those whose generator is a part of their method (`leakgan`, `relgan`)
 keep it, in small, and have a start of its own; beside them stands the control `mle_continued` from there, as `NAME,
-likelihood`. So it does beside those that learn from real sequences in more steps than an update has (`spin`, `gsil`):
-it has their steps and their real sequences. Presets that begin with rounds of the discriminator keep them, at most
+likelihood`. So it does beside those that learn from real sequences in many steps an update (`spin`, `gsil`): it reads
+as many in as many steps. Presets that begin with rounds of the discriminator keep them, at most
 5; a language model in its place keeps its sizes and its epochs. Presets of language models have this generator and the
 judge of `quick`, and their own batches. Controls: the start at several temperatures,
 `mle_continued`, and the ceiling `oracle_ratio`.

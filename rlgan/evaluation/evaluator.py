@@ -507,13 +507,13 @@ class Evaluator:
         Of the first `num_nearest` sequences the distance to the nearest training sequence, by 3-grams and in the space
         of each encoder, tested against that of as many test sequences; FED by the encoders that are not fast; and LM
         and reverse-LM scores by learned language models, and at real lengths, where the settings ask for them. Of pairs
-        of texts these alone, of the answers.
+        of texts only scores of the answers, of n-gram models too, where the settings ask for closer ones.
 
         Args:
             measurement: as `measure` and `measure_real` return it.
 
         Returns:
-            Metrics; none where the task is not text.
+            Metrics; none where the task has no texts.
         """
         tokens, are_valid = measurement.tokens, measurement.is_real
         if self._text is not None:

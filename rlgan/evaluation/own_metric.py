@@ -141,7 +141,7 @@ class OwnMetric(Plugin):
         ways = {
             "min": "lower is better",
             "max": "higher is better",
-            "none": f"{gap} is its distance from real data",
+            "none": f"best where real data are, and {gap} is the distance from there",
             "beside": "to compare others with",
         }
         return ways[direction]

@@ -305,7 +305,7 @@ def _literal(node: ast.expr) -> tuple[Any, ...] | None:
     """What stands in a `Literal`; None of a member of an enumeration, which has a name alone."""
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub) and isinstance(node.operand, ast.Constant):
         return (-node.operand.value,) if isinstance(node.operand.value, int) else None
-    return (node.value,) if isinstance(node, ast.Constant) else None
+    return (node.value,) if isinstance(node, ast.Constant) and not isinstance(node.value, bytes) else None
 
 
 def _all_of(parts: Iterable[tuple[Any, ...] | None]) -> tuple[Any, ...] | None:

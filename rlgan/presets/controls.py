@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from rlgan.base.declarations import compares_sequences
@@ -45,9 +46,9 @@ def control(config: Config, name: Control, num_reals: int | None = None) -> Conf
 
     * mle_continued: exactly the maximum-likelihood part of the run's adversarial phase, by the same optimiser. Where
       the run has none, or of prefixes alone, one maximum-likelihood update for each generator update, by the same
-      optimiser. Where its objective learns from real sequences in another way, as many of them in as many steps.
-    * mle_equal_reals: the same in larger batches, which together have at least as many real sequences as the run was
-      given after its start, by likelihood or by its discriminator. Of tasks whose real sequences are new each time.
+      optimiser. Where its objective learns from real sequences in another way, it reads as many in as many steps.
+    * mle_equal_reals: the same in batches of another size, which together have at least as many real sequences as the
+      run read after its start, whatever it read them for. Of tasks whose real sequences are new each time.
     * oracle_ratio: reward log p_oracle - log p_θ, reward-to-go, per-step baseline, plus 0.3 × maximum likelihood,
       Adam 2e-3: a ceiling should not fail for the run's own settings.
     * constant_reward: reward 1, no baseline, advantages on no other scale, the rest as the run; by objective reinforce
@@ -61,7 +62,7 @@ def control(config: Config, name: Control, num_reals: int | None = None) -> Conf
     Args:
         config: the run.
         name: which control.
-        num_reals: real sequences that the run was given after its start, for mle_equal_reals; None for as many as its
+        num_reals: real sequences that the run read after its start, for mle_equal_reals; None for as many as its
             settings foresee.
 
     Returns:
@@ -98,12 +99,8 @@ def control(config: Config, name: Control, num_reals: int | None = None) -> Conf
         "controls": (),
         "credit": Terminal(),
     }
-    objective = config.objective
-    if name in ("mle_continued", "mle_equal_reals") and (objective.contrasts_reals or objective.learns_reals):
-        # The same real sequences, in the same number of steps.
-        forcing = InterleavedTeacherForcing(num_updates=objective.epochs * objective.minibatches)
-        batch = max(1, schedule.g_batch // objective.minibatches)
-        schedule = schedule.model_copy(update={"teacher_forcing": forcing, "mle_batch": batch})
+    if name in ("mle_continued", "mle_equal_reals"):
+        schedule = _in_as_many_steps(config, schedule)
     if name == "mle_equal_reals":
         schedule = _with_reals(config, schedule, foreseen_reals(config) if num_reals is None else num_reals)
     if name in ("mle_continued", "mle_equal_reals"):
@@ -157,18 +154,49 @@ def control(config: Config, name: Control, num_reals: int | None = None) -> Conf
     return from_dict(to_dict(varied.model_copy(update={"schedule": schedule})))
 
 
+def controls_in_mode(controls: Sequence[Control], is_stream: bool) -> tuple[Control, ...]:
+    """A preset's controls where the mode of its task is another one than the preset's own."""
+    kept = [name for name in controls if name != "mle_equal_reals"]
+    if is_stream and "mle_continued" in kept:
+        kept.insert(kept.index("mle_continued") + 1, "mle_equal_reals")
+    return tuple(kept)
+
+
 def foreseen_reals(config: Config) -> int:
-    """Real sequences that a run is given after its start: by likelihood, and by all rounds of its discriminator."""
+    """Real sequences that a run reads after its start, if all rounds of its discriminator are made.
+
+    Those that generated ones begin with, or are compared with by a reward, are left out.
+    """
     schedule, iterations = config.schedule, config.schedule.adversarial_updates
     rounds = 0 if config.discriminator is None else schedule.discriminator_rounds + iterations * schedule.d_steps
+    shown = config.adversary.sequences_per_round
+    if config.adversary.shows_prompts:  # one beside the answers of each prompt
+        shown = -(-shown // (schedule.g_group or 1))
     learned = schedule.teacher_forcing.num_learned(schedule.g_batch, schedule.mle_batch)
     if config.objective.learns_reals or config.objective.contrasts_reals:
-        learned += schedule.g_batch
-    return rounds * config.adversary.sequences_per_round + iterations * schedule.g_steps * learned
+        learned += schedule.num_sampled
+    return rounds * shown + iterations * schedule.g_steps * learned
+
+
+def _in_as_many_steps(config: Config, schedule: Schedule) -> Schedule:
+    """Where the objective learns from real sequences: likelihood of as many in each of as many steps."""
+    objective, forcing = config.objective, schedule.teacher_forcing
+    if not (objective.contrasts_reals or objective.learns_reals):
+        return schedule
+    steps, read = objective.epochs * objective.minibatches, schedule.num_sampled
+    beside = forcing.num_learned(schedule.g_batch, schedule.mle_batch)
+    if forcing.in_the_same_update:
+        read += beside
+    batch = -(-read // objective.minibatches)
+    if not forcing.in_the_same_update:  # in steps of their own
+        steps += beside // schedule.mle_batch
+        batch = max(batch, schedule.mle_batch if beside else 1)
+    changed = {"teacher_forcing": InterleavedTeacherForcing(num_updates=steps), "mle_batch": batch}
+    return schedule.model_copy(update=changed)
 
 
 def _with_reals(config: Config, schedule: Schedule, number: int) -> Schedule:
-    """With batches for likelihood that are large enough for so many real sequences, and never smaller."""
+    """With batches for likelihood that together have so many real sequences, in as many steps as the run makes."""
     if not config.task.is_stream:
         raise ConfigError(
             f"control 'mle_equal_reals': needs real sequences that are new each time, but task={config.task.kind!r} "
@@ -177,11 +205,18 @@ def _with_reals(config: Config, schedule: Schedule, number: int) -> Schedule:
             code="control_of_a_stream",
             fields={"controls": "mle_equal_reals", "task": config.task.kind},
         )
-    forcing = schedule.teacher_forcing
-    if not (forcing.learns_likelihood and forcing.takes_batches):
+    objective, forcing, least = config.objective, schedule.teacher_forcing, schedule.mle_batch
+    if objective.contrasts_reals or objective.learns_reals:
+        least = 1  # the run reads its real sequences several times
+    elif not forcing.learns_likelihood:
         forcing = InterleavedTeacherForcing(num_updates=1)
+    elif not forcing.takes_batches:  # examples, in the steps of the run
+        forcing, least = InterleavedTeacherForcing(num_updates=objective.epochs * objective.minibatches), 1
     num_batches = schedule.adversarial_updates * schedule.g_steps * forcing.num_learned(schedule.g_batch, 1)
-    batch = max(schedule.mle_batch, -(-number // max(1, num_batches)))
+    batch = max(least, -(-number // max(1, num_batches)))
+    if forcing.in_the_same_update:  # a batch is cut into minibatches
+        parts = objective.minibatches
+        batch = -(-batch // parts) * parts
     return schedule.model_copy(update={"teacher_forcing": forcing, "mle_batch": batch})
 
 

@@ -238,8 +238,8 @@ def dial_dpo(task: TaskSettings | None = None) -> Config:
     """DIAL's loop of preferences (2025): the answers that earn least are written again, ranked by the judge, DPO."""
     return _beside_a_judge(
         task,
-        # An update is an iteration: of 64 prompts 16 pairs, learned in four steps.
-        {"adversarial_updates": 20, "g_batch": 512},
+        # An update is an iteration: of 64 prompts 16 pairs, learned in four steps. As many answers as gad before them.
+        {"adversarial_updates": 20, "g_batch": 512, "discriminator_rounds": 6},
         every=5,
         adversary=AdversarySettings(loss=CrossEntropy(), batch=64, sequences_per_round=512),
         reward=Logit(),

@@ -15,6 +15,7 @@ from rlgan.envs.tasks import TaskSettings
 from rlgan.extensions import is_plugin_name, known, require_no_namesake
 
 from . import comparing, language_models, latents, molecules, pairs, quick, sequences
+from .controls import controls_in_mode
 from .named import follows_data, name_of
 from .plugin import own_preset
 from .sizes import DataSummary, sizes_of
@@ -90,6 +91,8 @@ def draft(name: str, task: TaskSettings | None = None) -> Config:
 def override_draft(base: Config, changes: Mapping[str, Any]) -> Config:
     """The same as `override`, of a configuration that may be a draft.
 
+    Controls of a preset follow the mode of its task, where they are not set.
+
     Args:
         base: what `draft` returned, or any configuration.
         changes: dotted path → value.
@@ -99,11 +102,17 @@ def override_draft(base: Config, changes: Mapping[str, Any]) -> Config:
             preset does not fit its task.
     """
     try:
-        return override(base, changes)
+        config = override(base, changes)
     except ContradictionError as error:
         if error.problem == next(base.problems(), None):
             preset(base.preset, base.task)  # raises
         raise
+    is_stream = config.task.is_stream
+    if is_stream == base.task.is_stream or "controls" in changes or base.preset not in PRESETS:
+        return config
+    if base.controls != draft(base.preset, base.task).controls:
+        return config
+    return config.model_copy(update={"controls": controls_in_mode(base.controls, is_stream)})
 
 
 def follows(name: str) -> bool:

@@ -218,13 +218,16 @@ class RealSequences:
     # ------------------------------------------------------------------ shown to the discriminator
 
     def for_round(self, index: int, number: int) -> Pairs | None:
-        """New sequences for a round of the discriminator; None where it draws from the training split itself.
+        """New sequences for a round of the discriminator.
+
+        None where it draws from the training split itself, and where the fakes come with the real sequences of their
+        prompts.
 
         Args:
             index: rounds before this one.
             number: of sequences.
         """
-        if self._task.stream is None:
+        if self._task.stream is None or self._shows_prompts:
             return None
         chosen = self._streamed(number, "discriminator", index)
         return Pairs(chosen.tokens, chosen.conditions)

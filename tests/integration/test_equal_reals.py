@@ -9,12 +9,20 @@ from typing import Any
 import pytest
 
 import rlgan
+from rlgan.adversary.losses import BradleyTerry
+from rlgan.adversary.settings import AdversarySettings
 from rlgan.base.errors import ConfigError, DataError
 from rlgan.config.config import Config
 from rlgan.config.paths import override
+from rlgan.discriminators import PairLSTM
 from rlgan.envs.tasks import Task, build_task
 from rlgan.policy.advantage_scaling import NoScaling
-from rlgan.policy.baselines import NoBaseline
+from rlgan.policy.baselines import GroupMean, NoBaseline
+from rlgan.policy.control_rewards import ConstantReward
+from rlgan.policy.credit import Terminal
+from rlgan.policy.implicit_losses import PairLogistic
+from rlgan.policy.logit_maps import Logit
+from rlgan.policy.objectives import PPO, Implicit
 from rlgan.policy.teacher_forcing import (
     InterleavedTeacherForcing,
     MixedTeacherForcing,
@@ -23,6 +31,7 @@ from rlgan.policy.teacher_forcing import (
 )
 from rlgan.presets.controls import control, controls_of, foreseen_reals
 from rlgan.presets.quick import quick_distill
+from rlgan.presets.registry import draft, override_draft
 from rlgan.training.real_sequences import require_drawable
 from rlgan.training.trainer import Trainer
 from rlgan.workers.assembly import build_parts
@@ -39,6 +48,8 @@ FORMS: dict[str, dict[str, Any]] = {
     "mixed": {"teacher_forcing": MixedTeacherForcing(weight=0.5)},
     "by_example": {"teacher_forcing": TeacherForcingByExample(fraction=0.5)},
     "several steps": {"g_steps": 3, "d_steps": 2, "discriminator_rounds": 4},
+    "minibatches": {"teacher_forcing": MixedTeacherForcing(weight=0.5)},
+    "prompts": {"teacher_forcing": InterleavedTeacherForcing()},
 }
 
 
@@ -58,13 +69,26 @@ def given(config: Config, task: Task, start: Any = None) -> tuple[Trainer, int]:
 @pytest.mark.parametrize("form", FORMS)
 def test_it_is_given_as_many_as_the_run(form: str, task: Task) -> None:
     config = tiny_config(FORMS[form], task=STREAM)
+    if form == "minibatches":
+        config = config.model_copy(update={"objective": PPO(epochs=3, minibatches=4)})
+    if form == "prompts":  # 8 answers, 4 a prompt, beside the real ones of their prompts
+        task, changes = build_task(PAIRS_STREAM), {"loss": BradleyTerry(), "batch": 10, "sequences_per_round": 8}
+        config = of_pairs(
+            FORMS[form] | {"g_group": 4, "d_fakes": "rollouts"},
+            task=PAIRS_STREAM,
+            discriminator=PairLSTM(embedding=4, hidden=6),
+            adversary=AdversarySettings(**changes),
+            reward=Logit(),
+            credit=Terminal(),
+            baseline=GroupMean(),
+        )
     run, ours = given(config, task)
     assert ours == foreseen_reals(config)
     other = control(config, "mle_equal_reals", ours)
     _, theirs = given(other, task, run.mle_start)
-    # In batches of one size: too many by less than one a batch.
+    # In batches of one size: too many by less than one a batch and minibatch.
     batches = theirs // other.schedule.mle_batch
-    assert 0 <= theirs - ours < batches or other.schedule.mle_batch == config.schedule.mle_batch
+    assert 0 <= theirs - ours < batches * other.objective.minibatches
     assert other.discriminator is None and other.schedule.adversarial_updates == config.schedule.adversarial_updates
     continued = control(config, "mle_continued")
     assert other.optimizers == continued.optimizers and other.reward == continued.reward
@@ -86,13 +110,67 @@ def test_the_size_of_its_batches_by_hand() -> None:
     assert twice.schedule.mle_batch == (3 * 24 + 2 * 2 * 16) // 4
 
 
-def test_passes_over_examples_go_with_them() -> None:
-    """Examples are learned in passes over the batch; batches of likelihood are not."""
-    from rlgan.policy.objectives import PPO
-
+def test_it_makes_the_steps_in_which_the_run_learned_examples() -> None:
     config = tiny_config(FORMS["by_example"], task=STREAM, objective=PPO(epochs=3, minibatches=2))
     assert control(config, "mle_continued").objective.epochs == 3
-    assert control(config, "mle_equal_reals").objective.epochs == 1
+    other = control(config, "mle_equal_reals")
+    assert other.objective.epochs == 1
+    # 3 rounds of 24 and 4 examples in each of 2 updates, read in 6 steps an update.
+    assert other.schedule.teacher_forcing == InterleavedTeacherForcing(num_updates=6)
+    assert other.schedule.mle_batch == -(-(3 * 24 + 2 * 4) // 12)
+
+
+@pytest.mark.parametrize("number", [105, 106, 107, 12_345])
+def test_any_number_of_real_sequences_makes_a_control_that_can_stand(number: int) -> None:
+    """A batch of mixed likelihood is cut into the run's minibatches."""
+    config = tiny_config(FORMS["mixed"], task=STREAM, objective=PPO(epochs=1, minibatches=4))
+    batch = control(config, "mle_equal_reals", number).schedule.mle_batch
+    assert batch % 4 == 0 and 0 <= 2 * batch - number < 2 * 4
+
+
+def test_where_real_ones_are_read_several_times_it_has_smaller_batches() -> None:
+    objective = Implicit(loss=PairLogistic(), epochs=3, minibatches=2)
+    config = tiny_config(
+        {"discriminator_rounds": 0, "d_steps": 0},
+        task=STREAM,
+        discriminator=None,
+        reward=ConstantReward(),
+        credit=Terminal(),
+        objective=objective,
+    )
+    continued, equal = (control(config, name).schedule for name in ("mle_continued", "mle_equal_reals"))  # type: ignore[arg-type]
+    assert continued.teacher_forcing == equal.teacher_forcing == InterleavedTeacherForcing(num_updates=6)
+    assert (continued.mle_batch, equal.mle_batch) == (4, -(-2 * 8 // 12))
+
+
+@pytest.mark.parametrize(
+    ("forcing", "steps", "batch"),
+    [
+        (NoTeacherForcing(), 4, 4),
+        (InterleavedTeacherForcing(num_updates=5), 9, 16),
+        (MixedTeacherForcing(), 4, 4 + 8),
+        (TeacherForcingByExample(fraction=0.5), 4, 4),
+    ],
+)
+def test_likelihood_beside_self_play_is_in_the_control_too(forcing: Any, steps: int, batch: int) -> None:
+    config = tiny_config(
+        {"discriminator_rounds": 0, "d_steps": 0, "teacher_forcing": forcing},
+        discriminator=None,
+        reward=ConstantReward(),
+        credit=Terminal(),
+        objective=Implicit(loss=PairLogistic(), epochs=2, minibatches=2),
+    )
+    schedule = control(config, "mle_continued").schedule
+    assert schedule.teacher_forcing == InterleavedTeacherForcing(num_updates=steps) and schedule.mle_batch == batch
+
+
+def test_controls_of_a_preset_follow_the_mode_of_its_task() -> None:
+    both = ("mle_continued", "mle_equal_reals", "constant_reward", "oracle_ratio")
+    for name, mode, expected in (("quick", "stream", both), ("quick_distill", "fixed", (both[0], *both[2:]))):
+        assert override_draft(draft(name), {"task.mode": mode}).controls == expected
+        assert override_draft(draft(name), {"task.mode": mode, "controls": ["constant_reward"]}).controls == both[2:3]
+    own = override_draft(draft("quick"), {"controls": ["mle_continued"]})
+    assert override_draft(own, {"task.mode": "stream"}).controls == ("mle_continued",)
 
 
 def test_where_the_training_sequences_are_always_the_same_it_is_refused() -> None:

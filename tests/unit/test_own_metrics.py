@@ -100,7 +100,7 @@ def test_evaluator_measures_them_of_samples_and_of_real_sequences(task: Task, wr
     real = evaluator.measure_real()
     assert real.metrics["eval/own_length"] == mean_length(task.decode(real.tokens))
     (note,) = evaluator.notes
-    assert note.startswith("own_length (characters): ") and "is its distance from real data" in note
+    assert note.startswith("own_length (characters): ") and "is the distance from there" in note
     # Nothing else moves by them.
     without = Evaluator(task, settings.model_copy(update={"metrics": ()}), 0).measure(generator)
     assert {name: measured.metrics[name] for name in without.metrics} == without.metrics
@@ -131,8 +131,8 @@ def test_a_metric_declares_the_direction_of_each_of_its_values(task: Task, write
     legend = legend_of([facts["good"], facts["yardstick"]])
     assert legend.endswith("↑ higher is better, own_f_yardstick: to compare others with.")
     assert metric.note(has_gap=True).endswith(
-        "; higher is better: good; lower is better: bad; own_f_NAME_gap is its distance from real data: size; "
-        "to compare others with: yardstick"
+        "; higher is better: good; lower is better: bad; best where real data are, and own_f_NAME_gap is the distance "
+        "from there: size; to compare others with: yardstick"
     )
     kept = {"evaluation": {"metrics": [to_dict(metric)]}}
     with reading_a_folder():  # nothing is loaded, and it is known all the same

@@ -273,7 +273,7 @@ def test_metrics_that_name_real_texts_are_refused_and_others_have_no_distance_fr
         evaluator("overlap", direction="max")
     found = evaluator("length")
     assert found.measure_real() is None and any("the data has prompts alone" in note for note in found.notes)
-    assert not any("distance from real data" in note for note in found.notes)
+    assert not any("the distance from there" in note for note in found.notes)
     with refused(ConfigError, "selection_of_a_distance"):
         found.require_figure(BestGenerator(measure="own_length").measure)
 

@@ -177,8 +177,9 @@ def _require_honest(name: str, side: str, fitting: str, logged: Collection[str] 
                 "alone does not show what is lost in exchange. Select by its distance from real sequences, "
                 f"{figure}{GAP}."
                 if has_gap
-                else "is better in one direction only, so it does not show what is lost in exchange. Select by the "
-                f"distance from real sequences of a figure with direction none{_listed(own)}, or by {fitting}."
+                else "does not show what is lost in exchange, as only a figure does that is best where real data are. "
+                "Select by the distance from real sequences of a figure with direction none"
+                f"{_listed(own)}, or by {fitting}."
             ),
             code="objective_one_direction",
             fields={"objective": name},
