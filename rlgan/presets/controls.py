@@ -156,7 +156,7 @@ def control(config: Config, name: Control, num_reals: int | None = None) -> Conf
 
 def controls_in_mode(controls: Sequence[Control], is_stream: bool) -> tuple[Control, ...]:
     """A preset's controls where the mode of its task is another one than the preset's own."""
-    kept = [name for name in controls if name != "mle_equal_reals"]
+    kept: list[Control] = [name for name in controls if name != "mle_equal_reals"]
     if is_stream and "mle_continued" in kept:
         kept.insert(kept.index("mle_continued") + 1, "mle_equal_reals")
     return tuple(kept)
