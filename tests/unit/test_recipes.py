@@ -647,7 +647,8 @@ DIAL_DPO: Recipe = GAD | {  # 2025 (docs/algorithms/dial.md), the loop of prefer
     "reference": {"kind": "none"},
     "objective": {"kind": "preferences", "share": 0.25, "epochs": 1, "minibatches": 4},
     "objective.loss": {"kind": "pair_logistic", "scale": 1.0},
-    "schedule": GAD["schedule"] | {"rollout_temperature": 1.0, "adversarial_updates": 20, "g_batch": 512},
+    "schedule": GAD["schedule"]
+    | {"rollout_temperature": 1.0, "adversarial_updates": 20, "g_batch": 512, "discriminator_rounds": 6},
 }
 
 RARO: Recipe = GAD | {  # 2025 (docs/algorithms/raro.md); sizes are ours
