@@ -31,6 +31,7 @@ def config_of(preset: str, **workers: Any) -> Config:
         small(preset, **workers),
         {
             "controls": ",".join(get_args(Control)),
+            "task.mode": "stream",  # which the control with as many real sequences needs
             "evaluation.final_sequences": 32,
             "evaluation.temperatures": "1.0,0.8",
             "schedule.mle_epochs": 1,
