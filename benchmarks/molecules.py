@@ -4,7 +4,7 @@
     python -m benchmarks.molecules moses --wheel molsets-0.3.1-py3-none-any.whl [--number 100000] [--epochs 6]
         [--sequences 10000] [--reference 30000] [--seeds 0] [--folder FOLDER] [--weights FILE] [--set PATH VALUE ...]
     python -m benchmarks.molecules rewards --wheel molsets-0.3.1-py3-none-any.whl [--reward qed] [--seeds 1 2 3]
-        [--presets organ organ_grpo reinvent] [--number 10000] [--epochs 6] [--updates 100] [--weights FILE]
+        [--presets organ organ_grpo reinvent] [--number 10000] [--epochs 6] [--updates 25 50 100] [--weights FILE]
         [--set PATH VALUE ...]
 
 `moses` trains preset molecule_mle on so many molecules of MOSES' training split, draws sequences and measures them
@@ -14,7 +14,9 @@ folder; `--weights` measures kept ones in place of training.
 
 `rewards` begins all presets of a seed at one start by likelihood, gives them equally many updates, so that equally many
 sequences are scored, and measures what each has gained and left behind: the property, how real the molecules look (FCD,
-SNN), their diversity, and how far the generator is from its start (KL, nats a sequence).
+SNN), their diversity, and how far the generator is from its start (KL, nats a sequence). With several numbers of
+`--updates` each is measured after each of them. A preset that has gained more has usually left more behind, so the last
+table compares them at one gain: that of the preset which gained least, by a straight line between two measurements.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ import gzip
 import io
 import time
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -257,23 +259,28 @@ def rewards(arguments: argparse.Namespace) -> None:
         print(f"seed {seed}: start: {found['start']}", flush=True)
         for name in arguments.presets:
             begun = time.process_time()
-            generator = rewarded(name, config, task, weights, arguments)
-            found[name] = gained(generator, start, task, reference, arguments, seed)
-            found[name]["cpu_s"] = round(time.process_time() - begun)
-            print(f"seed {seed}: {name}: {found[name]}", flush=True)
+            for done, generator in rewarded(name, config, task, weights, arguments):
+                taken = time.process_time() - begun
+                row = found[f"{name}, {done}"] = gained(generator, start, task, reference, arguments, seed)
+                row["cpu_s"] = round(taken)
+                print(f"seed {seed}: {name}, {done} updates: {row}", flush=True)
+                begun = time.process_time() - taken  # without the measures
         for name, row in found.items():
             rows.setdefault(name, []).append(row)
     print(f"\n{means(rows)}")
+    print(f"\nAt the gain of the preset that gained least, within each seed:\n\n{means(equal_gain(rows))}")
 
 
-def rewarded(name: str, of: Config, task: Task, start: Tensors, arguments: argparse.Namespace) -> Generator:
-    """The generator of a preset at its end: the run's network and task, a start that is given."""
+def rewarded(
+    name: str, of: Config, task: Task, start: Tensors, arguments: argparse.Namespace
+) -> Iterator[tuple[int, Generator]]:
+    """The generator of a preset after each number of updates: the run's network and task, a start that is given."""
     changes: dict[str, Any] = {
         "seed": of.seed,
         "reward.functions.0.name": arguments.reward,
         "reward.functions.0.digest": "",
         "reward.functions.0.options": {"target": CELECOXIB} if arguments.reward == "similarity" else {},
-        "schedule.adversarial_updates": arguments.updates,
+        "schedule.adversarial_updates": max(arguments.updates),
         "workers.threads": 1,
         "controls": [],
     }
@@ -284,8 +291,9 @@ def rewarded(name: str, of: Config, task: Task, start: Tensors, arguments: argpa
     with build_parts(config, task) as parts:
         trainer = Trainer(config, task, parts, start)
         while trainer.next_phase is not None:
-            trainer.step(measure=False)
-        return trainer.current_generator()
+            done = trainer.step(measure=False)
+            if done.phase == "adversarial" and done.step in arguments.updates:
+                yield done.step, trainer.current_generator()
 
 
 def _is_of_start(path: str) -> bool:
@@ -324,6 +332,35 @@ def gained(
     return {name: round(value, 4) for name, value in found.items()}
 
 
+def equal_gain(rows: dict[str, list[dict[str, float]]]) -> dict[str, list[dict[str, float]]]:
+    """The figures of each preset where it has gained as much as the one that gained least, seed by seed.
+
+    Args:
+        rows: `start`, and `PRESET, UPDATES` in rising order → a row of figures for each seed, of which the first is
+            what is gained.
+
+    Returns:
+        PRESET → a row for each seed. Figures are interpolated linearly between the two measurements, of which the start
+        is one, where the gain is first reached.
+    """
+    figures = list(rows["start"][0])
+    gain = figures[0]
+    paths: dict[str, list[list[dict[str, float]]]] = {}
+    for name, found in rows.items():
+        if name != "start":
+            paths.setdefault(name.rpartition(", ")[0], [rows["start"]]).append(found)
+    there: dict[str, list[dict[str, float]]] = {name: [] for name in paths}
+    for seed in range(len(rows["start"])):
+        level = min(max(found[seed][gain] for found in path) for path in paths.values())
+        for name, path in paths.items():
+            points = [found[seed] for found in path]
+            after = max(1, next(place for place, point in enumerate(points) if point[gain] >= level))
+            before, last = points[after - 1], points[after]
+            share = (level - before[gain]) / (last[gain] - before[gain]) if last[gain] != before[gain] else 0.0
+            there[name].append({one: before[one] + share * (last[one] - before[one]) for one in figures})
+    return there
+
+
 def means(rows: dict[str, list[dict[str, float]]]) -> str:
     """Means over seeds with half-widths of 95 % t intervals."""
     names = list(dict.fromkeys(name for found in rows.values() for row in found for name in row))
@@ -350,7 +387,7 @@ def tiny(folder: Path) -> list[str]:
         "adversary.sequences_per_round": 16, "schedule.discriminator_rounds": 1,
     }  # fmt: skip
     words = [word for path, value in sizes.items() for word in ("--set", path, str(value))]
-    few = ["--number", "200", "--epochs", "1", "--updates", "1", "--sequences", "40", "--reference", "40"]
+    few = ["--number", "200", "--epochs", "1", "--updates", "1", "2", "--sequences", "40", "--reference", "40"]
     return ["rewards", "--wheel", str(wheel), "--folder", str(folder), "--seeds", "1", "2", *few, *words]
 
 
@@ -373,7 +410,7 @@ def main() -> None:
     likelihood.set_defaults(verb=moses)
     rewarding.add_argument("--reward", choices=("qed", "similarity"), default="qed")
     rewarding.add_argument("--presets", nargs="*", default=["organ", "organ_grpo", "reinvent"])
-    rewarding.add_argument("--updates", type=int, default=100)
+    rewarding.add_argument("--updates", type=int, nargs="*", default=[25, 50, 100], help="after which it is measured")
     rewarding.set_defaults(verb=rewards)
     arguments = parser.parse_args()
     arguments.verb(arguments)

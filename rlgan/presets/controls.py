@@ -33,12 +33,9 @@ def controls_of(task: TaskSettings | None) -> tuple[Control, ...]:
     where these are new each time.
     """
     has_oracle = task is None or (task.knows_distribution and not task.is_certain)
-    return (
-        "mle_continued",
-        *(("mle_equal_reals",) if task is not None and task.is_stream else ()),
-        "constant_reward",
-        *(("oracle_ratio",) if has_oracle else ()),
-    )
+    everywhere: tuple[Control, ...] = ("mle_continued", "constant_reward")
+    ceiling: tuple[Control, ...] = ("oracle_ratio",) if has_oracle else ()
+    return controls_in_mode(everywhere + ceiling, task is not None and task.is_stream)
 
 
 def control(config: Config, name: Control, num_reals: int | None = None) -> Config:
@@ -155,7 +152,7 @@ def control(config: Config, name: Control, num_reals: int | None = None) -> Conf
 
 
 def controls_in_mode(controls: Sequence[Control], is_stream: bool) -> tuple[Control, ...]:
-    """A preset's controls where the mode of its task is another one than the preset's own."""
+    """The same controls for tasks of a stream, or of a fixed set: `mle_equal_reals` is of streams alone."""
     kept: list[Control] = [name for name in controls if name != "mle_equal_reals"]
     if is_stream and "mle_continued" in kept:
         kept.insert(kept.index("mle_continued") + 1, "mle_equal_reals")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import lm_rivals, measures, null_runs, numbering, presets, reading, toy_mixture
+from benchmarks import lm_rivals, measures, molecules, null_runs, numbering, presets, reading, toy_mixture
 from benchmarks.common import ratios, spread
 from benchmarks.presets import compared, line, lines, one_seed, small, table
 from benchmarks.processes import Census, Usage, parse_rollup, role
@@ -350,3 +350,23 @@ def test_rows_that_are_joined_are_not_run_again(monkeypatch: pytest.MonkeyPatch)
     # What begins with the others has a control in its own steps, which can be run alone.
     assert rows(["spin"], common) == ["spin", "spin, likelihood"] and begun == [None, "a start", "a start"]
     assert rows(["spin"], [*common, "spin"]) == ["spin, likelihood"] and begun == [None, "a start"]
+
+
+def test_molecules_are_compared_where_they_have_gained_as_much() -> None:
+    def rows(*values: tuple[float, float]) -> list[dict[str, float]]:
+        return [{"qed": qed, "fcd": fcd} for qed, fcd in values]
+
+    found = molecules.equal_gain(
+        {
+            "start": rows((0.5, 1.0), (0.5, 1.0)),
+            "organ, 25": rows((0.6, 2.0), (0.4, 5.0)),
+            "organ, 50": rows((0.55, 9.0), (0.45, 7.0)),
+            "reinvent, 25": rows((0.52, 1.5), (0.9, 4.0)),
+            "reinvent, 50": rows((0.72, 5.5), (0.95, 8.0)),
+        }
+    )
+    # Seed 1: organ gained least, .6 after 25; reinvent has .6 after .08 / .2 of the way from 25 to 50.
+    assert found["organ"][0] == {"qed": 0.6, "fcd": 2.0}
+    assert found["reinvent"][0] == pytest.approx({"qed": 0.6, "fcd": 1.5 + 0.4 * 4.0})
+    # Seed 2: organ never gained, so that both are at the start.
+    assert found["organ"][1] == found["reinvent"][1] == {"qed": 0.5, "fcd": 1.0}

@@ -194,16 +194,20 @@ def frechet_distance(names: Sequence[str], real: Sequence[str]) -> float:
     """Fréchet ChemNet distance of two samples of molecules (Preuer et al. 2018); infinite where one has below two."""
     if min(len(names), len(real)) < 2:
         return math.inf
-    ours, theirs = (frechet.gaussian_of(_chemnet().get_predictions(list(some))) for some in (names, real))
-    return frechet.frechet_distance(ours, theirs)
+    return frechet.frechet_distance(_gaussian_of(tuple(names)), _gaussian_of(tuple(real)))
 
 
 def _distance_from_nothing(real: Sequence[str]) -> float:
     """Fréchet distance of real molecules from a point at 0, which is finite: what no molecule is worth."""
     if len(real) < 2:
         return 0.0
-    found = frechet.gaussian_of(_chemnet().get_predictions(list(real)))
+    found = _gaussian_of(tuple(real))
     return float(found.mean @ found.mean + np.trace(found.covariance))
+
+
+@lru_cache(maxsize=2)  # the references stay, as every measurement asks for them
+def _gaussian_of(names: tuple[str, ...]) -> frechet.Gaussian:
+    return frechet.gaussian_of(_chemnet().get_predictions(list(names)))
 
 
 @lru_cache(maxsize=1)
