@@ -9,6 +9,7 @@ from rlgan.base.declarations import compares_sequences
 from rlgan.base.errors import ConfigError
 from rlgan.config.config import Config, Control
 from rlgan.config.paths import from_dict, to_dict
+from rlgan.config.reals import foreseen_reals
 from rlgan.envs.tasks import TaskSettings
 from rlgan.layers.optimizers import Adam
 from rlgan.policy.advantage_scaling import NoScaling
@@ -157,22 +158,6 @@ def controls_in_mode(controls: Sequence[Control], is_stream: bool) -> tuple[Cont
     if is_stream and "mle_continued" in kept:
         kept.insert(kept.index("mle_continued") + 1, "mle_equal_reals")
     return tuple(kept)
-
-
-def foreseen_reals(config: Config) -> int:
-    """Real sequences that a run reads after its start, if all rounds of its discriminator are made.
-
-    Those that generated ones begin with, or are compared with by a reward, are left out.
-    """
-    schedule, iterations = config.schedule, config.schedule.adversarial_updates
-    rounds = 0 if config.discriminator is None else schedule.discriminator_rounds + iterations * schedule.d_steps
-    shown = config.adversary.sequences_per_round
-    if config.adversary.shows_prompts:  # one beside the answers of each prompt
-        shown = -(-shown // (schedule.g_group or 1))
-    learned = schedule.teacher_forcing.num_learned(schedule.g_batch, schedule.mle_batch)
-    if config.objective.learns_reals or config.objective.contrasts_reals:
-        learned += schedule.num_sampled
-    return rounds * shown + iterations * schedule.g_steps * learned
 
 
 def _in_as_many_steps(config: Config, schedule: Schedule) -> Schedule:

@@ -20,6 +20,7 @@ from rlgan.adversary.minibatches import Pairs
 from rlgan.base.errors import ConfigError, DataError
 from rlgan.base.seeding import stream, stream_seed
 from rlgan.config.config import Config
+from rlgan.config.reals import reals_read
 from rlgan.envs.tasks import Task
 from rlgan.envs.transition import sequence_mask
 from rlgan.policy.experience import by_example
@@ -70,12 +71,8 @@ class RealSequences:
     def __init__(self, config: Config, task: Task) -> None:
         self._schedule, self._objective, self._seed = config.schedule, config.objective, config.seed
         self._generator = config.generator
-        reads, self._task = config.reward.reads, task
-        self._guides_beside_reals = config.adversary.loss.guides_beside_reals
-        self._shows_prompts = config.discriminator is not None and config.adversary.shows_prompts
-        self._compares = "targets" in reads or ("texts" in reads and task.conditions is not None)
-        self._compares = self._compares or config.objective.contrasts_reals
-        self._compares = self._compares or bool({"demonstrations", "features", "verdicts"} & reads)
+        self._task = task
+        self._read = reals_read(config, task.conditions is not None)
         self._weights: Tensor | None = None
         if config.schedule.example_weights == "tf_idf":
             self._weights = tf_idf_weights(task.space, task.train)
@@ -227,7 +224,7 @@ class RealSequences:
             index: rounds before this one.
             number: of sequences.
         """
-        if self._task.stream is None or self._shows_prompts:
+        if self._task.stream is None or self._read.shown_with_prompts:
             return None
         chosen = self._streamed(number, "discriminator", index)
         return Pairs(chosen.tokens, chosen.conditions)
@@ -242,7 +239,7 @@ class RealSequences:
             update: generator updates before this one.
             iteration: adversarial iterations done.
         """
-        return self._drawn(num_sequences, 1, ("prefixes", update), iteration, self._guides_beside_reals)
+        return self._drawn(num_sequences, 1, ("prefixes", update), iteration, self._read.guide)
 
     def fakes(self, num_sequences: int, index: int, iteration: int) -> Beginnings:
         """What fakes of a round begin with; where answers to one prompt are shown together in groups, with the reals.
@@ -252,13 +249,13 @@ class RealSequences:
             index: rounds before this one.
             iteration: adversarial iterations done.
         """
-        copies = (self._schedule.g_group or 1) if self._shows_prompts else 1
-        return self._drawn(num_sequences, copies, ("fake_prefixes", index), iteration, self._shows_prompts)
+        copies = (self._schedule.g_group or 1) if self._read.shown_with_prompts else 1
+        return self._drawn(num_sequences, copies, ("fake_prefixes", index), iteration, self._read.shown_with_prompts)
 
     def rollouts(self, update: int, iteration: int) -> Beginnings:
         """What the rollouts of a generator update begin with; no pair among them is learned by example, too."""
         schedule = self._schedule
-        copies, with_targets = schedule.g_group or 1, self._compares or self._shows_prompts
+        copies, with_targets = schedule.g_group or 1, self._read.compared or self._read.shown_with_prompts
         if not schedule.num_real:
             return self._drawn(schedule.num_sampled, copies, ("prefixes", update), iteration, with_targets)
         number = schedule.num_sampled // copies

@@ -9,29 +9,34 @@ from typing import Any
 import pytest
 
 import rlgan
-from rlgan.adversary.losses import BradleyTerry
+from rlgan.adversary.losses import BradleyTerry, Relativistic
 from rlgan.adversary.settings import AdversarySettings
 from rlgan.base.errors import ConfigError, DataError
 from rlgan.config.config import Config
 from rlgan.config.paths import override
-from rlgan.discriminators import PairLSTM
+from rlgan.config.reals import foreseen_reals
+from rlgan.discriminators import BidirectionalLSTM, PairLSTM
 from rlgan.envs.tasks import Task, build_task
 from rlgan.policy.advantage_scaling import NoScaling
-from rlgan.policy.baselines import GroupMean, NoBaseline
+from rlgan.policy.baselines import GroupMean, LeaveOneOut, NoBaseline
 from rlgan.policy.control_rewards import ConstantReward
 from rlgan.policy.credit import Terminal
+from rlgan.policy.feature_matching import FeatureMatching
 from rlgan.policy.implicit_losses import PairLogistic
 from rlgan.policy.logit_maps import Logit
-from rlgan.policy.objectives import PPO, Implicit
+from rlgan.policy.metric_rewards import ReferenceBleu
+from rlgan.policy.objectives import PPO, Gumbel, Implicit
 from rlgan.policy.teacher_forcing import (
     InterleavedTeacherForcing,
+    MixedPrefix,
     MixedTeacherForcing,
     NoTeacherForcing,
     TeacherForcingByExample,
 )
-from rlgan.presets.controls import control, controls_of, foreseen_reals
+from rlgan.presets.controls import control, controls_of
 from rlgan.presets.quick import quick_distill
 from rlgan.presets.registry import draft, override_draft
+from rlgan.schedule.discriminator_balance import CriticWarmup
 from rlgan.training.real_sequences import require_drawable
 from rlgan.training.trainer import Trainer
 from rlgan.workers.assembly import build_parts
@@ -50,6 +55,12 @@ FORMS: dict[str, dict[str, Any]] = {
     "several steps": {"g_steps": 3, "d_steps": 2, "discriminator_rounds": 4},
     "minibatches": {"teacher_forcing": MixedTeacherForcing(weight=0.5)},
     "prompts": {"teacher_forcing": InterleavedTeacherForcing()},
+    "fewer prefixes": {"teacher_forcing": MixedPrefix(start=2, decrement=1, block=1), "adversarial_updates": 4},
+    "prefixes of groups": {"teacher_forcing": MixedPrefix(start=2, decrement=1, block=2), "g_group": 4},
+    "many rounds first": {"balance": CriticWarmup(rounds=3, units=1, every=None)},
+    "beside the real one": {"g_steps": 2},
+    "beside the targets": {},
+    "matched features": {},
 }
 
 
@@ -68,7 +79,8 @@ def given(config: Config, task: Task, start: Any = None) -> tuple[Trainer, int]:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_it_is_given_as_many_as_the_run(form: str, task: Task) -> None:
-    config = tiny_config(FORMS[form], task=STREAM)
+    baseline = LeaveOneOut() if form == "prefixes of groups" else NoBaseline()
+    config = tiny_config(FORMS[form], task=STREAM, baseline=baseline)
     if form == "minibatches":
         config = config.model_copy(update={"objective": PPO(epochs=3, minibatches=4)})
     if form == "prompts":  # 8 answers, 4 a prompt, beside the real ones of their prompts
@@ -82,6 +94,19 @@ def test_it_is_given_as_many_as_the_run(form: str, task: Task) -> None:
             credit=Terminal(),
             baseline=GroupMean(),
         )
+    if form == "beside the real one":
+        judge = {"discriminator": BidirectionalLSTM(embedding=4, hidden=6), "objective": Gumbel(straight_through=True)}
+        through = {"reward": ConstantReward(), "credit": Terminal()}
+        adversary = AdversarySettings(batch=16, sequences_per_round=24, loss=Relativistic())
+        config = config.model_copy(update=judge | through | {"adversary": adversary})
+    if form == "matched features":
+        matching = {"reward": FeatureMatching(), "credit": Terminal(), "baseline": LeaveOneOut()}
+        config = config.model_copy(update=matching)
+    if form == "beside the targets":
+        task = build_task(PAIRS_STREAM)
+        without = {"discriminator_rounds": 0, "d_steps": 0, "mle_batch": 8}
+        reward = {"reward": ReferenceBleu(order=2), "credit": Terminal(), "discriminator": None}
+        config = of_pairs(without, task=PAIRS_STREAM, **reward)
     run, ours = given(config, task)
     assert ours == foreseen_reals(config)
     other = control(config, "mle_equal_reals", ours)
