@@ -16,7 +16,7 @@ same thing: the best samples of a run are different ones.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import Field
@@ -117,15 +117,18 @@ class OwnMetric(Plugin):
         is_beside = direction == "beside"
         return Quantity(name, self.name, self.unit or "its own", better, "samples", is_key=True, is_beside=is_beside)
 
-    def note(self, has_gap: bool) -> str:
+    def note(self, has_gap: bool, found: Collection[str]) -> str:
         """How to read it, in a line.
 
         Args:
             has_gap: whether there is real data to be near to.
+            found: names of the figures that it returns; it may declare some that its options leave out.
         """
         ways: dict[FigureDirection, list[str]] = {}
         for key in self.directions or (None,):
             name = self.figure if key is None else f"{self.figure}_{key}"
+            if key is not None and name not in found:
+                continue
             ways.setdefault(self.direction_of(name), []).append("" if key is None else key)
         told = (
             f"{self._way(way, has_gap)}{f': {names}' if (names := ', '.join(keys)) else ''}"

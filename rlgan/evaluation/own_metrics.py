@@ -38,6 +38,7 @@ class OwnMetrics:
         self._paths: list[str] = []
         self._real: dict[str, float] | None = None
         self._of_training: list[str] | None = None
+        self._tried: list[dict[str, float]] = []
         for metric in self._metrics:
             loaded = metric.load()
             self._functions.append(bound(metric, loaded))
@@ -46,12 +47,13 @@ class OwnMetrics:
             for metric in () if task.has_real_sequences else self._metrics:
                 _require_no_completions(metric)
             conditions = None if task.conditions is None else task.conditions.test[:_NUM_CHECKED]
-            self._values(sequences_to_try(task, "test", _NUM_CHECKED), conditions)
+            self._tried = self._values(sequences_to_try(task, "test", _NUM_CHECKED), conditions)
 
     @property
     def notes(self) -> tuple[str, ...]:
         """How they are read, a line each."""
-        return tuple(metric.note(self._task.has_real_sequences) for metric in self._metrics)
+        has_gap = self._task.has_real_sequences
+        return tuple(one.note(has_gap, found) for one, found in zip(self._metrics, self._tried, strict=True))
 
     def measure(self, tokens: Tensor, conditions: Tensor | None) -> dict[str, float]:
         """All of them, of one batch of sequences.

@@ -130,10 +130,18 @@ def test_a_metric_declares_the_direction_of_each_of_its_values(task: Task, write
     assert facts["yardstick"].direction == "to compare others with" and facts["size"].direction == "as real data"
     legend = legend_of([facts["good"], facts["yardstick"]])
     assert legend.endswith("↑ higher is better, own_f_yardstick: to compare others with.")
-    assert metric.note(has_gap=True).endswith(
+    (note,) = OwnMetrics([metric], task).notes
+    assert note.endswith(
         "; higher is better: good; lower is better: bad; best where real data are, and own_f_NAME_gap is the distance "
         "from there: size; to compare others with: yardstick"
     )
+    fewer = write(
+        SEVERAL.replace("(texts):", "(texts, all=True):\n    if not all: return {'bad': 2.0}"),
+        "f",
+        options={"all": False},
+    )
+    (note,) = OwnMetrics([fewer], task).notes  # only what it returns
+    assert note.endswith("; lower is better: bad")
     kept = {"evaluation": {"metrics": [to_dict(metric)]}}
     with reading_a_folder():  # nothing is loaded, and it is known all the same
         assert EvaluationSettings.model_validate(kept["evaluation"]).metrics[0].directions == metric.directions
