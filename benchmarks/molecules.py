@@ -4,8 +4,8 @@
     python -m benchmarks.molecules moses --wheel molsets-0.3.1-py3-none-any.whl [--number 100000] [--epochs 6]
         [--sequences 10000] [--reference 30000] [--seeds 0] [--folder FOLDER] [--weights FILE] [--set PATH VALUE ...]
     python -m benchmarks.molecules rewards --wheel molsets-0.3.1-py3-none-any.whl [--reward qed] [--seeds 1 2 3]
-        [--presets organ organ_grpo reinvent] [--number 10000] [--epochs 6] [--updates 25 50 100] [--weights FILE]
-        [--set PATH VALUE ...]
+        [--presets organ organ_grpo kl_to_prior reinvent] [--number 10000] [--epochs 6] [--updates 25 50 100]
+        [--weights FILE] [--set PATH VALUE ...]
 
 `moses` trains preset molecule_mle on so many molecules of MOSES' training split, draws sequences and measures them
 beside its test split, and so as many real molecules of the training split. What is published is of 1.6 million
@@ -14,9 +14,10 @@ folder; `--weights` measures kept ones in place of training.
 
 `rewards` begins all presets of a seed at one start by likelihood, gives them equally many updates, so that equally many
 sequences are scored, and measures what each has gained and left behind: the property, how real the molecules look (FCD,
-SNN), their diversity, and how far the generator is from its start (KL, nats a sequence). With several numbers of
+SNN), their diversity, and how far the generator is from its start (KL, nats a sequence). `kl_to_prior` is no preset: it
+is `organ_grpo` without a discriminator, the property alone with a KL penalty towards the start. With several numbers of
 `--updates` each is measured after each of them. A preset that has gained more has usually left more behind, so the last
-table compares them at one gain: that of the preset which gained least, by a straight line between two measurements.
+table compares each pair at one gain: that of the one which gained less, by a straight line between two measurements.
 """
 
 from __future__ import annotations
@@ -51,6 +52,8 @@ from rlgan.sampling.sampler import sampler_of
 from rlgan.training.trainer import Trainer
 from rlgan.workers.assembly import build_parts
 
+Row = dict[str, float]
+"""Figures of a generator by name."""
 CELECOXIB = "CC1=CC=C(C=C1)C1=CC(=NN1C1=CC=C(C=C1)S(N)(=O)=O)C(F)(F)F"
 NEEDS = ("rdkit", "fcd_torch")
 TINY_MARKS = ("heavy",)
@@ -251,7 +254,7 @@ def rewards(arguments: argparse.Namespace) -> None:
     chosen = some(wheel.split("train"), arguments.number + 2 * (arguments.number // 100 + 1), 0)
     reference = some(wheel.split("test"), arguments.reference, 0)
     print(f"{machine()}\n{arguments.number:,} molecules, {arguments.reward}", flush=True)
-    rows: dict[str, list[dict[str, float]]] = {}
+    rows: dict[str, list[Row]] = {}
     for seed in arguments.seeds:
         config, task = of_moses(chosen, arguments, seed)
         start, weights = start_of(config, task, seed, arguments)
@@ -268,7 +271,8 @@ def rewards(arguments: argparse.Namespace) -> None:
         for name, row in found.items():
             rows.setdefault(name, []).append(row)
     print(f"\n{means(rows)}")
-    print(f"\nAt the gain of the preset that gained least, within each seed:\n\n{means(equal_gain(rows))}")
+    differences = means(compared(rows, arguments.presets))
+    print(f"\nDifferences within a seed, at the gain of the one that gained less:\n\n{differences}")
 
 
 def rewarded(
@@ -284,7 +288,8 @@ def rewarded(
         "workers.threads": 1,
         "controls": [],
     }
-    config = preset(name).model_copy(update={"task": of.task, "generator": of.generator})
+    config = override(preset("organ_grpo"), _WITHOUT_A_JUDGE) if name == KL_TO_PRIOR else preset(name)
+    config = config.model_copy(update={"task": of.task, "generator": of.generator})
     has = flatten(to_dict(config))  # what a preset does without, it goes on without
     own = {path: value for path, value in arguments.set if not _is_of_start(path) and has.get(path)}
     config = override(config, changes | own)
@@ -294,6 +299,16 @@ def rewarded(
             done = trainer.step(measure=False)
             if done.phase == "adversarial" and done.step in arguments.updates:
                 yield done.step, trainer.current_generator()
+
+
+KL_TO_PRIOR = "kl_to_prior"
+_WITHOUT_A_JUDGE: dict[str, Any] = {
+    "discriminator": None,
+    "reward.map": None,
+    "reward.functions.0.weight": 1.0,
+    "schedule.discriminator_rounds": 0,
+    "schedule.d_steps": 0,
+}
 
 
 def _is_of_start(path: str) -> bool:
@@ -332,36 +347,48 @@ def gained(
     return {name: round(value, 4) for name, value in found.items()}
 
 
-def equal_gain(rows: dict[str, list[dict[str, float]]]) -> dict[str, list[dict[str, float]]]:
-    """The figures of each preset where it has gained as much as the one that gained least, seed by seed.
+def at_equal_gain(rows: dict[str, list[Row]], one: str, other: str) -> tuple[list[Row], list[Row]]:
+    """The figures of two presets where both have gained as much as the one that gained less, seed by seed.
 
     Args:
         rows: `start`, and `PRESET, UPDATES` in rising order → a row of figures for each seed, of which the first is
             what is gained.
+        one: name of a preset.
+        other: of the one that it is compared with.
 
     Returns:
-        PRESET → a row for each seed. Figures are interpolated linearly between the two measurements, of which the start
+        A row for each seed, of each. Figures are interpolated linearly between the two measurements, of which the start
         is one, where the gain is first reached.
     """
+
+    def path(name: str, seed: int) -> list[Row]:
+        return [found[seed] for key, found in rows.items() if key == "start" or key.rpartition(", ")[0] == name]
+
     figures = list(rows["start"][0])
     gain = figures[0]
-    paths: dict[str, list[list[dict[str, float]]]] = {}
-    for name, found in rows.items():
-        if name != "start":
-            paths.setdefault(name.rpartition(", ")[0], [rows["start"]]).append(found)
-    there: dict[str, list[dict[str, float]]] = {name: [] for name in paths}
+    there: tuple[list[Row], list[Row]] = ([], [])
     for seed in range(len(rows["start"])):
-        level = min(max(found[seed][gain] for found in path) for path in paths.values())
-        for name, path in paths.items():
-            points = [found[seed] for found in path]
+        paths = path(one, seed), path(other, seed)
+        level = min(max(point[gain] for point in points) for points in paths)
+        for points, found in zip(paths, there, strict=True):
             after = max(1, next(place for place, point in enumerate(points) if point[gain] >= level))
             before, last = points[after - 1], points[after]
             share = (level - before[gain]) / (last[gain] - before[gain]) if last[gain] != before[gain] else 0.0
-            there[name].append({one: before[one] + share * (last[one] - before[one]) for one in figures})
+            found.append({figure: before[figure] + share * (last[figure] - before[figure]) for figure in figures})
     return there
 
 
-def means(rows: dict[str, list[dict[str, float]]]) -> str:
+def compared(rows: dict[str, list[Row]], presets: Sequence[str]) -> dict[str, list[Row]]:
+    """Of each pair of presets, the first one's figures less the second one's at equal gain, seed by seed."""
+    found = {}
+    for place, one in enumerate(presets):
+        for other in presets[place + 1 :]:
+            pairs = zip(*at_equal_gain(rows, one, other), strict=True)
+            found[f"{one} - {other}"] = [{name: ours[name] - theirs[name] for name in ours} for ours, theirs in pairs]
+    return found
+
+
+def means(rows: dict[str, list[Row]]) -> str:
     """Means over seeds with half-widths of 95 % t intervals."""
     names = list(dict.fromkeys(name for found in rows.values() for row in found for name in row))
     lines = ["| | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
@@ -409,7 +436,7 @@ def main() -> None:
         add_changes(verb)
     likelihood.set_defaults(verb=moses)
     rewarding.add_argument("--reward", choices=("qed", "similarity"), default="qed")
-    rewarding.add_argument("--presets", nargs="*", default=["organ", "organ_grpo", "reinvent"])
+    rewarding.add_argument("--presets", nargs="*", default=["organ", "organ_grpo", KL_TO_PRIOR, "reinvent"])
     rewarding.add_argument("--updates", type=int, nargs="*", default=[25, 50, 100], help="after which it is measured")
     rewarding.set_defaults(verb=rewards)
     arguments = parser.parse_args()

@@ -356,17 +356,22 @@ def test_molecules_are_compared_where_they_have_gained_as_much() -> None:
     def rows(*values: tuple[float, float]) -> list[dict[str, float]]:
         return [{"qed": qed, "fcd": fcd} for qed, fcd in values]
 
-    found = molecules.equal_gain(
-        {
-            "start": rows((0.5, 1.0), (0.5, 1.0)),
-            "organ, 25": rows((0.6, 2.0), (0.4, 5.0)),
-            "organ, 50": rows((0.55, 9.0), (0.45, 7.0)),
-            "reinvent, 25": rows((0.52, 1.5), (0.9, 4.0)),
-            "reinvent, 50": rows((0.72, 5.5), (0.95, 8.0)),
-        }
-    )
-    # Seed 1: organ gained least, .6 after 25; reinvent has .6 after .08 / .2 of the way from 25 to 50.
-    assert found["organ"][0] == {"qed": 0.6, "fcd": 2.0}
-    assert found["reinvent"][0] == pytest.approx({"qed": 0.6, "fcd": 1.5 + 0.4 * 4.0})
+    measured = {
+        "start": rows((0.5, 1.0), (0.5, 1.0)),
+        "organ, 25": rows((0.6, 2.0), (0.4, 5.0)),
+        "organ, 50": rows((0.55, 9.0), (0.45, 7.0)),
+        "organ_grpo, 25": rows((0.7, 3.0), (0.7, 3.0)),
+        "reinvent, 25": rows((0.52, 1.5), (0.9, 4.0)),
+        "reinvent, 50": rows((0.72, 5.5), (0.95, 8.0)),
+    }
+    organ, reinvent = molecules.at_equal_gain(measured, "organ", "reinvent")
+    # Seed 1: organ gained less, .6 after 25; reinvent has .6 after .08 / .2 of the way from 25 to 50.
+    assert organ[0] == {"qed": 0.6, "fcd": 2.0}
+    assert reinvent[0] == pytest.approx({"qed": 0.6, "fcd": 1.5 + 0.4 * 4.0})
     # Seed 2: organ never gained, so that both are at the start.
-    assert found["organ"][1] == found["reinvent"][1] == {"qed": 0.5, "fcd": 1.0}
+    assert organ[1] == reinvent[1] == {"qed": 0.5, "fcd": 1.0}
+    found = molecules.compared(measured, ["organ", "organ_grpo", "reinvent"])
+    assert list(found) == ["organ - organ_grpo", "organ - reinvent", "organ_grpo - reinvent"]
+    assert found["organ - reinvent"][0] == pytest.approx({"qed": 0.0, "fcd": 2.0 - 3.1})
+    # organ_grpo has the .6 of organ half way to 25.
+    assert found["organ - organ_grpo"][0] == pytest.approx({"qed": 0.0, "fcd": 2.0 - 2.0})
