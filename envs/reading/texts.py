@@ -110,10 +110,10 @@ def read_texts(
     return found
 
 
-def _refuse_column(path: str, wanted: Wanted, what: str) -> None:
+def _refuse_column(path: str, wanted: Wanted, what: str, or_else: str = "") -> None:
     if wanted.column is not None:
         raise DataError(
-            f"{path}: is {what}, so {wanted.option}={wanted.column!r} has no effect. Remove it.",
+            f"{path}: is {what}, so {wanted.option}={wanted.column!r} has no effect. Remove it{or_else}.",
             code="column_no_effect",
             fields={wanted.option: wanted.column, "path": path},
         )
@@ -122,7 +122,7 @@ def _refuse_column(path: str, wanted: Wanted, what: str) -> None:
 def _of_lines(opened: OpenedFile, how: How, wanted: Wanted) -> TextFile:
     lines, notes = opened.lines, opened.notes
     if isinstance(wanted.column, int) or (wanted.column is not None and not how.header):
-        _refuse_column(opened.path, wanted, "read as plain lines")
+        _refuse_column(opened.path, wanted, "read as plain lines", f", or set {how.options}format table")
     first = 1
     if how.header:
         notes.append(f"skipped line 1, which names the column: {shown(lines[0])}")

@@ -22,8 +22,9 @@ from rlgan.base.pretrained import ModelSource
 from rlgan.base.settings import FreeOnResume
 from rlgan.extensions import Loaded, PluginKind, TimedPlugin, brief, check_options, in_time, note, own_lines, refusal
 
+from ..reading import count
 from ..tokenisers import PatternSplitter, split_words
-from ..vocabulary import Vocabulary
+from ..vocabulary import UNK_NAME, Vocabulary
 from .lines import padded
 from .task import Sides, Task, TaskMeasure
 
@@ -131,6 +132,7 @@ def text_task(
     *,
     tokens: Literal["words", "characters"] | re.Pattern[str] = "words",
     max_length: int | None = None,
+    keep_unseen: bool = True,
 ) -> Task:
     """A text task of texts that are there already: what a plug-in of your own data returns.
 
@@ -143,6 +145,7 @@ def text_task(
             of a text belongs to a match.
         max_length: greatest number of tokens, the terminator included; None: the longest training text and its
             terminator. Longer texts are left out.
+        keep_unseen: whether held-out texts are kept that have tokens of no training text, which are read as `<unk>`.
 
     Raises:
         DataError: a split is empty, one string, or has something else than strings; or the training texts have fewer
@@ -172,9 +175,10 @@ def text_task(
             code="task_too_few_tokens",
             fields={"task": name},
         )
+    num_left = {split: len(splits[split]) - len(texts) for split, texts in kept.items()}
+    kept, remarks = _held_out_read(name, kept, vocabulary, keep_unseen)
     space = vocabulary.space(longest)
     encoded = {split: padded([vocabulary.encode(text) for text in texts], space) for split, texts in kept.items()}
-    num_left = {split: len(splits[split]) - len(texts) for split, texts in kept.items()}
     return Task(
         name=name,
         space=space,
@@ -183,13 +187,43 @@ def text_task(
         test=encoded["test"],
         token_names=vocabulary.names,
         joining="words" if tokens == "words" else "characters",
-        notes=tuple(
-            f"{name}: {split}: {len(kept[split])} texts, {number} dropped because of their length"
-            for split, number in num_left.items()
+        notes=(
+            *(
+                f"{name}: {split}: {len(kept[split])} texts, {number} dropped because of their length"
+                for split, number in num_left.items()
+            ),
+            *remarks,
         ),
         measures=frozenset({"text"}),
         columns=("text",),
     )
+
+
+def _held_out_read(
+    name: str, kept: dict[str, list[tuple[str, ...]]], vocabulary: Vocabulary, keep_unseen: bool
+) -> tuple[dict[str, list[tuple[str, ...]]], list[str]]:
+    """The splits, and what is to be said of held-out texts with tokens that no training text has."""
+    known, found, remarks = set(vocabulary.tokens), dict(kept), list[str]()
+    for split in ("valid", "test"):
+        new = dict.fromkeys(token for text in kept[split] for token in text if token not in known)
+        if not new:
+            continue
+        seen = [text for text in kept[split] if new.keys().isdisjoint(text)]
+        number = count(len(kept[split]) - len(seen), "text")
+        which = f"{', '.join(map(repr, list(new)[:3]))}{', ...' if len(new) > 3 else ''}"
+        what = f"{name}: {split}: {number} with tokens that no training text has ({which})"
+        if keep_unseen:
+            remarks.append(f"{what}, which are read as {UNK_NAME}")
+            continue
+        if not seen:
+            raise DataError(
+                f"{what}, so that none is left. Give more texts.",
+                code="task_texts_unseen",
+                fields={"task": name},
+            )
+        found[split] = seen
+        remarks.append(f"{what}, left out")
+    return found, remarks
 
 
 def _cut(tokens: str | re.Pattern[str]) -> Callable[[str], Sequence[str]]:

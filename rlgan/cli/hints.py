@@ -64,6 +64,7 @@ def in_options(message: str, tree: Mapping[str, Any] | None, own: Collection[str
         tree: the configuration's JSON values; None for a verb that takes no settings.
         own: names of the verb's own options, without dashes.
     """
+    message, *quoted = re.split(r"(?=\n {2})", message, maxsplit=1)  # lines of code behind it stay as they are
     known = _Known(tree, own)
     leading = re.match(rf"(?:--)?({_NAME})(?=[=:])", message)
     subject = known.options(leading.group(1)) if leading else []
@@ -72,7 +73,7 @@ def in_options(message: str, tree: Mapping[str, Any] | None, own: Collection[str
     for one in rest:
         translate = _translated if _BIDS.match(one) else _advice_within
         described.append(translate(one, known, subject))
-    return " ".join(described)
+    return "".join([" ".join(described), *quoted])
 
 
 def _advice_within(sentence: str, known: _Known, subject: list[str]) -> str:

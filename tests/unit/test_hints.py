@@ -191,3 +191,9 @@ def test_the_advice_for_a_setting_of_another_variant_works(
         assert shlex.join(more) in described
     answer = ask(capsys, "show-config", *more, *asked)
     assert answer.status == 0, answer.err
+
+
+def test_lines_of_code_behind_a_message_stay_as_they_are() -> None:
+    frame = "\n  /mine.py, line 5, in load\n    if missing: raise ImportError('no rdkit', name='rdkit')"
+    tree = {"task": {"name": "mine"}}
+    assert in_options(f"task plug-in 'mine': raised. Fix the plug-in.{frame}", tree).endswith(frame)

@@ -19,6 +19,7 @@ from rlgan.envs.reading import (
     known_encoding,
     known_separator,
     read_texts,
+    shown,
     which_lines,
 )
 from rlgan.envs.tasks import Task, text_task
@@ -27,6 +28,7 @@ from rlgan.envs.tokenisers import SMILES_PATTERN
 from .chemistry import canonical, require_rdkit, selfies_of
 
 _SELFIES_PATTERN = r"\[[^\]]+\]|\."
+_LOOKED_AT = 20  # rows without a molecule, for what to say of a file that has none
 _COLUMNS = ("smiles", "canonical_smiles", "selfies")
 """Names of columns that are taken where none is named, the first that is there."""
 
@@ -48,7 +50,8 @@ def molecules(
     """Different molecules of a file, each in its canonical form; without a file some that are put together.
 
     Rows that are no molecules are left out and counted, a header among them; so are repeated molecules, however they
-    are written, and salts (molecules of several parts), where they are not kept.
+    are written, salts (molecules of several parts), where they are not kept, and held-out molecules with a token that
+    no training molecule has.
 
     Args:
         path: of a file of any format that rlgan reads, with a SMILES string in each line, row or record; "" takes
@@ -98,8 +101,8 @@ def molecules(
     if number < 1 or len(names) - 2 * number < 2:
         raise DataError(
             f"{called}: has {count(len(names), 'molecule')} after cleaning, too few for a training split and two "
-            f"held-out ones of {held_out:g} each; {count(len(bad), 'row')} had no molecule. Give more molecules, or "
-            "another column.",
+            f"held-out ones of {held_out:g} each; {count(len(bad), 'row')} had no molecule"
+            f"{_first_of(found.first_bad)}. {_advice(found.first_bad, read)}",
             code="molecules_too_few",
             fields={"path": path, "task.options.held_out": held_out},
         )
@@ -110,7 +113,7 @@ def molecules(
         for places in (order[:number], order[number : 2 * number], order[2 * number :])
     )
     pattern = re.compile(SMILES_PATTERN if notation == "smiles" else _SELFIES_PATTERN)
-    task = text_task("molecules", train, valid, test, tokens=pattern, max_length=max_length)
+    task = text_task("molecules", train, valid, test, tokens=pattern, max_length=max_length, keep_unseen=False)
     return replace(task, notes=(*notes, *task.notes))
 
 
@@ -183,6 +186,24 @@ def _read(path: str, column: str | int, how: How) -> TextFile:
     )
 
 
+def _first_of(bad: Sequence[str]) -> str:
+    written = [text for text in bad if text.strip()]
+    return f", the first of them {shown(written[0])}" if written else ""
+
+
+def _advice(bad: Sequence[str], read: TextFile) -> str:
+    """What to do about a file without molecules: often they stand behind a name, where lines have no columns."""
+    mark = "\t" if any("\t" in text for text in bad) else " "
+    places = [{place for place, word in enumerate(text.split(mark)) if place and canonical(word)} for text in bad]
+    if read.unit != "line" or not places or not (common := set.intersection(*places)):
+        return "Give more molecules, or another column."
+    separator = "tab" if mark == "\t" else "' '"
+    return (
+        f"Column {min(common)} of its lines, counted from 0, has molecules: set --task.options.format table, "
+        f"--task.options.separator {separator} and --task.options.column {min(common)}."
+    )
+
+
 @dataclass
 class _Cleaned:
     """What is left of the rows of a file.
@@ -190,6 +211,7 @@ class _Cleaned:
     Attributes:
         names: canonical SMILES of each molecule → how it is written.
         bad: numbers of rows without a molecule.
+        first_bad: the first of these rows.
         unwritten: numbers of rows whose molecule cannot be written as SELFIES.
         num_salts: salts that were left out.
         num_repeated: molecules that were there already.
@@ -197,6 +219,7 @@ class _Cleaned:
 
     names: dict[str, str] = field(default_factory=dict)
     bad: list[int] = field(default_factory=list)
+    first_bad: list[str] = field(default_factory=list)
     unwritten: list[int] = field(default_factory=list)
     num_salts: int = 0
     num_repeated: int = 0
@@ -220,6 +243,8 @@ def _cleaned(texts: Sequence[str], numbers: Sequence[int], salts: str, notation:
         name = canonical(text.split()[0] if text.split() else "")  # a name may stand behind, as in .smi files
         if name is None:
             found.bad.append(number)
+            if len(found.first_bad) < _LOOKED_AT:
+                found.first_bad.append(text)
         elif "." in name and salts == "drop":
             found.num_salts += 1
         elif name in found.names:

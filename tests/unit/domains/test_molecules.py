@@ -635,6 +635,37 @@ def test_a_file_without_molecules_says_how_many_rows_it_had(tmp_path: Path) -> N
         molecules(str(path))
 
 
+@pytest.mark.parametrize(("mark", "typed"), [("\t", "tab"), (" ", "' '")])
+def test_molecules_behind_a_name_are_found_and_the_advice_reads_them(mark: str, typed: str, tmp_path: Path) -> None:
+    path = tmp_path / "my.smi"
+    path.write_text("".join(f"ZINC{n}{mark}{'C' * n}O\n" for n in range(1, 21)), "utf-8")
+    with refused(DataError, "molecules_too_few", match=f"the first of them 'ZINC1.*--task.options.separator {typed}"):
+        molecules(str(path))
+    task = molecules(str(path), column=1, format="table", separator=typed.strip("'"))
+    assert len(task.train) == 16
+    with refused(DataError, "column_no_effect", match="Remove it, or set --task.options.format table"):
+        molecules(str(path), column=1)
+
+
+@pytest.mark.parametrize("notation", ["smiles", "selfies"])
+def test_a_held_out_molecule_with_a_token_of_no_training_molecule_is_left_out_and_told(
+    notation: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "my.smi"
+    path.write_text("".join(f"{'C' * n}O\n{'C' * n}N\n" for n in range(1, 20)) + "[13CH3]C\n", "utf-8")
+    left = kept = 0
+    for seed in range(12):
+        task = molecules(str(path), notation=notation, split_seed=seed)
+        held_out = [text for part in (task.valid, task.test) for text in task.decode(part)]
+        assert all("<unk>" not in text and canonical(text) for text in held_out)
+        told = [
+            note for note in task.notes if "1 text with tokens that no training text has ('[13CH3]'), left out" in note
+        ]
+        assert len(task.train) == 33 and len(held_out) + len(told) == 6
+        left, kept = left + len(told), kept + ("[13CH3]" in task.token_names)
+    assert left and kept and left + kept == 12
+
+
 def test_without_rdkit_it_is_told_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     for what in (Molecules, molecules, ScaffoldBuckets):

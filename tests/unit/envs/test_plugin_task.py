@@ -180,3 +180,19 @@ def test_a_task_that_is_registered_is_found_by_its_name() -> None:
             PluginTask(name="mine_of_a_tset")
     finally:
         del extensions.memory.registered["task", "mine_of_a_test"]
+
+
+def test_held_out_texts_with_tokens_of_no_training_text_are_told_or_left_out() -> None:
+    train, valid, test = ["a b", "b a"], ["a b", "c a"], ["d e", "a a", "b d"]
+    task = text_task("mine", train, valid, test)
+    assert task.decode(task.test) == ["<unk> <unk>", "a a", "b <unk>"]
+    assert task.notes[-2:] == (
+        "mine: valid: 1 text with tokens that no training text has ('c'), which are read as <unk>",
+        "mine: test: 2 texts with tokens that no training text has ('d', 'e'), which are read as <unk>",
+    )
+    task = text_task("mine", train, valid, test, keep_unseen=False)
+    assert (task.decode(task.valid), task.decode(task.test)) == (["a b"], ["a a"])
+    assert task.notes[-1].endswith("left out") and "test: 1 texts" in task.notes[2]
+    with refused(DataError, "task_texts_unseen", {"task": "mine"}):
+        text_task("mine", train, ["c"], test, keep_unseen=False)
+    assert not any("no training text" in note for note in text_task("mine", train, train, train).notes)
