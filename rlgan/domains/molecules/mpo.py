@@ -3,23 +3,19 @@
     --reward mpo --reward.functions.0.options.task osimertinib
 
 Each is the geometric mean of a few terms between 0 and 1: similarities to a drug, and properties behind a modifier, so
-that a molecule must be like the drug and unlike it in what is asked. Fingerprints are counts that are not folded, as in
-GuacaMol: ECFP4 and ECFP6 (Morgan, radius 2 and 3), FCFP4 (radius 2, of features), AP (atom pairs up to 10 bonds apart).
+that a molecule must be like the drug and unlike it in what is asked. Similarities are of counts (`count_similarity`).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
-from typing import Any, Literal
 
 from rlgan.base.errors import ConfigError, nearest
 
-from .chemistry import molecule
+from .chemistry import Counted, count_similarity, molecule
 from .rewards import Log, isomer_of, logp_of, of_each
 
-Fingerprint = Literal["ECFP4", "ECFP6", "FCFP4", "AP"]
 Term = Callable[[str], float]
 Modifier = Callable[[float], float]
 
@@ -82,7 +78,7 @@ def thresholded(threshold: float) -> Modifier:
 # ---------------------------------------------------------------------------- terms
 
 
-def like(target: str, kind: Fingerprint, modifier: Modifier = lambda x: x) -> Term:
+def like(target: str, kind: Counted, modifier: Modifier = lambda x: x) -> Term:
     """Tanimoto similarity of counts to a molecule, modified."""
     return lambda name: modifier(count_similarity(name, target, kind))
 
@@ -90,13 +86,6 @@ def like(target: str, kind: Fingerprint, modifier: Modifier = lambda x: x) -> Te
 def property_of(value: Callable[[str], float], modifier: Modifier) -> Term:
     """A property, modified."""
     return lambda name: modifier(value(name))
-
-
-def count_similarity(one: str, other: str, kind: Fingerprint) -> float:
-    """Tanimoto similarity of two molecules by counts of what is in them: Σ min / Σ max."""
-    from rdkit.DataStructs import TanimotoSimilarity
-
-    return float(TanimotoSimilarity(_counts_of(one, kind), _counts_of(other, kind)))
 
 
 def tpsa(name: str) -> float:
@@ -121,22 +110,6 @@ def num_aromatic_rings(name: str) -> float:
 def num_fluorines(name: str) -> float:
     """Atoms of fluorine."""
     return float(sum(atom.GetSymbol() == "F" for atom in molecule(name).GetAtoms()))
-
-
-@lru_cache(maxsize=50_000)
-def _counts_of(name: str, kind: Fingerprint) -> Any:
-    return _generator(kind).GetSparseCountFingerprint(molecule(name))
-
-
-@lru_cache
-def _generator(kind: Fingerprint) -> Any:
-    from rdkit.Chem import rdFingerprintGenerator as made
-
-    if kind == "AP":
-        return made.GetAtomPairGenerator(maxDistance=10)
-    if kind == "FCFP4":
-        return made.GetMorganGenerator(radius=2, atomInvariantsGenerator=made.GetMorganFeatureAtomInvGen())
-    return made.GetMorganGenerator(radius=2 if kind == "ECFP4" else 3)
 
 
 # ---------------------------------------------------------------------------- tasks

@@ -18,11 +18,11 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 from rlgan.base.errors import ConfigError, RlganError
 
-from .chemistry import canonical, fingerprints, molecule, tanimoto
+from .chemistry import canonical, count_similarity, fingerprints, molecule, tanimoto
 
 _LOG = logging.getLogger(__name__)
 Log = Callable[[str, float], None] | None
@@ -61,28 +61,54 @@ def synthesisability(completions: Sequence[str], log_metric: Log = None, **colum
     return of_each(completions, lambda name: (10.0 - sa_of(name)) / 9.0, log_metric)
 
 
-def similarity(completions: Sequence[str], target: str, log_metric: Log = None, **columns: object) -> list[float]:
-    """Tanimoto similarity of Morgan fingerprints (radius 2, 1,024 bits) to a molecule, between 0 and 1.
+def similarity(
+    completions: Sequence[str],
+    target: str,
+    fingerprint: Literal["morgan", "ECFP4", "ECFP6", "FCFP4", "AP"] = "morgan",
+    threshold: float = 1.0,
+    log_metric: Log = None,
+    **columns: object,
+) -> list[float]:
+    """Tanimoto similarity to a molecule, between 0 and 1.
+
+    Args:
+        completions: SMILES strings.
+        target: a SMILES string.
+        fingerprint: morgan is MOSES' (radius 2, 1,024 bits); the others are GuacaMol's, see `count_similarity`.
+        threshold: the similarity that is worth 1; less is in proportion, as in GuacaMol, where it is .75.
+        log_metric: logs a number.
+        columns: not read.
 
     Raises:
-        ConfigError: the target is no molecule.
+        ConfigError: the target is no molecule, or the threshold none.
     """
     aim = _target(target)
-    return of_each(completions, lambda name: _similarity(name, aim), log_metric)
+    if not 0.0 < threshold <= 1.0:
+        raise ConfigError(
+            f"options.threshold={threshold}: is the similarity that is worth 1. Set it above 0, and to 1 at most.",
+            code="molecule_similarity_threshold",
+            fields={"threshold": threshold},
+        )
+
+    def of(name: str) -> float:
+        found = _similarity(name, aim) if fingerprint == "morgan" else count_similarity(name, aim, fingerprint)
+        return min(1.0, found / threshold)
+
+    return of_each(completions, of, log_metric)
 
 
 def rediscovery(completions: Sequence[str], target: str, log_metric: Log = None, **columns: object) -> list[float]:
-    """1 for the target molecule, however it is written; for others half of the similarity to it, less than 1/2.
+    """GuacaMol's rediscovery: similarity to a molecule by counts of ECFP4, 1 for the molecule itself.
 
     Raises:
         ConfigError: the target is no molecule.
     """
     aim = _target(target)
-    return of_each(completions, lambda name: 1.0 if name == aim else _similarity(name, aim) / 2, log_metric)
+    return of_each(completions, lambda name: count_similarity(name, aim, "ECFP4"), log_metric)
 
 
 def median(completions: Sequence[str], molecules: str, log_metric: Log = None, **columns: object) -> list[float]:
-    """Geometric mean of the similarities to several molecules (GuacaMol's median molecules).
+    """Geometric mean of the similarities to several molecules, by counts of ECFP4 (GuacaMol's median molecules).
 
     Args:
         completions: SMILES strings.
@@ -96,7 +122,7 @@ def median(completions: Sequence[str], molecules: str, log_metric: Log = None, *
     aims = [_target(one, "molecules") for one in molecules.split(",")]
 
     def of(name: str) -> float:
-        return math.prod(_similarity(name, aim) for aim in aims) ** (1.0 / len(aims))
+        return math.prod(count_similarity(name, aim, "ECFP4") for aim in aims) ** (1.0 / len(aims))
 
     return of_each(completions, of, log_metric)
 

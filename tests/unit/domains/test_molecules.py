@@ -147,13 +147,25 @@ def test_a_ring_above_six_atoms_costs() -> None:
     assert excess == pytest.approx([(-1 + 0.0485697) / 0.2860212, (-2 + 0.0485697) / 0.2860212], abs=1e-4)
 
 
-def test_similarity_is_that_of_fingerprints_and_rediscovery_that_of_names() -> None:
+def test_similarity_is_that_of_fingerprints() -> None:
     again = "O=C(O)c1ccccc1OC(C)=O"
     near = similarity([ASPIRIN, again, "CCO", "C("], target=ASPIRIN)
     assert near[0] == near[1] == 1.0 and 0.0 < near[2] < 0.5 and near[3] == 0.0
-    assert rediscovery([again, "CCO", "C("], target=ASPIRIN) == [1.0, near[2] / 2, 0.0]
+    counted = count_similarity("CCO", ASPIRIN, "FCFP4")
+    assert similarity(["CCO"], target=ASPIRIN, fingerprint="FCFP4") == [counted] != [near[2]]
+    # What is worth 1 is less: the rest is in proportion.
+    assert similarity([again, "CCO"], target=ASPIRIN, threshold=0.75) == [1.0, pytest.approx(near[2] / 0.75)]
+    for threshold in (0.0, 1.5):
+        with refused(ConfigError, "molecule_similarity_threshold", {"threshold": threshold}):
+            similarity(["C"], target=ASPIRIN, threshold=threshold)
+
+
+def test_rediscovery_and_medians_are_of_counts() -> None:
+    again = "O=C(O)c1ccccc1OC(C)=O"
+    far = count_similarity("CCO", ASPIRIN, "ECFP4")
+    assert rediscovery([again, "CCO", "C("], target=ASPIRIN) == [1.0, far, 0.0] and 0.0 < far < 0.5
     both = median(["CCO"], molecules=f"{ASPIRIN},CCN")
-    assert both == [pytest.approx(math.sqrt(near[2] * similarity(["CCO"], target="CCN")[0]))]
+    assert both == [pytest.approx(math.sqrt(far * count_similarity("CCO", "CCN", "ECFP4")))]
 
 
 def test_isomers_are_worked_by_hand() -> None:
@@ -468,6 +480,22 @@ def test_fcd_is_0_beside_itself_and_its_score_is_the_published_one() -> None:
     assert Molecules(fcd=True)(["CCCCCCCC", "CCCCCCC", "CCCC"], REAL)["fcd_score"] < 0.1
     assert fcd_score(0.216) == pytest.approx(0.957720, abs=1e-6)  # MolReactGen
     assert fcd_score(0.0732) == pytest.approx(0.985467, abs=1e-6)  # CharRNN of MOSES
+
+
+def test_the_nearest_other_molecule_is_found_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    alike = tanimoto(fingerprints(REAL), fingerprints(REAL))
+    np.fill_diagonal(alike, 0.0)
+    monkeypatch.setattr(distribution, "_CHUNK", 3)
+    assert len(REAL) % 3  # the last part is smaller
+    assert np.array_equal(distribution._inner_similarities(REAL), alike.max(1))
+
+
+def test_of_much_training_data_a_part_is_compared_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distribution, "_MOST_COMPARED", 6)
+    found = guacamol_scores(REAL, REAL)
+    part = distribution._at_most([canonical(one) for one in REAL], 6)
+    assert len(set(part)) == 6 and found["kl"] == guacamol_scores(REAL, part)["kl"] < 1.0
+    assert found["novelty"] == 0.0  # beside all of it
 
 
 def test_guacamol_scores() -> None:
