@@ -297,6 +297,22 @@ def test_hidden_files_and_folders_are_no_images_and_no_classes(tmp_path: Path) -
     assert f"images: left out 14 hidden PNG files in {tmp_path / 'some'}" in task.notes
 
 
+def test_what_is_left_out_of_a_folder_is_told(tmp_path: Path) -> None:
+    folder = tmp_path / "some"
+    for name in ("up", "across"):
+        write_pngs(folder / name, number=12)
+    (folder / "rings").mkdir()
+    (folder / "rings" / "1.jpg").write_text("of another kind")
+    (folder / "nothing").mkdir()
+    (folder / "up" / "notes.txt").write_text("of another kind")
+    (folder / ".hidden").mkdir()
+    task = made(folder, tmp_path, conditional=True)
+    assert task.conditions is not None and task.conditions.token_names == ("across", "up")
+    assert f"images: left out 2 files of another kind in {folder}: rings/1.jpg, up/notes.txt" in task.notes
+    assert f"images: left out 2 subfolders without PNG files in {folder}: nothing, rings" in task.notes
+    assert not any("left out" in note for note in made(folder / "across", tmp_path).notes)
+
+
 def test_images_that_are_all_the_same_are_refused(tmp_path: Path) -> None:
     folder = write_pngs(tmp_path / "some", number=12)
     for file in folder.iterdir():
@@ -326,6 +342,9 @@ def test_folders_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
     (tmp_path / "few" / "text.png").write_text("no picture")
     with refused(DataError, "images_unreadable", {"path": tmp_path / "few" / "text.png"}):
         made(tmp_path / "few", tmp_path)
+    with pytest.MonkeyPatch.context() as patch, refused(DataError, "images_unreadable", match="exceeds limit"):
+        patch.setattr("PIL.Image.MAX_IMAGE_PIXELS", 20)  # more than twice as many are refused by pillow
+        made(write_pngs(tmp_path / "huge"), tmp_path)
     with refused(DataError, "images_mode"):
         made(write_pngs(tmp_path / "alpha", mode="RGBA"), tmp_path)
     with refused(DataError, "images_classes"):
@@ -413,6 +432,8 @@ def test_critics_keep_the_contract_and_judge_the_image_alone(name: str, classes:
     assert not any(one.requires_grad for one in judge.pixels.vq_vae.parameters())
     with refused(ConfigError, "images_no_task"):
         critic.PixelCritic(build_task(TASK).space)
+    with refused(ConfigError, "pixels_width", {"discriminator.options.width": 0}):
+        (PairPixelCritic if name == "pixel_pairs" else PixelCritic)(task.space, width=0)
 
 
 # ---------------------------------------------------------------------------- the metric
