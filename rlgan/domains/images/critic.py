@@ -20,6 +20,7 @@ from rlgan.envs.sequence_space import SequenceSpace
 
 from .codes import codes_in
 
+_WIDTH = "discriminator.options.width"
 _SLOPE = 0.1  # of the leaky ReLU, below 0
 
 
@@ -61,11 +62,7 @@ class _Pixels(nn.Module):
         super().__init__()
         codes = codes_in(space, "discriminator pixels")
         if width < 1:
-            raise ConfigError(
-                f"discriminator.options.width={width}: must be at least 1.",
-                code="pixels_width",
-                fields={"discriminator.options.width": width},
-            )
+            raise ConfigError(f"{_WIDTH}={width}: must be at least 1.", code="pixels_width", fields={_WIDTH: width})
         # Frozen: the discriminator travels with it, and needs no file where it is built again.
         self.vq_vae = copy.deepcopy(codes.network).requires_grad_(False)
         self.first = spectral_norm(nn.Conv2d(codes.sizes.channels, width, 3, padding=1))
