@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -91,3 +91,12 @@ def test_networks_look_at_no_more_than_there_is(name: str, path: str, most: int,
     require_drawable(override(config, {path: most}), task)
     with refused(ConfigError, f"{code}: {most}", {path: most + 1}):
         require_drawable(override(config, {path: most + 1}), task)
+
+
+def test_settings_of_all_networks_say_what_counts_tokens() -> None:
+    generators, discriminators = (
+        get_args(Config.model_fields[axis].annotation) for axis in ("generator", "discriminator")
+    )
+    for settings in (*generators, *discriminators):
+        if settings is not type(None):
+            assert set(settings.within_sequences) <= set(settings.model_fields)
