@@ -2,6 +2,9 @@
 
     pip install --no-deps music21==10.5.1
     python examples/music.py
+    rlgan train seqgan_rloo --task examples/music.py:songs --task.options.path my_tunes
+
+The second command takes the songs in the ABC files of a folder of your own.
 
 A domain is a task and a few metrics, each a function. Here the task is the phrases of all songs in 2/4, moved to one
 key. A token is a note with its length, a rest or a bar line. ABC counts notes in steps of the scale, so a note is moved
@@ -20,6 +23,7 @@ from pathlib import Path
 from statistics import fmean
 
 import rlgan
+from rlgan.base.errors import DataError
 from rlgan.envs import Task
 from rlgan.envs.tasks import text_task
 
@@ -29,17 +33,27 @@ BAR = 8  # sixteenths, in 2/4
 HEAD = {"M": "2/4", "L": "1/16"}
 
 
-def songs() -> Task:
-    """Phrases of 6 to 24 tokens; those of every tenth song are held out."""
-    package = find_spec("music21")
-    if package is None or package.origin is None:
-        raise SystemExit("The songs come with the package music21: pip install --no-deps music21==10.5.1")
+def songs(path: str = "") -> Task:
+    """Phrases of 6 to 24 tokens, of the package or of the ABC files in a folder; every tenth song is held out."""
     splits: list[dict[str, None]] = [{}, {}, {}]  # phrases in their order, each once
-    for number, phrases in enumerate(_songs(Path(package.origin).parent / "corpus" / "essenFolksong")):
+    for number, phrases in enumerate(_songs(Path(path) if path else _corpus())):
         split = splits[{0: 1, 5: 2}.get(number % 10, 0)]
         split.update(dict.fromkeys(phrase for phrase in phrases if 6 <= len(phrase.split()) <= 24))
     train, valid, test = splits
+    if not (train and valid and test):
+        raise DataError(
+            f"{path}: too few phrases of 6 to 24 tokens in songs with M: 2/4 and L: 1/16. Give a folder of ABC files "
+            "with at least ten such songs.",
+            code="no_songs",
+        )
     return text_task("songs", list(train), list(valid), list(test))
+
+
+def _corpus() -> Path:
+    package = find_spec("music21")
+    if package is None or package.origin is None:
+        raise SystemExit("The songs come with the package music21: pip install --no-deps music21==10.5.1")
+    return Path(package.origin).parent / "corpus" / "essenFolksong"
 
 
 def _songs(folder: Path) -> Iterator[list[str]]:

@@ -4,7 +4,8 @@
     python examples/proteins.py
     rlgan train seqgan_rloo --task examples/proteins.py:peptides --task.options.path mine.fasta
 
-The second command takes sequences of a FASTA file of your own.
+The second command takes sequences of a FASTA file of your own: gaps and the stop at the end are removed, and sequences
+with other letters than those of the 20 amino acids are left out and counted.
 
 A domain is a task, a few metrics and a reward, each a function. Here the task is the antimicrobial peptides of that
 table; a token is an amino acid. Antimicrobial peptides tend to have a positive charge, so charge is rewarded beside the
@@ -20,6 +21,7 @@ import csv
 import math
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import fmean
@@ -30,6 +32,7 @@ from rlgan.envs.reading import How, Wanted, read_texts
 from rlgan.envs.tasks import text_task
 
 FASTA = How(format="fasta")
+GAPS = str.maketrans("", "", "-.")
 CHARGE = {"K": 1.0, "R": 1.0, "D": -1.0, "E": -1.0}  # at pH 7
 HYDROPATHY = dict(zip("ARNDCQEGHILKMFPSTWYV", (
     1.8, -4.5, -3.5, -3.5, 2.5, -3.5, -3.5, -0.4, -3.2, 4.5, 3.8, -3.9, 1.9, 2.8, -1.6, -0.8, -0.7, -0.9, -1.3, 4.2,
@@ -38,11 +41,16 @@ HYDROPATHY = dict(zip("ARNDCQEGHILKMFPSTWYV", (
 
 def peptides(longest: int = 40, path: str = "") -> Task:
     """Peptides of at most `longest` amino acids, of a FASTA file or else antimicrobial; every tenth is held out."""
-    found = sorted(set(read_texts(path, FASTA, Wanted("text", ""), "FASTA").strings)) if path else antimicrobial()
+    read = read_texts(path, FASTA, Wanted("text", ""), "FASTA").strings if path else antimicrobial()
+    whole = [text.upper().translate(GAPS).removesuffix("*") for text in read]
+    good = [text for text in whole if text and set(text) <= HYDROPATHY.keys()]
+    found = sorted(set(good))
     held_out = [text for number, text in enumerate(found) if number % 10 == 0]
     train = [text for number, text in enumerate(found) if number % 10]
     half = len(held_out) // 2
-    return text_task("peptides", train, held_out[:half], held_out[half:], tokens="characters", max_length=longest + 1)
+    task = text_task("peptides", train, held_out[:half], held_out[half:], tokens="characters", max_length=longest + 1)
+    left_out = f"peptides: left out {len(read) - len(good)} of {len(read)} sequences, empty or with unknown letters"
+    return replace(task, notes=(left_out, *task.notes))
 
 
 def antimicrobial() -> list[str]:
@@ -79,7 +87,8 @@ def net_charge(texts: Sequence[str]) -> float:
 def gravy(texts: Sequence[str]) -> float:
     """Mean hydropathy of an amino acid (Kyte and Doolittle 1982), averaged over peptides."""
     values = [[HYDROPATHY[letter] for letter in text if letter in HYDROPATHY] for text in texts]
-    return fmean(map(fmean, filter(None, values)))
+    means = [fmean(some) for some in values if some]
+    return fmean(means) if means else 0.0
 
 
 def residues(texts: Sequence[str]) -> float:

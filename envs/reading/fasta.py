@@ -1,4 +1,7 @@
-"""Sequences of a FASTA file: a line that begins with > names one, the lines below it are its parts."""
+"""Sequences of a FASTA file: a line that begins with > names one, the lines below it are its parts.
+
+Lines that begin with ; are comments, as in the first programs that read the format (Pearson & Lipman 1988).
+"""
 
 from __future__ import annotations
 
@@ -16,10 +19,15 @@ _SAMPLE = 1000
 
 def looks_like_fasta(lines: Sequence[str]) -> bool:
     """Whether a text begins with a line of a name, and its other lines are letters without spaces."""
-    sample = [line.rstrip() for line in lines[:_SAMPLE] if line.strip()]
+    sample = [line.rstrip() for line in lines[:_SAMPLE] if line.strip() and not is_comment(line)]
     if len(sample) < 2 or not re.match(r">\S", sample[0]) or sample[1].startswith(">"):
         return False
     return all(line.startswith(">") or _PART.fullmatch(line) for line in sample)
+
+
+def is_comment(line: str) -> bool:
+    """Whether a line of a FASTA file belongs to no sequence."""
+    return line.startswith(";")
 
 
 def looks_like_fastq(lines: Sequence[str]) -> bool:
@@ -46,7 +54,7 @@ def fasta_sequences(path: str, lines: Sequence[str]) -> tuple[list[int], list[st
         if line.startswith(">"):
             numbers.append(number)
             parts.append([])
-        elif text := line.strip():
+        elif (text := line.strip()) and not is_comment(line):
             if not parts:
                 raise DataError(
                     f"{path}, line {number}: comes before the first name ({shown(line)}). In FASTA a line that "

@@ -20,7 +20,7 @@ from .columns import (
     well_known_source,
     well_known_text,
 )
-from .fasta import fasta_sequences
+from .fasta import fasta_sequences, is_comment
 from .how import How
 from .json_records import json_array, json_lines, json_type, one_object
 from .notes import beginning, count, shown, which_lines
@@ -139,6 +139,8 @@ def _of_fasta(opened: OpenedFile, wanted: Wanted) -> TextFile:
     _refuse_column(opened.path, wanted, "FASTA")
     numbers, sequences = fasta_sequences(opened.path, opened.lines)
     notes = [*opened.notes, f"{count(len(sequences), 'sequence')}, without the name lines"]
+    if num_comments := sum(map(is_comment, opened.lines)):
+        notes.append(f"left out {count(num_comments, 'comment line')} (;)")
     return TextFile(opened.path, sequences, numbers, "line", notes, len(opened.lines))
 
 

@@ -29,7 +29,7 @@ from rlgan.base.settings import (
     parts_of,
     settings_in,
 )
-from rlgan.extensions import Plugin, TakesPlugin, names_plugin, reading_a_folder, require_no_namesake
+from rlgan.extensions import Plugin, PluginKind, TakesPlugin, known, names_plugin, reading_a_folder, require_no_namesake
 
 from .config import Config
 
@@ -294,7 +294,8 @@ def _variant_or_value(path: str, field: FieldInfo | None, value: Any) -> Any:
     if (plugin := _plugin_of(variants, value)) is not None:
         return plugin
     if not isinstance(value, str) or value not in variants:
-        allowed = [*variants, *(["none"] if _is_optional(field) else [])]
+        registered = [name for kind in sorted(_plugin_kinds(variants)) for name in known(kind)]
+        allowed = [*variants, *registered, *(["none"] if _is_optional(field) else [])]
         raise ConfigError(
             f"{path}={value!r}: choose one of {', '.join(allowed)}.{nearest(str(value), allowed)}",
             code="unknown_variant",
@@ -329,9 +330,12 @@ def _require_no_namesake(path: str, variants: Mapping[str, type[Settings]], valu
     Raises:
         ConfigError: the value names both.
     """
-    kinds = {variant.plugin_kind for variant in variants.values() if issubclass(variant, TakesPlugin)}
-    for kind in kinds if isinstance(value, str) and value in variants else ():
+    for kind in _plugin_kinds(variants) if isinstance(value, str) and value in variants else ():
         require_no_namesake(kind, value, path)
+
+
+def _plugin_kinds(variants: Mapping[str, type[Settings]]) -> set[PluginKind]:
+    return {variant.plugin_kind for variant in variants.values() if issubclass(variant, TakesPlugin)}
 
 
 def _is_free_mapping(field: FieldInfo | None) -> bool:

@@ -57,6 +57,10 @@ class Architecture(Settings):
     """Whether it embeds tokens, so that a gradient penalty can be computed on embeddings."""
     gives_features: ClassVar[bool] = False
     """Whether it has features of a whole sequence, which its output layer reads (`Discriminator.output_features`)."""
+    within_sequences: ClassVar[tuple[str, ...]] = ()
+    """Names of settings that count tokens, and may not be above the length of the longest sequence."""
+    within_reals: ClassVar[tuple[str, ...]] = ()
+    """Names of settings that count real sequences, and may not be above those that a round is shown."""
     for_tokens: ClassVar[str] = ""
     """What to do, as errors advise it, so that each token has a logit; "" where it cannot be done."""
     for_conditions: ClassVar[str] = ""

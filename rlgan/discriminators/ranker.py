@@ -72,6 +72,7 @@ class _RankerSettings(Architecture):
     """Number of networks that are trained side by side; their logits are averaged."""
     granularity: ClassVar[Granularity] = "sequence"
     ranks: ClassVar[bool] = True
+    within_reals: ClassVar[tuple[str, ...]] = ("references", "comparisons")
 
     @property
     def judges_rows_alone(self) -> bool:

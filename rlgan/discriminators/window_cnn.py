@@ -40,6 +40,7 @@ class WindowCnn(Architecture):
     """Number of networks that are trained side by side; their logits are averaged."""
     reads: ClassVar[Reads] = "sequences"
     granularity: ClassVar[Granularity] = "token"
+    within_sequences: ClassVar[tuple[str, ...]] = ("window",)
 
 
 class WindowCnnDiscriminator(EmbeddingDiscriminator):

@@ -69,6 +69,8 @@ class GeneratorKind(Settings):
     noise."""
     sets_goals: ClassVar[bool] = False
     """Whether it sets itself goals among features of its prefixes (`GoalDistribution`), which are learned, too."""
+    within_sequences: ClassVar[tuple[str, ...]] = ()
+    """Names of settings that count tokens, and may not be above the length of the longest sequence."""
 
     @property
     def prefix_features(self) -> FeatureSizes | None:

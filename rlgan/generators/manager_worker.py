@@ -55,6 +55,7 @@ class GoalSettings(GeneratorKind):
 
     not_searched: ClassVar[NotSearched] = NotSearched("part of a method's definition: preset leakgan")
     sets_goals: ClassVar[bool] = True
+    within_sequences: ClassVar[tuple[str, ...]] = ("horizon",)
     kind: str
     embedding: int = Field(32, ge=1)
     """Width of the worker's token embedding."""

@@ -57,6 +57,7 @@ class PluginGenerator(TimedPlugin):
     table_width: ClassVar[int | None] = None
     latent_width: ClassVar[int] = 0
     sets_goals: ClassVar[bool] = False
+    within_sequences: ClassVar[tuple[str, ...]] = ()
     prefix_features: ClassVar[None] = None
     learns_by_likelihood: ClassVar[bool] = True
     begins_trained: ClassVar[bool] = False

@@ -8,6 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from torch import Tensor
+
 from rlgan.base.files import write_atomically
 from rlgan.envs.tasks import Task
 from rlgan.evaluation.quantities import axis_name
@@ -119,17 +121,31 @@ def publish(comparison: Comparison, task: Task, run_dir: Path, tracker: Tracker,
 
 
 def _drawn(comparison: Comparison, task: Task, run_dir: Path) -> list[Path]:
-    """Files of the first samples, and of sequences of the test split, as pictures; none where a task draws none.
-
-    Where sequences are given something, those at the same place were given the same.
-    """
+    """Files of the first samples, and of sequences of the test split, as pictures; none where a task draws none."""
     if task.drawing is None:
         return []
     samples = comparison.final.tokens[:_NUM_DRAWN]
-    real = task.test[[index % len(task.test) for index in range(len(samples))]]
+    real = real_beside(task, len(samples))
     for name, tokens in ((GENERATED, samples), (REAL, real)):
         write_grid(task.drawing.pictures(task.decode(tokens)), run_dir / name)
     return [run_dir / GENERATED, run_dir / REAL]
+
+
+def real_beside(task: Task, number: int) -> Tensor:
+    """Sequences of the test split to be shown beside samples.
+
+    Args:
+        task: of the run.
+        number: of samples.
+
+    Returns:
+        (number, T) int64: where sequences are given something, those at the same place were given the same, which is
+        the next of the test split, from the first on again behind its last. Elsewhere none is there twice, so that
+        there may be fewer.
+    """
+    if task.conditions is None:
+        return task.test[:number]
+    return task.test[[index % len(task.test) for index in range(number)]]
 
 
 def _best_row(comparison: Comparison) -> Mapping[str, Any] | None:

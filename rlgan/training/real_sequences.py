@@ -308,8 +308,10 @@ def require_drawable(config: Config, task: Task, *, pretrains: bool = True) -> N
 
     Raises:
         DataError: fewer training sequences than a batch needs.
-        ConfigError: prefixes as long as the sequences, or a reward of lengths where all are equally long.
+        ConfigError: prefixes as long as the sequences, a reward of lengths where all are equally long, or networks
+            that look at more tokens or real sequences than there are.
     """
+    _require_within(config, task)
     schedule, forcing = config.schedule, config.schedule.teacher_forcing
     if schedule.adversarial_updates and config.reward.needs_lengths and task.space.end_id is None:
         raise ConfigError(
@@ -356,3 +358,32 @@ def require_drawable(config: Config, task: Task, *, pretrains: bool = True) -> N
             code="prefix_too_long",
             fields={"schedule.teacher_forcing.start": given},
         )
+
+
+def _require_within(config: Config, task: Task) -> None:
+    """Refuse networks that look at more tokens than a sequence has, or at more real sequences than there are."""
+    parts = (("generator", config.generator), ("discriminator", config.discriminator))
+    asked = [(f"{axis}.{name}", getattr(part, name)) for axis, part in parts if part for name in part.within_sequences]
+    longest = task.space.max_length
+    for path, value in asked:
+        if value > longest:
+            raise ConfigError(
+                f"{path}={value}: is more than the {longest} tokens of the longest sequence. Set it to at most "
+                f"{longest}.",
+                code="longer_than_sequences",
+                fields={path: value},
+            )
+    if config.discriminator is None:
+        return
+    shown = config.adversary.sequences_per_round
+    shown = shown if task.stream is not None else min(shown, task.train.shape[0])
+    for name in config.discriminator.within_reals:
+        value = getattr(config.discriminator, name)
+        if value > shown:
+            raise ConfigError(
+                f"discriminator.{name}={value}: is more than the {shown} real sequences of a round "
+                f"({task.train.shape[0]} training sequences, adversary.sequences_per_round="
+                f"{config.adversary.sequences_per_round}). Set it to at most {shown}, or raise these.",
+                code="more_than_the_reals",
+                fields={f"discriminator.{name}": value},
+            )

@@ -112,6 +112,7 @@ CASES: dict[str, tuple[Callable[[Path], list[str]], str]] = {
         "not a readable .npz file",
     ),
     "data and oracle": (lambda _: ["--data", "a", "--oracle-params", "b"], "[two_tasks]"),
+    "data and task": (lambda _: ["--data", "a", "--task", "images"], "[task_beside_data]"),
     "tokens without data": (lambda _: ["--tokens", "char"], "[tokens_without_data]"),
     "out below a file": (blocked_out, "cannot be created (Not a directory)"),
     "a file as out": (file_as_out, "cannot be created (File exists)"),

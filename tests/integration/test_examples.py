@@ -17,8 +17,10 @@ from types import ModuleType
 import pytest
 
 import rlgan
+from rlgan.base.errors import DataError
 from rlgan.presets.sizes import DataSummary
 from tests.support.documents import PROJECT
+from tests.support.errors import refused
 from tests.support.language_models import CHATML, chats, require, write_model, write_records, write_tokenizer
 from tests.support.small_examples import make_small
 
@@ -139,10 +141,12 @@ def test_peptides_are_a_domain_of_their_own(say: Say, tmp_path: Path, monkeypatc
 def test_peptides_of_a_fasta_file_are_a_task(tmp_path: Path) -> None:
     texts = [f"{a}{b}KKRLL" for a in "ACDEFG" for b in "HIKLMN"]
     fasta = "".join(f">sp|{number}\n{text[:4]}\n{text[4:]}\n" for number, text in enumerate([*texts, texts[0]]))
+    fasta += f">small\n{texts[1].lower()}\n>gap and stop\n{texts[2][:3]}--{texts[2][3:]}*\n>unknown\nKXBZ\n>none\n"
     (tmp_path / "mine.fasta").write_text(fasta)
     task = module_of(EXAMPLES / "proteins.py").peptides(path=str(tmp_path / "mine.fasta"))
     splits = [task.decode(part) for part in (task.train, task.valid, task.test)]
     assert sorted(sum(splits, [])) == sorted(texts) and [len(part) for part in splits] == [32, 2, 2]
+    assert task.notes[0].startswith("peptides: left out 2 of 41 sequences")
 
 
 def test_measures_of_peptides_are_what_is_worked_by_hand() -> None:
@@ -151,7 +155,9 @@ def test_measures_of_peptides_are_what_is_worked_by_hand() -> None:
     # 3-mers AAA beside AAA, AAC: 1/2 (log2(1 / .75)) + 1/2 (.5 log2(.5 / .75) + .5 log2(.5 / .25))
     assert proteins.kmer_js(["AAA"], ["AAAC"]) == pytest.approx(0.3112781)
     assert proteins.net_charge(["KRD", "AAA"]) == 0.5 and proteins.residues(["K", "KRD"]) == 2.0
-    assert proteins.gravy(["AR", "I", ""]) == pytest.approx(((1.8 - 4.5) / 2 + 4.5) / 2)
+    assert (
+        proteins.gravy(["AR", "I", ""]) == pytest.approx(((1.8 - 4.5) / 2 + 4.5) / 2) and proteins.gravy(["X"]) == 0.0
+    )
     assert proteins.charged(["KKKKKKKK", "KKK", "DD", ""]) == [1.0, 0.5, 0.0, 0.0]
 
 
@@ -190,6 +196,18 @@ def test_phrases_are_read_and_measured_as_worked_by_hand(tmp_path: Path) -> None
     assert music.full_bars(["C:2 | E:8 | E:2 | C:8"]) == 0.5 and music.full_bars(["C:2"]) == 0.0
     assert music.mean_step(["C:2 | E:2 z:2 B-1:2"]) == 2.5  # up by two, down by three
     assert music.ends_on_tonic(["C:2 E:2", "E:2 C+1:4", "z:2 |"]) == pytest.approx(1 / 3)
+
+
+def test_songs_of_a_folder_are_a_task(tmp_path: Path) -> None:
+    music = module_of(EXAMPLES / "music.py")
+    lines = [f"{a}4{b}4|{c}4{a}4|{b}8|{a}8" for a in "CDE" for b in "cde" for c in "CEGc"]
+    songs = "".join(f"X:{n}\nM: 2/4\nL: 1/16\nK: C\n{line}\n\n" for n, line in enumerate(lines))
+    (tmp_path / "mine.abc").write_text(songs)
+    task = music.songs(path=str(tmp_path))
+    assert sum(map(len, (task.train, task.valid, task.test))) == len(set(lines))
+    (tmp_path / "mine.abc").write_text(songs.replace("2/4", "6/8"))
+    with refused(DataError, "no_songs", match="2/4"):
+        music.songs(path=str(tmp_path))
 
 
 @pytest.mark.parametrize("name", ["proteins", "music"])

@@ -238,6 +238,8 @@ def test_a_setting_of_that_name_further_down_is_found() -> None:
         ("credit", "monte", "unknown_variant: credit='monte'.*'monte_carlo'"),
         ("discriminator", "cnn", "unknown_variant: discriminator='cnn'"),
         ("credit", "5", "unknown_variant: credit='5'"),
+        ("task", "imags", "unknown_variant: task='imags'.*plugin, images, molecules.*Did you mean 'images'"),
+        ("discriminator", "pixel", "unknown_variant: discriminator='pixel'.*Did you mean 'pixels'"),
         ("evaluation.temperatures", "1,a", "setting_value: evaluation.temperatures.1='a'"),
         ("evaluation.temperatures", "1,0", "setting_value: evaluation.temperatures.1='0'"),
         ("evaluation.temperatures", "[1,", "not_json"),

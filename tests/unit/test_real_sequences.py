@@ -7,14 +7,17 @@ from typing import Any
 import pytest
 import torch
 
+from rlgan.base.errors import ConfigError
 from rlgan.config.config import Config
-from rlgan.config.paths import override
+from rlgan.config.paths import override, variants_of
 from rlgan.envs.tasks import Task, TransductionTask, build_task
 from rlgan.envs.tasks.transduction import Copy
 from rlgan.envs.transition import sequence_mask
 from rlgan.presets.registry import preset
 from rlgan.schedule.example_weights import tf_idf_weights
-from rlgan.training.real_sequences import RealSequences
+from rlgan.training.real_sequences import RealSequences, require_drawable
+from tests.support.errors import refused
+from tests.support.small_presets import small
 
 PAIRS = TransductionTask(vocab_size=9, max_length=4, rule=Copy(noise=0.0), num_train=40)
 SIZES = {"schedule.g_batch": 10, "schedule.mle_batch": 16, "schedule.teacher_forcing.fraction": 0.4}
@@ -71,3 +74,26 @@ def test_examples_weigh_by_their_tokens_beside_what_is_sampled() -> None:
     torch.testing.assert_close(other.weights, one.weights * expected)
     (half,) = plain.beside(None, 0, 0.5)
     torch.testing.assert_close(half.weights, one.weights / 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "most", "code"),
+    [
+        ("leakgan", "generator.horizon", 5, "longer_than_sequences"),
+        ("window_gan", "discriminator.window", 5, "longer_than_sequences"),
+        ("rankgan", "discriminator.references", 24, "more_than_the_reals"),  # of a round; 70 in the training split
+        ("rankgan", "discriminator.comparisons", 24, "more_than_the_reals"),
+    ],
+)
+def test_networks_look_at_no_more_than_there_is(name: str, path: str, most: int, code: str) -> None:
+    config = override(small(name), {"adversary.batch": 64})
+    task = build_task(config.task)
+    require_drawable(override(config, {path: most}), task)
+    with refused(ConfigError, f"{code}: {most}", {path: most + 1}):
+        require_drawable(override(config, {path: most + 1}), task)
+
+
+def test_settings_of_all_networks_say_what_counts_tokens() -> None:
+    for axis in ("generator", "discriminator"):
+        for settings in variants_of(Config.model_fields[axis]).values():
+            assert set(settings.within_sequences) <= set(settings.model_fields)

@@ -15,10 +15,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm
 
+from rlgan.base.errors import ConfigError
 from rlgan.envs.sequence_space import SequenceSpace
 
 from .codes import codes_in
 
+_WIDTH = "discriminator.options.width"
 _SLOPE = 0.1  # of the leaky ReLU, below 0
 
 
@@ -51,11 +53,16 @@ class _Pixels(nn.Module):
     Args:
         space: of the task `images`.
         width: channels of the first convolution.
+
+    Raises:
+        ConfigError: sequences are not those of images, or no channels.
     """
 
     def __init__(self, space: SequenceSpace, width: int) -> None:
         super().__init__()
         codes = codes_in(space, "discriminator pixels")
+        if width < 1:
+            raise ConfigError(f"{_WIDTH}={width}: must be at least 1.", code="pixels_width", fields={_WIDTH: width})
         # Frozen: the discriminator travels with it, and needs no file where it is built again.
         self.vq_vae = copy.deepcopy(codes.network).requires_grad_(False)
         self.first = spectral_norm(nn.Conv2d(codes.sizes.channels, width, 3, padding=1))

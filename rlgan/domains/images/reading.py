@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,7 +57,7 @@ def folder(path: str) -> Images:
     """PNG files of one size and mode: in the folder itself, or in a subfolder for each class.
 
     Hidden files and folders, which systems and editors leave behind (`._1.png`, `.ipynb_checkpoints`, `__MACOSX`), are
-    left out and counted.
+    left out and counted; other files that are no PNG files, and subfolders without any, too.
 
     Raises:
         ConfigError: pillow is not installed.
@@ -76,10 +76,12 @@ def folder(path: str) -> Images:
             code="images_no_folder",
             fields={"path": path},
         )
-    found = sorted(one for one in root.rglob("*") if one.suffix.lower() == ".png" and one.is_file())
-    files = [file for file in found if not any(map(_is_hidden, file.relative_to(root).parts))]
-    num_hidden = len(found) - len(files)
-    notes = (f"images: left out {count(num_hidden, 'hidden PNG file')} in {path}",) if num_hidden else ()
+    everything = sorted(root.rglob("*"))
+    found = [one for one in everything if one.suffix.lower() == ".png" and one.is_file()]
+    visible = [one for one in everything if not any(map(_is_hidden, one.relative_to(root).parts))]
+    seen = set(visible)
+    files = [one for one in found if one in seen]
+    notes = tuple(_left_out(root, path, len(found) - len(files), visible, files))
     if not files:
         raise DataError(
             f"{path}: contains no PNG files. Give a folder of them, or one with a subfolder of them for each class.",
@@ -98,13 +100,29 @@ def folder(path: str) -> Images:
     return Images(pixels, torch.tensor([classes.index(place) for place in places]), classes, notes)
 
 
+def _left_out(root: Path, path: str, num_hidden: int, visible: Sequence[Path], files: Sequence[Path]) -> Iterator[str]:
+    """Lines about what stands in a folder and is not read."""
+    if num_hidden:
+        yield f"images: left out {count(num_hidden, 'hidden PNG file')} in {path}"
+    used = {*files, *(above for file in files for above in file.parents)}
+    rest = [one for one in visible if one not in used]
+    for noun, which, some in (
+        ("file", "of another kind", [one for one in rest if one.is_file()]),
+        ("subfolder", "without PNG files", [one for one in rest if one.is_dir()]),
+    ):
+        if some:
+            shown = ", ".join(one.relative_to(root).as_posix() for one in some[:_NUM_SHOWN])
+            more = ", ..." if len(some) > _NUM_SHOWN else ""
+            yield f"images: left out {count(len(some), noun)} {which} in {path}: {shown}{more}"
+
+
 def _is_hidden(name: str) -> bool:
     return name.startswith(".") or name == "__MACOSX"
 
 
 def _arrays(files: Sequence[Path], path: str) -> list[np.ndarray]:
     """(H, W) or (H, W, 3) uint8 of each file."""
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     arrays, modes = [], []
     for file in files:
@@ -112,7 +130,7 @@ def _arrays(files: Sequence[Path], path: str) -> list[np.ndarray]:
             with Image.open(file) as image:
                 modes.append(image.mode)
                 arrays.append(np.asarray(image.convert(_MODES.get(image.mode, "L"))))
-        except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise DataError(
                 f"{file}: cannot be read as a PNG ({error}). Remove or replace it.",
                 code="images_unreadable",

@@ -27,6 +27,7 @@ from .vq_vae import Sizes, Training, Update, perplexity, train
 _LOG = logging.getLogger(__name__)
 _CACHE = "RLGAN_CACHE"
 _FORMAT = 1  # of the training: it changes when other weights come out of the same images and options
+_WARNED_OF: set[str] = set()  # digests of networks
 _COLLAPSED = 0.1  # of the codes: a perplexity below it is reported
 
 
@@ -115,7 +116,7 @@ def images(
     with torch_threads(1):  # sums are rounded by it, and the nearest code may be another
         tokens = {split: trained.network.tokens_of(found.pixels[some]) for split, some in rows.items()}
     notes += _quality(trained, found.pixels[rows["test"]])
-    notes += _usage(torch.bincount(tokens["train"].flatten(), minlength=codes), codes)
+    notes += _usage(torch.bincount(tokens["train"].flatten(), minlength=codes), codes, trained.digest)
     conditions = None
     if conditional:
         assert found.labels is not None
@@ -191,8 +192,8 @@ def _quality(codes: ImageCodes, pixels: torch.Tensor) -> list[str]:
     return [f"images: tokens lose {error:.1%} of the pixel variance of held-out images"]
 
 
-def _usage(counts: torch.Tensor, codes: int) -> list[str]:
-    """How many codes are used; a collapsed codebook is warned of."""
+def _usage(counts: torch.Tensor, codes: int, digest: str) -> list[str]:
+    """How many codes are used; a collapsed codebook is warned of, once in a process, where the task is built often."""
     found = perplexity(counts)
     line = f"images: perplexity of the codebook {found:.1f} of {codes} codes, {int((counts > 0).sum())} in use"
     if found < max(_COLLAPSED * codes, 1.5):
@@ -200,5 +201,7 @@ def _usage(counts: torch.Tensor, codes: int) -> list[str]:
             ": it has collapsed, so that images lose most of what distinguishes them. Use more epochs, other images, "
             "or fewer codes"
         )
-        _LOG.warning(line)
+        if digest not in _WARNED_OF:
+            _WARNED_OF.add(digest)
+            _LOG.warning(line)
     return [line]

@@ -80,6 +80,9 @@ def test_sequences_of_fasta_are_joined_and_their_names_left_out(write):
     found = read(write(">sp|P1| one\nMKV\nLL \n\n>two\nAC-G*\r\n>three\n"))
     assert list(found.texts) == ["MKVLL", "AC-G*", ""] and list(found.numbers) == [1, 5, 7]
     assert "3 sequences, without the name lines" in found.notes
+    found = read(write("; of long ago\n>one\nMKV\n; a comment\nLL\n", "old.fasta"))
+    assert list(found.texts) == ["MKVLL"] and "left out 2 comment lines (;)" in found.notes
+    assert list(read(write(">one\nMKV\n;old\nLL\n")).texts) == ["MKVLL"]
     # A text that is quoted as in mails is none, and neither is one with a name alone.
     assert list(read(write(">hello you\nand you\n")).texts) == [">hello you", "and you"]
     assert list(read(write(">a\n>b\n")).texts) == [">a", ">b"]
