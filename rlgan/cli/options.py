@@ -309,15 +309,15 @@ def resolved(choices: Choices, overrides: Mapping[str, Any], base: Config | None
     from .advice import typeable
     from .hints import tree_with, where_it_belongs
 
-    task = task_of(choices)
-    if task is not None and (other := merge({}, overrides).get("task")) is not None:
+    given = task_of(choices)
+    if given is not None and (other := merge({}, overrides).get("task")) is not None:
         raise ConfigError(
-            f"--task {other}: a run has only one task, and the data that you give is that of task={task.kind!r}. "
+            f"--task {other}: a run has only one task, and the data that you give is that of task={given.kind!r}. "
             "Remove --task, or the option with the data.",
             code="task_beside_data",
             fields={"task": other},
         )
-    task = task or _own_task(overrides)
+    task = given or _own_task(overrides)
     label, named = overrides.get("preset"), choices.preset or (DEFAULT if base is None else base.preset)
     if label in PRESETS and label != named:
         raise ConfigError(
