@@ -10,6 +10,7 @@ from .chemistry import as_smiles, molecule, quiet, require_rdkit
 PER_ROW = 5
 _WIDTH, _HEIGHT = 240, 200
 _MOST_OF_A_LEGEND = 34
+_NOTHING = "no molecule"  # a string of SELFIES may have no atoms
 
 
 def grid(texts: Sequence[str], legends: Sequence[str] | None = None) -> str:
@@ -33,7 +34,7 @@ def grid(texts: Sequence[str], legends: Sequence[str] | None = None) -> str:
     from rdkit.Chem.Draw import MolDraw2DSVG
 
     below = [
-        _cut(legend.replace(text, as_smiles(text)) if text else legend)
+        _cut(legend.replace(text, as_smiles(text)) if text else legend) or _NOTHING
         for text, legend in zip(texts, texts if legends is None else legends, strict=True)
     ]
     # Copies, since what is remembered of a text is shared. One without atoms keeps its place empty.

@@ -778,6 +778,8 @@ def test_a_legend_has_smiles_in_the_place_of_selfies() -> None:
     assert grid([selfies], [f"0.912  {selfies}"]) == grid([selfies], [f"0.912  {smiles_of(selfies)}"])
     assert grid([selfies]) == grid([selfies], [smiles_of(selfies)])
     assert grid(["C("], ["0.000  C("]) == grid(["C("], ["0.000  C("])  # what is none stays as it is
+    # A string of SELFIES without atoms is none.
+    assert grid(["[Branch1]", "CCO"]) == grid(["[Branch1]", "CCO"], ["no molecule", "CCO"])
 
 
 def test_texts_of_one_molecule_are_the_same() -> None:
