@@ -117,7 +117,8 @@ class Molecules:
         """
         if not _valid(texts):
             raise DataError(
-                f"none of {count(len(texts), 'text')} is a molecule, so there is nothing to draw. Draw more texts.",
+                f"none of {count(len(texts), 'text')} is a molecule, so there is nothing to draw. Draw more texts, or "
+                "train the generator longer.",
                 code="draw_no_molecule",
             )
         return grid(texts, legends)

@@ -807,7 +807,7 @@ def test_sampled_molecules_are_drawn_by_the_command(tmp_path: Path, capsys: pyte
     drawing = MetricDrawing(OwnMetric(name="molecules"))
     _draw(drawing, ["CCO", "C("], tmp_path / "some.svg")
     assert (tmp_path / "some.svg").read_text("utf-8") == grid(["CCO", "C("])
-    with refused(PluginError, "draw_no_molecule", match="none of 2 texts is a molecule.*Draw more texts.$"):
+    with refused(PluginError, "draw_no_molecule", match="none of 2 texts is a molecule.*Draw more texts, or train"):
         _draw(drawing, ["C(", ""], tmp_path / "none.svg")
     assert not (tmp_path / "none.svg").exists()
     for options, code in (
