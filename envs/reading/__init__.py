@@ -10,7 +10,7 @@ from __future__ import annotations
 from .characters import known_encoding
 from .columns import Column, Wanted, as_column
 from .how import FileFormat, How, known_separator
-from .notes import count, shown, which_lines
+from .notes import count, shown, the_first, which_lines
 from .sides import PairFile, first_pair, read_pairs_of_file
 from .texts import Text, TextFile, read_texts
 
@@ -30,5 +30,6 @@ __all__ = [
     "read_pairs_of_file",
     "read_texts",
     "shown",
+    "the_first",
     "which_lines",
 ]

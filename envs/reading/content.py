@@ -15,6 +15,8 @@ from pathlib import Path, PurePath
 
 from rlgan.base.errors import DataError, nearest
 
+from .notes import the_first
+
 PACKED_SUFFIXES = {".gz": "gzip", ".xz": "xz", ".bz2": "bzip2", ".zst": "zstd"}
 
 _PACKED_MAGIC = {b"\x1f\x8b": "gzip", b"\xfd7zXZ\x00": "xz", b"BZh": "bzip2", b"\x28\xb5\x2f\xfd": "zstd"}
@@ -108,7 +110,7 @@ def _bytes_of(path: str, wanted: str) -> bytes:
             return file.read_bytes()
         if file.is_dir():
             within = sorted(entry.name for entry in file.iterdir() if entry.is_file())
-            names = f" It holds {', '.join(within[:5])}{', ...' if len(within) > 5 else ''}." if within else ""
+            names = f" It holds {the_first(within, 5)}." if within else ""
             raise DataError(f"{path}: is a directory. Give a file.{names}", code="is_directory", fields={"path": path})
         if file.exists() or path == "-":
             raise DataError(

@@ -12,8 +12,13 @@ def count(number: int, noun: str) -> str:
 
 def which_lines(numbers: Sequence[int], unit: str = "line") -> str:
     """The first five of some lines: line 4; lines 4, 7; lines 1, 2, 3, 5, 8, ..."""
-    first = ", ".join(map(str, sorted(numbers)[:5])) + (", ..." if len(numbers) > 5 else "")
+    first = the_first(sorted(numbers), 5)
     return f"{unit} {first}" if len(numbers) == 1 else f"{unit}s {first}"
+
+
+def the_first(several: Sequence[object], most: int) -> str:
+    """The first of several things, as a list that shows whether there are more: a, b; a, b, c, ..."""
+    return ", ".join(map(str, several[:most])) + (", ..." if len(several) > most else "")
 
 
 def beginning(text: str) -> str:

@@ -22,7 +22,7 @@ from rlgan.base.pretrained import ModelSource
 from rlgan.base.settings import FreeOnResume
 from rlgan.extensions import Loaded, PluginKind, TimedPlugin, brief, check_options, in_time, note, own_lines, refusal
 
-from ..reading import count
+from ..reading import count, the_first
 from ..tokenisers import PatternSplitter, split_words
 from ..vocabulary import UNK_NAME, Vocabulary
 from .lines import padded
@@ -210,7 +210,7 @@ def _held_out_read(
             continue
         seen = [text for text in kept[split] if new.keys().isdisjoint(text)]
         number = count(len(kept[split]) - len(seen), "text")
-        which = f"{', '.join(map(repr, list(new)[:3]))}{', ...' if len(new) > 3 else ''}"
+        which = the_first([repr(token) for token in new], 3)
         what = f"{name}: {split}: {number} with tokens that no training text has ({which})"
         if keep_unseen:
             remarks.append(f"{what}, which are read as {UNK_NAME}")

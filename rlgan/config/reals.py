@@ -21,6 +21,11 @@ class RealsRead:
     shown_with_prompts: bool
     guide: bool
 
+    @property
+    def beside_rollouts(self) -> bool:
+        """Whether the real sequence goes along with each rollout that begins as it does."""
+        return self.compared or self.shown_with_prompts
+
 
 def reals_read(config: Config, has_conditions: bool) -> RealsRead:
     """For what a run of this configuration reads real sequences.
@@ -66,9 +71,8 @@ def _of_update(config: Config, iteration: int) -> int:
     if objective.is_differentiated:
         return learned + (schedule.g_batch if read.guide or begins else 0)
     if objective.reads_reward or objective.contrasts_reals:
-        with_targets = read.compared or read.shown_with_prompts
         num_begun = -(-schedule.num_sampled // (schedule.g_group or 1))
-        return learned + (num_begun if with_targets or begins else 0)
+        return learned + (num_begun if read.beside_rollouts or begins else 0)
     return learned + (schedule.g_batch if objective.learns_reals else 0)
 
 

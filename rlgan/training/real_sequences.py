@@ -255,7 +255,7 @@ class RealSequences:
     def rollouts(self, update: int, iteration: int) -> Beginnings:
         """What the rollouts of a generator update begin with; no pair among them is learned by example, too."""
         schedule = self._schedule
-        copies, with_targets = schedule.g_group or 1, self._read.compared or self._read.shown_with_prompts
+        copies, with_targets = schedule.g_group or 1, self._read.beside_rollouts
         if not schedule.num_real:
             return self._drawn(schedule.num_sampled, copies, ("prefixes", update), iteration, with_targets)
         number = schedule.num_sampled // copies

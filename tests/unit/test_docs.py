@@ -159,6 +159,7 @@ class Checker:
         unknown = self._unknown_file(piece, typed)
         if unknown:
             return unknown
+        typed = typed[: typed.index(">")] if ">" in typed else typed  # the rest is the shell's
         if typed[0] == "rlgan":
             return self.rlgan(typed[1:], piece.is_block) if len(typed) > 1 else None
         if typed[0] == "python":
@@ -191,7 +192,6 @@ class Checker:
 
     def rlgan(self, typed: list[str], is_whole: bool) -> str | None:
         """A verb with its options; of one in a sentence the required ones may be missing."""
-        typed = typed[: typed.index(">")] if ">" in typed else typed  # the rest is the shell's
         verb = typed[0]
         if verb not in VERB_MODULES:
             return f"{verb} is no verb"

@@ -97,3 +97,5 @@ def test_settings_of_all_networks_say_what_counts_tokens() -> None:
     for axis in ("generator", "discriminator"):
         for settings in variants_of(Config.model_fields[axis]).values():
             assert set(settings.within_sequences) <= set(settings.model_fields)
+            if axis == "discriminator":
+                assert set(settings.within_reals) <= set(settings.model_fields)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from rlgan.base.errors import ConfigError, DataError, nearest
 from rlgan.base.extras import require_package
-from rlgan.envs.reading import count
+from rlgan.envs.reading import count, the_first
 
 EXTRA = "images"
 """The extra with what reads images."""
@@ -111,9 +111,8 @@ def _left_out(root: Path, path: str, num_hidden: int, visible: Sequence[Path], f
         ("subfolder", "without PNG files", [one for one in rest if one.is_dir()]),
     ):
         if some:
-            shown = ", ".join(one.relative_to(root).as_posix() for one in some[:_NUM_SHOWN])
-            more = ", ..." if len(some) > _NUM_SHOWN else ""
-            yield f"images: left out {count(len(some), noun)} {which} in {path}: {shown}{more}"
+            names = the_first([one.relative_to(root).as_posix() for one in some], _NUM_SHOWN)
+            yield f"images: left out {count(len(some), noun)} {which} in {path}: {names}"
 
 
 def _is_hidden(name: str) -> bool:
@@ -190,8 +189,7 @@ def _listed(groups: dict[str, list[Path]]) -> str:
     ordered = sorted(groups.items(), key=lambda item: -len(item[1]))
     counted = Counter({name: len(some) for name, some in ordered})
     shown = [
-        f"{name} ({counted[name]}: {', '.join(one.name for one in some[:_NUM_SHOWN])}"
-        f"{', ...' if len(some) > _NUM_SHOWN else ''})"
+        f"{name} ({counted[name]}: {the_first([one.name for one in some], _NUM_SHOWN)})"
         for name, some in ordered[:_NUM_SHOWN]
     ]
     return ", ".join(shown) + (f", and {len(ordered) - _NUM_SHOWN} more" if len(ordered) > _NUM_SHOWN else "")

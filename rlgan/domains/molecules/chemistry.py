@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from importlib.util import find_spec
@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from rlgan.base.errors import DataError
+from rlgan.base.errors import ConfigError, DataError, nearest
 from rlgan.base.extras import require_package
 
 _REMEMBERED = 200_000  # molecules of one process
@@ -146,6 +146,9 @@ def count_similarity(one: str, other: str, kind: Counted) -> float:
         other: another one.
         kind: what is counted, not folded: ECFP4 and ECFP6 (Morgan, radius 2 and 3), FCFP4 (radius 2, of features), AP
             (atom pairs up to 10 bonds apart).
+
+    Raises:
+        ConfigError: there is no such fingerprint.
     """
     from rdkit.DataStructs import TanimotoSimilarity
 
@@ -161,11 +164,19 @@ def _counts_of(name: str, kind: Counted) -> Any:
 def _generator(kind: Counted) -> Any:
     from rdkit.Chem import rdFingerprintGenerator as made
 
-    if kind == "AP":
-        return made.GetAtomPairGenerator(maxDistance=10)
-    if kind == "FCFP4":
-        return made.GetMorganGenerator(radius=2, atomInvariantsGenerator=made.GetMorganFeatureAtomInvGen())
-    return made.GetMorganGenerator(radius=2 if kind == "ECFP4" else 3)
+    makers: dict[Counted, Callable[[], Any]] = {
+        "ECFP4": lambda: made.GetMorganGenerator(radius=2),
+        "ECFP6": lambda: made.GetMorganGenerator(radius=3),
+        "FCFP4": lambda: made.GetMorganGenerator(radius=2, atomInvariantsGenerator=made.GetMorganFeatureAtomInvGen()),
+        "AP": lambda: made.GetAtomPairGenerator(maxDistance=10),
+    }
+    if kind not in makers:
+        raise ConfigError(
+            f"fingerprint={kind!r}: is none.{nearest(str(kind), list(makers))} Choose one of {', '.join(makers)}.",
+            code="molecule_fingerprint",
+            fields={"fingerprint": kind},
+        )
+    return makers[kind]()
 
 
 def selfies_of(smiles: str) -> str:

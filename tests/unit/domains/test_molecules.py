@@ -158,6 +158,9 @@ def test_similarity_is_that_of_fingerprints() -> None:
     for threshold in (0.0, 1.5):
         with refused(ConfigError, "molecule_similarity_threshold", {"threshold": threshold}):
             similarity(["C"], target=ASPIRIN, threshold=threshold)
+    wrong: Any = "ecfp4"
+    with refused(ConfigError, "molecule_fingerprint", {"fingerprint": wrong}, match="ECFP4, ECFP6, FCFP4, AP"):
+        similarity(["C"], target=ASPIRIN, fingerprint=wrong)
 
 
 def test_rediscovery_and_medians_are_of_counts() -> None:
